@@ -1,0 +1,86 @@
+# Everything that a developer runs; `make` alone lists it. Each target creates the environment that it needs.
+
+PYTHON ?= python3
+MODEL ?= laion/clap-htsat-fused
+LABELS ?=
+OUT ?= bundles/$(subst :,-,$(patsubst %.pt,%,$(notdir $(MODEL:/=))))
+ESC10 ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# what is installed in $(VENV), from the least to the most
+RUN := $(VENV)/.installed-run
+EXPORT := $(VENV)/.installed-export
+DEV := $(VENV)/.installed-dev
+CLIPS := engine/clapedge/demo_clips
+
+export ESC10
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# targets share one environment and one processor: tests and linters use the cores themselves
+.NOTPARALLEL:
+.PHONY: help setup demo demo-model test lint type format export calibrate bench docs wheel test-matrix clean
+
+help: ## list the targets
+	@echo "make TARGET [VARIABLE=VALUE ...]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(DEV) ## create .venv with everything that development needs
+	@echo "Ready: . $(BIN)/activate"
+
+demo: $(RUN) ## score the demo clips with the built-in model (installs no torch)
+	@env -u CLAPEDGE_BUNDLE $(BIN)/clapedge score $(CLIPS)/*.flac --labels $(CLIPS)/labels.toml
+
+test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the recordings of ESC-10
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV) ## check style and layout
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "lint: no findings"
+
+type: $(DEV) ## check types
+	@$(BIN)/mypy
+
+format: $(DEV) ## lay out the code and mend what can be mended mechanically
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+export: $(EXPORT) ## make and verify a bundle: MODEL=checkpoint [LABELS="FILE ..."] [OUT=directory]
+	@$(BIN)/clapedge export '$(MODEL)' -o '$(OUT)' $(foreach file,$(LABELS),--labels '$(file)')
+
+calibrate: ## (not part of this version) make an INT8 variant from a device's own sounds
+	@echo "make calibrate: this version has no calibration; fp32 and fp16 variants come from make export" >&2; exit 1
+
+bench: $(DEV) ## run every bench/bench_*.py
+	@set -e; for script in bench/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+docs: $(DEV) ## check the documents: links, commands and Python examples
+	@$(BIN)/python -m pytest -q tests/test_docs.py
+
+wheel: $(RUN) ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel -q --no-deps -w dist . && ls dist/*.whl
+
+test-matrix: $(DEV) ## run the engine's tests on an installed wheel, on the oldest and the newest Python and ONNX Runtime
+	@$(BIN)/nox
+
+clean: ## delete the environment, caches and builds (bundles stay)
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# an environment with more in it serves the targets that need less
+$(RUN): EXTRAS := cpu
+$(EXPORT): EXTRAS := cpu,export
+$(EXPORT): SERVES := $(RUN)
+$(DEV): EXTRAS := cpu,export,formats,dev
+$(DEV): SERVES := $(RUN) $(EXPORT)
+$(RUN) $(EXPORT) $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $(SERVES) $@
+
+# a Python without ensurepip (Debian's, bare) lends its own pip
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("clapedge needs Python 3.10 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
