@@ -1,0 +1,44 @@
+"""clapedge: zero-shot sound recognition on the device.
+
+    from clapedge import Engine
+    result = Engine.load().score("kitchen.wav", ["kettle whistle", "smoke alarm"])
+    print(result.top.name, result.top.probability)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from clapedge.bundle import Bundle as Bundle
+    from clapedge.engine import ClapEdgeWarning as ClapEdgeWarning
+    from clapedge.engine import Engine as Engine
+    from clapedge.engine import Result as Result
+    from clapedge.errors import ClapEdgeError as ClapEdgeError
+    from clapedge.labels import EmbeddedLabels as EmbeddedLabels
+    from clapedge.labels import Label as Label
+    from clapedge.labels import LabelSet as LabelSet
+    from clapedge.scoring import Score as Score
+
+_HOMES = {
+    "Bundle": "bundle",
+    "ClapEdgeError": "errors",
+    "ClapEdgeWarning": "engine",
+    "EmbeddedLabels": "labels",
+    "Engine": "engine",
+    "Label": "labels",
+    "LabelSet": "labels",
+    "Result": "engine",
+    "Score": "scoring",
+}
+"""Public names and their modules: imported when first used, so that `clapedge --help` loads no NumPy."""
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,260 @@
+"""A bundle: a directory that holds an exported model, described and guarded by its `manifest.json`.
+
+Files are plain (never symlinks), named relative to the directory, and checked by size and SHA-256 before they are used.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import msgspec
+
+from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+
+SCHEMA_VERSION = 1
+"""Version of the manifest's layout; a bundle with a newer one is refused."""
+
+MANIFEST_NAME = "manifest.json"
+BUNDLE_VARIABLE = "CLAPEDGE_BUNDLE"
+"""Environment variable that names the default bundle."""
+
+Role = Literal["audio", "text", "tokenizer", "labels", "document"]
+Variant = Literal["fp32", "fp16", "int8"]
+Weights = Literal["pretrained", "random", "demo"]
+
+
+class FrontEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of the log-mel front end; the defaults are those of `laion/clap-htsat-fused`.
+
+    Source: its `preprocessor_config.json` (frequency_min is 50 there; the class default of transformers is 0).
+    """
+
+    sampling_rate: int = 48_000
+    n_fft: int = 1024
+    hop_length: int = 480
+    n_mels: int = 64
+    f_min: float = 50.0
+    f_max: float = 14_000.0
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    """`htk` without normalisation (fused checkpoints), or `slaney` with Slaney normalisation (unfused ones)."""
+    clip_samples: int = 480_000
+    fusion: bool = True
+    """Whether the tower hears a long recording as four mels (one shrunk whole, three crops)."""
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of one clip: 1001 for 480000 samples."""
+        return 1 + self.clip_samples // self.hop_length
+
+    @property
+    def clip_seconds(self) -> float:
+        """Length of one clip in seconds."""
+        return self.clip_samples / self.sampling_rate
+
+    @property
+    def channels(self) -> int:
+        """Mels per clip: 4 for a fusion checkpoint, 1 otherwise."""
+        return 4 if self.fusion else 1
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Name, element type and shape of a graph's input or output; a string in the shape is a symbolic size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One file of a bundle, as its manifest describes it."""
+
+    path: str
+    role: Role
+    bytes: int
+    sha256: str
+    variant: Variant | None = None
+    opset: int | None = None
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    checks: dict[str, float] = {}
+    """Parity or accuracy figures measured when the file was made."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle is and holds."""
+
+    schema: int = SCHEMA_VERSION
+    model: str
+    revision: str | None
+    licence: str
+    weights: Weights
+    front_end: FrontEnd
+    embedding_size: int
+    logit_scale: float
+    """`exp(logit_scale_a)` of the checkpoint: similarities are multiplied by it before the softmax."""
+    max_tokens: int | None = None
+    """Longest prompt that the text tower reads, special tokens included; None without a text tower."""
+    text_tower: str | None = None
+    """SHA-256 of the text tower's FP32 file, present in the bundle or not: it names the space of label embeddings."""
+    files: tuple[BundleFile, ...]
+    made_with: dict[str, str] = {}
+    """Versions of the packages that made it."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a user should know about this model."""
+
+
+class Bundle:
+    """An opened bundle: its directory and its manifest. Files are checked when they are first asked for."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        """Join a directory and the manifest read from it; use `Bundle.open`."""
+        self.directory = directory
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str] | None = None) -> "Bundle":
+        """Read the manifest of a bundle.
+
+        Args:
+            directory: the bundle; None means the environment variable `CLAPEDGE_BUNDLE`, else the built-in demo model.
+
+        Raises:
+            BundleNotFoundError: there is no bundle.
+            BundleDamagedError: its manifest cannot be understood.
+        """
+        path = Path(directory) if directory is not None else default_directory()
+        manifest_path = path / MANIFEST_NAME
+        try:
+            raw = manifest_path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            found = "is no bundle (it has no manifest.json)" if path.exists() else "does not exist"
+            raise BundleNotFoundError(
+                f"bundle {path} {found}; make one with: clapedge export MODEL -o {path}"
+            ) from None
+        except OSError as error:
+            raise BundleError(f"{manifest_path} cannot be read ({error.strerror}); check its permissions") from error
+        return cls(path, _parse_manifest(raw, manifest_path))
+
+    def files(self, role: Role) -> tuple[BundleFile, ...]:
+        """Return the files of one role, in the manifest's order."""
+        return tuple(file for file in self.manifest.files if file.role == role)
+
+    def variants(self, role: Role) -> tuple[Variant, ...]:
+        """Return the precisions in which a tower (`audio` or `text`) is present."""
+        return tuple(file.variant for file in self.files(role) if file.variant is not None)
+
+    def file(self, role: Role, variant: Variant | None = None) -> BundleFile:
+        """Return the one file of a role and variant.
+
+        Raises:
+            BundleError: the bundle does not hold it; the message names what it does hold.
+        """
+        for file in self.files(role):
+            if file.variant == variant:
+                return file
+        wanted = f"{role} tower in {variant}" if variant else f"{role} file"
+        present = ", ".join(file.path for file in self.files(role)) or "none"
+        raise BundleError(
+            f"bundle {self.directory} holds no {wanted} (present: {present}); export it again with that part"
+        )
+
+    def read(self, file: BundleFile) -> bytes:
+        """Return the checked content of a small file of the bundle."""
+        return self.path(file).read_bytes()
+
+    def path(self, file: BundleFile) -> Path:
+        """Return the path of a file after checking that it is the one that the manifest describes.
+
+        Raises:
+            BundleDamagedError: the file is missing, a symlink, or not what the manifest says.
+        """
+        path = self.directory / file.path
+        fault = _fault(path, file)
+        if fault:
+            raise BundleDamagedError(f"{path} {fault}; copy the bundle again, or export it again")
+        return path
+
+    def faults(self) -> list[str]:
+        """Check every file and return one sentence for each that is not as the manifest says."""
+        checked = ((self.directory / file.path, file) for file in self.manifest.files)
+        return [f"{path} {fault}" for path, file in checked if (fault := _fault(path, file))]
+
+
+def default_directory() -> Path:
+    """Return the bundle that is used where none is named: `CLAPEDGE_BUNDLE`, else the built-in demo model."""
+    named = os.environ.get(BUNDLE_VARIABLE)
+    return Path(named) if named else demo_directory()
+
+
+def demo_directory() -> Path:
+    """Return the directory of the demo model that is part of this package."""
+    return Path(__file__).parent / "demo_model"
+
+
+def describe(directory: Path, relative: str, **facts: object) -> BundleFile:
+    """Return the manifest's entry of a file: its size and SHA-256, and the `facts` (fields of `BundleFile`)."""
+    path = directory / relative
+    entry = {"path": relative, "bytes": path.stat().st_size, "sha256": sha256(path), **facts}
+    return msgspec.convert(entry, BundleFile)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` (UTF-8, indented, sorted as declared); it appears whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    temporary = directory / (MANIFEST_NAME + ".tmp")
+    temporary.write_bytes(text)
+    temporary.replace(directory / MANIFEST_NAME)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """Decode a manifest and refuse what this version cannot read."""
+    try:
+        version = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get("schema")
+        if version is not None and msgspec.json.decode(version, type=int) > SCHEMA_VERSION:
+            raise BundleError(
+                f"{path} has layout {bytes(version).decode()}, newer than this clapedge reads ({SCHEMA_VERSION}); "
+                "upgrade clapedge, or export the bundle with this version"
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleDamagedError(f"{path} is damaged ({error}); copy the bundle again, or export it again") from error
+    _check_paths(manifest.files, path)
+    return manifest
+
+
+def _check_paths(files: Iterable[BundleFile], manifest_path: Path) -> None:
+    """Refuse file names that lead out of the bundle: a bundle may come from a stranger."""
+    for file in files:
+        parts = PurePosixPath(file.path).parts
+        if not parts or file.path.startswith("/") or "\\" in file.path or ":" in file.path or ".." in parts:
+            raise BundleDamagedError(
+                f"{manifest_path} names the file {file.path!r}, which leads out of the bundle; do not use this bundle"
+            )
+
+
+def _fault(path: Path, file: BundleFile) -> str | None:
+    """Return what is wrong with a file, as the rest of a sentence, or None."""
+    if path.is_symlink():
+        return "is a symlink, which a bundle never holds"
+    try:
+        size = path.stat().st_size
+        if size != file.bytes:
+            return f"is damaged: {size} bytes where the manifest says {file.bytes}"
+        if sha256(path) != file.sha256:
+            return "is damaged: its SHA-256 is not the one in the manifest"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None

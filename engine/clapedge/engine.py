@@ -1,0 +1,347 @@
+"""The engine: a bundle, recordings and labels to results. The few lines that join the modules before it."""
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from clapedge import audio, scoring
+from clapedge.audio import AudioSource
+from clapedge.bundle import Bundle, Variant
+from clapedge.clips import ClipMaker, ClipOptions, Clips, Fusion, Pad, Window
+from clapedge.errors import BundleError, LabelError
+from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.mel import Float32Array
+from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose
+from clapedge.scoring import Score
+from clapedge.towers import AudioTower, TextTower
+
+PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
+Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
+
+PREFERRED: dict[Provider, tuple[Variant, ...]] = {
+    "cpu": ("int8", "fp32", "fp16"),
+    "openvino": ("int8", "fp32", "fp16"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32"),
+}
+"""Which variant `auto` takes first: the fastest one on each provider."""
+
+WEIGHTS_NOTES = {
+    "random": "the weights of {} are random: its scores mean nothing",
+    "demo": "{} is the built-in demo model: it knows a few dozen sounds; export a pretrained model for real use",
+}
+
+
+class ClapEdgeWarning(UserWarning):
+    """Something that a user should know about how scores are made; said once."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The span of a recording that was heard, and its whole length, in seconds."""
+
+    start: float
+    end: float
+    of: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds spent on one recording."""
+
+    decode: float
+    frontend: float
+    tower: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of one recording; its fields are those of a JSON record.
+
+    Attributes:
+        file: path or kind of the source.
+        labels: the labels that are not hidden, best first.
+        unsure: whether the two best are too close to choose between.
+        heard: the span that the scores speak of.
+        warnings: sentences about the recording.
+        model: model id of the bundle.
+        weights: `pretrained`, `random` or `demo`.
+        variant: precision of the audio tower.
+        provider: where the tower ran.
+        ms: where the time went.
+    """
+
+    file: str
+    labels: tuple[Score, ...]
+    unsure: bool
+    heard: Heard
+    warnings: tuple[str, ...]
+    model: str
+    weights: str
+    variant: str
+    provider: str
+    ms: Timing
+
+    @property
+    def top(self) -> Score:
+        """The best label."""
+        return self.labels[0]
+
+
+class Engine:
+    """Scores recordings against labels with one bundle. Thread-safe; a context manager."""
+
+    def __init__(self, bundle: Bundle, plan: Plan, variant: Variant, *, threads: int | None, fusion: Fusion) -> None:
+        """Open the audio tower; use `Engine.load`."""
+        self.bundle = bundle
+        self.plan = plan
+        self.variant = variant
+        self.fusion = fusion
+        self._threads = threads
+        self._clip_maker = ClipMaker(bundle.manifest.front_end)
+        self._audio_tower = AudioTower(bundle.path(bundle.file("audio", variant)), plan=plan, threads=threads)
+        self._text_tower: TextTower | None = None
+        self._embedded: dict[LabelSet, EmbeddedLabels] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        provider: ProviderWish = "auto",
+        precision: PrecisionWish = "auto",
+        threads: int | None = None,
+        fusion: Fusion = "long",
+        provider_options: ProviderOptions | None = None,
+    ) -> "Engine":
+        """Open a bundle.
+
+        Args:
+            bundle: its directory; None means `CLAPEDGE_BUNDLE`, else the built-in demo model.
+            provider: where to run; `auto` takes a GPU where one is usable.
+            precision: variant of the audio tower; `auto` takes the fastest present for the provider.
+            threads: threads within an operator; None means every usable core.
+            fusion: `long`, or `always` for what transformers does to a lone short clip.
+            provider_options: options of ONNX Runtime for the provider.
+
+        Raises:
+            BundleError: the bundle is missing, damaged or lacks the precision.
+            ProviderError: the provider cannot be used.
+        """
+        opened = Bundle.open(bundle)
+        plan = choose(provider, options=provider_options)
+        for reason in plan.passed_over:
+            warnings.warn(reason, ClapEdgeWarning, stacklevel=2)
+        note = WEIGHTS_NOTES.get(opened.manifest.weights)
+        if note:
+            warnings.warn(note.format(opened.manifest.model), ClapEdgeWarning, stacklevel=2)
+        variant = _pick(opened, "audio", plan.provider) if precision == "auto" else precision
+        return cls(opened, plan, variant, threads=threads, fusion=fusion)
+
+    def score(
+        self,
+        source: AudioSource,
+        labels: Labels,
+        *,
+        rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
+        window: Window = "first",
+        pad: Pad = "repeatpad",
+        hop: float = 10.0,
+    ) -> Result:
+        """Score one recording against labels.
+
+        A recording heard in several clips (`slide`) is scored by the mean of their embeddings.
+
+        Args:
+            source: a path, bytes, a file object, or samples: (samples,) or (channels, samples).
+            labels: a label set, an embedded one, or a list of words.
+            rate: Hz of samples (default 48000); files carry their own.
+            start: where to begin, in seconds.
+            duration: seconds to hear at most.
+            window: `first`, `slide` or `fuse`, see `ClipOptions`.
+            pad: how a short recording fills a clip, see `ClipOptions`.
+            hop: seconds from one sliding clip to the next.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            LabelError: the labels cannot be used.
+        """
+        embedded = self.embed_labels(labels)
+        began = time.perf_counter()
+        options = ClipOptions(window, pad, self.fusion, hop)
+        recording = self._read(source, rate, start, duration, options)
+        decoded = time.perf_counter()
+        clips = self._clip_maker(recording.samples, options)
+        made = time.perf_counter()
+        embedding = scoring.merge(self._audio_tower.embed(clips.features, clips.is_longer))
+        manifest = self.bundle.manifest
+        scores = scoring.rank(embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
+        ended = time.perf_counter()
+        heard = _heard(recording, clips)
+        steps = np.diff([began, decoded, made, ended, ended]) * 1e3
+        return Result(
+            file=audio.source_name(source),
+            labels=scores,
+            unsure=scoring.is_unsure(scores),
+            heard=heard,
+            warnings=(*recording.warnings, *_unheard(heard, explicit=duration is not None)),
+            model=manifest.model,
+            weights=manifest.weights,
+            variant=self.variant,
+            provider=self.plan.provider,
+            ms=Timing(*(round(float(ms), 3) for ms in (*steps[:3], (ended - began) * 1e3))),
+        )
+
+    def embed_audio(
+        self,
+        sources: Sequence[AudioSource],
+        *,
+        rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
+        window: Window = "first",
+        pad: Pad = "repeatpad",
+        hop: float = 10.0,
+    ) -> Float32Array:
+        """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`."""
+        options = ClipOptions(window, pad, self.fusion, hop)
+        rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
+        for row, source in zip(rows, sources, strict=True):
+            recording = self._read(source, rate, start, duration, options)
+            clips = self._clip_maker(recording.samples, options)
+            row[:] = scoring.merge(self._audio_tower.embed(clips.features, clips.is_longer))
+            for sentence in (*recording.warnings, *_unheard(_heard(recording, clips), explicit=duration is not None)):
+                warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
+        return rows
+
+    def embed_text(self, prompts: Sequence[str]) -> Float32Array:
+        """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
+
+        Raises:
+            BundleError: the bundle has no text tower.
+        """
+        tower = self._text()
+        for prompt in tower.truncated(prompts):
+            warnings.warn(
+                f"only the first {tower.max_tokens} tokens of the prompt {prompt[:40]!r}… are read",
+                ClapEdgeWarning,
+                stacklevel=2,
+            )
+        return tower.embed(prompts)
+
+    def embed_labels(self, labels: Labels) -> EmbeddedLabels:
+        """Embed labels once; the same set is not encoded twice.
+
+        Raises:
+            LabelError: embedded labels come from another text tower.
+            BundleError: words are given and the bundle has no text tower.
+        """
+        own = self.bundle.manifest.text_tower
+        if isinstance(labels, EmbeddedLabels):
+            if labels.text_tower != own:
+                raise LabelError(
+                    "the labels were embedded by another model than this bundle's; "
+                    f"embed them again: clapedge labels embed --bundle {self.bundle.directory}"
+                )
+            return labels
+        label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
+        known = self._embedded.get(label_set)
+        if known is None:
+            known = self._embedded[label_set] = EmbeddedLabels.embed(label_set, self.embed_text, own or "")
+        return known
+
+    def stored_labels(self, name: str) -> EmbeddedLabels:
+        """Return the label set `labels/NAME.npz` of the bundle.
+
+        Raises:
+            BundleError: the bundle holds no such set; the message names those that it holds.
+        """
+        stored = {file.path.removeprefix("labels/").removesuffix(".npz"): file for file in self.bundle.files("labels")}
+        if name not in stored:
+            held = ", ".join(stored) or "none"
+            raise BundleError(f"bundle {self.bundle.directory} holds no label set {name!r} (it holds: {held})")
+        return EmbeddedLabels.load(self.bundle.path(stored[name]))
+
+    def close(self) -> None:
+        """Release the sessions; the engine cannot be used afterwards."""
+        del self._audio_tower
+        self._text_tower = None
+
+    def __enter__(self) -> "Engine":
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine."""
+        self.close()
+
+    def _read(
+        self, source: AudioSource, rate: int | None, start: float, duration: float | None, options: ClipOptions
+    ) -> audio.Recording:
+        """Read no more of a recording than the clips can hear."""
+        limits = [limit for limit in (duration, self._clip_maker.wanted_seconds(options)) if limit is not None]
+        return audio.read(source, rate=rate, start=start, duration=min(limits, default=None))
+
+    def _text(self) -> TextTower:
+        """Return the text tower, opened when it is first needed: precomputed labels never need it."""
+        with self._lock:
+            if self._text_tower is None:
+                self._text_tower = self._open_text()
+            return self._text_tower
+
+    def _open_text(self) -> TextTower:
+        """Open the text tower of the bundle."""
+        bundle = self.bundle
+        if not bundle.files("text"):
+            raise BundleError(
+                f"bundle {bundle.directory} has no text tower, so it knows only its stored label sets; "
+                "name one of them with --labels, or export the bundle without --no-text"
+            )
+        return TextTower(
+            bundle.path(bundle.file("text", _pick(bundle, "text", "cpu"))),
+            bundle.read(bundle.file("tokenizer")),
+            max_tokens=bundle.manifest.max_tokens or 77,
+            threads=self._threads,
+        )
+
+
+def _pick(bundle: Bundle, role: Literal["audio", "text"], provider: Provider) -> Variant:
+    """Return the variant of a tower that `auto` means on a provider."""
+    present = bundle.variants(role)
+    for variant in PREFERRED[provider]:
+        if variant in present:
+            return variant
+    raise BundleError(
+        f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; export it again with --precision "
+        f"{PREFERRED[provider][0]}"
+    )
+
+
+def _heard(recording: audio.Recording, clips: Clips) -> Heard:
+    """Return the span that the clips cover, in seconds of the recording."""
+    end = min(recording.end, recording.start + clips.heard)
+    return Heard(round(recording.start, 3), round(end, 3), round(recording.of, 3))
+
+
+def _unheard(heard: Heard, *, explicit: bool) -> list[str]:
+    """Say how much of a recording was not heard although nobody asked to leave it out."""
+    rest = heard.of - heard.end
+    if explicit or rest < 0.05:
+        return []
+    return [
+        f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
+        "--window slide or fuse hears all of it"
+    ]
