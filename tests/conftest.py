@@ -1,0 +1,15 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def esc10() -> Path:
+    """Return the directory of the ESC-10 recordings, which the environment variable `ESC10` names."""
+    named = os.environ.get("ESC10")
+    if not named:
+        pytest.skip("the recordings of ESC-10 are not part of the project; name their directory: make test ESC10=DIR")
+    return Path(named)
