@@ -1,8 +1,9 @@
 """clapedge: zero-shot sound recognition on the device.
 
-    from clapedge import Engine
-    result = Engine.load().score("kitchen.wav", ["kettle whistle", "smoke alarm"])
-    print(result.top.name, result.top.probability)
+Example:
+    >>> from clapedge import Engine
+    >>> result = Engine.load().score("kitchen.wav", ["kettle whistle", "smoke alarm"])  # doctest: +SKIP
+    >>> result.top.name, result.top.probability  # doctest: +SKIP
 """
 
 from importlib import import_module

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from clapedge.mel import Float32Array
 from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose
 from clapedge.scoring import Score
 from clapedge.towers import AudioTower, TextTower
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
@@ -278,7 +281,7 @@ class Engine:
         del self._audio_tower
         self._text_tower = None
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> "Self":
         """Return the engine itself."""
         return self
 
@@ -325,9 +328,13 @@ def _pick(bundle: Bundle, role: Literal["audio", "text"], provider: Provider) ->
         if variant in present:
             return variant
     raise BundleError(
-        f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; export it again with --precision "
-        f"{PREFERRED[provider][0]}"
+        f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "
+        f"export it again with --precision {PREFERRED[provider][0]}"
     )
+
+
+AUDIBLE_REST = 0.05
+"""Seconds that may go unheard without a word: less than any event."""
 
 
 def _heard(recording: audio.Recording, clips: Clips) -> Heard:
@@ -339,9 +346,11 @@ def _heard(recording: audio.Recording, clips: Clips) -> Heard:
 def _unheard(heard: Heard, *, explicit: bool) -> list[str]:
     """Say how much of a recording was not heard although nobody asked to leave it out."""
     rest = heard.of - heard.end
-    if explicit or rest < 0.05:
+    if explicit or rest < AUDIBLE_REST:
         return []
     return [
-        f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
-        "--window slide or fuse hears all of it"
+        (
+            f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
+            "--window slide or fuse hears all of it"
+        )
     ]

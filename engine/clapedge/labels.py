@@ -22,8 +22,8 @@ TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The hypothesis template of transformers' zero-shot audio classification pipeline."""
 
-SEPARATORS = re.compile("[,，]")  # noqa: RUF001 - the full-width comma is what a Chinese keyboard types
-"""What parts labels that are given as one string."""
+SEPARATORS = re.compile("[,，]")
+"""What parts labels that are given as one string; the full-width comma is what a Chinese keyboard types."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ PACKAGES: dict[Provider, str] = {
 """The distribution that carries each provider. They overwrite each other's files: only one may be installed."""
 
 AUTO_ORDER: tuple[Provider, ...] = ("cuda", "cpu")
-"""What `auto` tries. TensorRT builds an engine for a minute and OpenVINO is a matter of measuring: both are asked for."""
+"""What `auto` tries. TensorRT takes a minute to build an engine and OpenVINO is a matter of measuring: ask for them."""
 
 DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
     "cpu": {},

@@ -29,7 +29,7 @@ class Score:
 
 def similarities(audio: Float32Array, labels: Float32Array) -> Float32Array:
     """Return the cosines (N, labels) of unit embeddings (N, E) and (labels, E)."""
-    return audio @ labels.T
+    return np.asarray(audio @ labels.T, np.float32)
 
 
 def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> npt.NDArray[np.float64]:

@@ -104,6 +104,7 @@ class TextTower:
         self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer.decode())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self.max_tokens = max_tokens
         self._batch: object = self._session.get_inputs()[0].shape[0]
 
     def embed(self, prompts: Sequence[str]) -> Float32Array:

@@ -1,1 +1,93 @@
+"""The command line: one file a command, imported when it is called, so that `--help` loads neither NumPy nor a runtime.
 
+Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 usage, 3 bundle or model, 4 provider.
+"""
+
+import io
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from clapedge import __version__
+from clapedge.errors import ClapEdgeError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "score": ("clapedge.cli.score:score", "Score recordings against labels."),
+    "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
+    "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
+    "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),
+    "doctor": ("clapedge.cli.doctor:doctor", "Find out what works on this device, and why the rest does not."),
+}
+"""Name of each command: where it lives, and its line in `--help`."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the commands in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import and return a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Example: clapedge score kitchen.wav -l 'kettle whistle' -l 'smoke alarm'",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Score sound against any words you write, on the device."""
+
+
+def main() -> None:
+    """Run the command line: errors are one line on stderr, never a traceback."""
+    warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a bar that a terminal cannot show must not end the run
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.exceptions.Exit as ended:
+        status = ended.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = INTERRUPTED
+    except ClapEdgeError as error:
+        click.echo(f"error: {error}", err=True)
+        status = error.exit_code
+    except BrokenPipeError:
+        # whoever read our results has seen enough; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Print clapedge's own warnings as notes; those of libraries are for their developers."""
+    if category.__module__.startswith("clapedge"):
+        click.echo(f"note: {message}", err=True)

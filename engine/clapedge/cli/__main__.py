@@ -1,0 +1,5 @@
+"""`python -m clapedge.cli`, for where the script is not on the path."""
+
+from clapedge.cli import main
+
+main()

@@ -1,0 +1,127 @@
+"""`clapedge doctor`: what works on this device, and why the rest does not."""
+
+import json
+import platform
+import warnings
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Literal, get_args
+
+import click
+
+from clapedge.errors import BundleError, ProviderError
+
+State = Literal["ok", "off", "bad"]
+
+PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "click", "av")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: a thing, its state (`off` is no fault), and what was found or how to mend it."""
+
+    name: str
+    state: State
+    detail: str
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(), help="Bundle to check; the default is that of score.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, *, bundle: str | None, as_json: bool) -> None:
+    r"""Find out what works on this device, and why the rest does not.
+
+    Exits with 3 if the bundle is bad, 4 if no provider opens a session.
+
+    \b
+    Example:
+      clapedge doctor --bundle bundles/clap-htsat-fused
+    """
+    bundle_findings, providers = _check_bundle(bundle), _check_providers(bundle)
+    findings = [*_check_packages(), *_check_runtime(), *bundle_findings, *providers]
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:3} {finding.name:22} {finding.detail}")
+    if any(finding.state == "bad" for finding in bundle_findings):
+        ctx.exit(BundleError.exit_code)
+    if not any(finding.state == "ok" for finding in providers):
+        ctx.exit(ProviderError.exit_code)
+
+
+def _check_packages() -> list[Finding]:
+    """Report Python, the machine and the packages."""
+    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
+
+    findings = [
+        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("cores", "ok", f"{usable_cores()} usable"),
+    ]
+    for name in PACKAGES:
+        try:
+            findings.append(Finding(name, "ok", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            if name == "av":
+                detail = "not installed: M4A, WebM and the like cannot be read; pip install 'clapedge[formats]'"
+                findings.append(Finding(name, "off", detail))
+            else:
+                findings.append(Finding(name, "bad", f"not installed; pip install {name}"))
+    return findings
+
+
+def _check_runtime() -> list[Finding]:
+    """Report which ONNX Runtime packages are installed and whether they overwrite each other."""
+    from clapedge.providers import installed_packages  # noqa: PLC0415 - keeps --help fast
+
+    packages = installed_packages()
+    listed = ", ".join(f"{name} {version}" for name, version in packages.items()) or "built by hand, no package"
+    if len(packages) > 1:
+        names = " ".join(packages)
+        fix = f"they overwrite each other's files; run: pip uninstall -y {names}, then install one of them"
+        return [Finding("onnxruntime packages", "bad", f"{listed}: {fix}")]
+    return [Finding("onnxruntime packages", "ok", listed)]
+
+
+def _check_bundle(directory: str | None) -> list[Finding]:
+    """Report the bundle, and each of its files that is not as the manifest says."""
+    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+
+    try:
+        opened = Bundle.open(directory)
+    except BundleError as error:
+        return [Finding("bundle", "bad", str(error))]
+    faults = opened.faults()
+    if faults:
+        return [Finding("bundle", "bad", fault) for fault in faults]
+    manifest = opened.manifest
+    variants = ", ".join(opened.variants("audio"))
+    return [Finding("bundle", "ok", f"{opened.directory}: {manifest.model}, {manifest.weights} weights, {variants}")]
+
+
+def _check_providers(directory: str | None) -> list[Finding]:
+    """Report for each provider whether a session really opens and runs on it."""
+    from clapedge.providers import Provider  # noqa: PLC0415 - keeps --help fast
+
+    return [_check_provider(provider, directory) for provider in get_args(Provider)]
+
+
+def _check_provider(provider: Literal["cpu", "cuda", "tensorrt", "openvino"], directory: str | None) -> Finding:
+    """Open an engine on a provider and let it hear one second of silence."""
+    import numpy as np  # noqa: PLC0415 - keeps --help fast
+
+    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+    from clapedge.providers import obstacle  # noqa: PLC0415 - keeps --help fast
+
+    name = f"provider {provider}"
+    reason = obstacle(provider)
+    if reason:
+        return Finding(name, "off", reason)
+    try:
+        with warnings.catch_warnings(), Engine.load(directory, provider=provider) as engine:
+            warnings.simplefilter("ignore")  # silence is what it hears
+            engine.embed_audio([np.zeros(48_000, np.float32)])
+            return Finding(name, "ok", f"a session opens and runs ({engine.variant})")
+    except (BundleError, ProviderError) as error:
+        return Finding(name, "bad", str(error))
