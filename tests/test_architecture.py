@@ -20,6 +20,7 @@ ROWS = (
     "labels",
     "scoring",
     "engine",
+    "writers",
     "cli",
 )
 """The modules of the engine in the order in which data flows: each may import those before it."""

@@ -47,7 +47,7 @@ def test_importing_every_module_of_the_engine_loads_nothing_that_is_not_for_devi
 
 
 def test_the_help_of_the_command_line_loads_neither_numpy_nor_onnx_runtime() -> None:
-    loaded = modules_after("from clapedge.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass")
+    loaded = modules_after("from clapedge.cli import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass")
     assert "clapedge" in loaded
     assert loaded & {"numpy", "onnxruntime", "soundfile", "soxr", "tokenizers"} == set()
 
