@@ -1,0 +1,147 @@
+"""Label sets: what users write, what is refused and why, and what is stored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clapedge.errors import BundleError, LabelError
+from clapedge.labels import EmbeddedLabels, Label, LabelSet
+
+KITCHEN = """
+template = "The sound of {}."
+[[label]]
+name = "轴承异响"
+prompts = ["a grinding squeal", "metal screeching"]
+threshold = 0.3
+[[label]]
+name = "rain"
+[[label]]
+name = "background"
+prompts = ["quiet room tone"]
+hidden = true
+"""
+
+
+def encode(prompts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Embed a text by its length and first letter: enough to tell prompts apart."""
+    rows = np.array([[len(prompt), ord(prompt[0]), 1.0] for prompt in prompts], np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_typed_labels_are_split_at_both_commas_and_stripped() -> None:
+    parsed = LabelSet.parse([" dog barking , rain", "钟声，雨"])
+    assert [label.name for label in parsed.labels] == ["dog barking", "rain", "钟声", "雨"]
+    assert parsed.labels[0].prompts == ("This is a sound of dog barking.",)
+
+
+def test_words_in_a_list_keep_their_commas() -> None:
+    assert LabelSet.of(["thunder, far away"]).labels[0].name == "thunder, far away"
+
+
+def test_a_string_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(LabelError, match="expected a list"):
+        LabelSet.of("rain")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [([], "no labels"), ([" ", ","], "no labels"), (["rain", "wind, rain"], "'rain' stands twice")],
+)
+def test_labels_that_cannot_be_scored_are_refused(words: list[str], complaint: str) -> None:
+    with pytest.raises(LabelError, match=complaint):
+        LabelSet.parse(words)
+
+
+def test_a_template_without_a_place_for_the_word_is_refused() -> None:
+    with pytest.raises(LabelError, match="has no {}"):
+        LabelSet.of(["rain"], template="a sound")
+
+
+def test_a_toml_file_gives_names_prompts_thresholds_and_hidden_labels(tmp_path: Path) -> None:
+    path = tmp_path / "厨房.toml"
+    path.write_text(KITCHEN, encoding="utf-8")
+    assert LabelSet.from_file(path).labels == (
+        Label("轴承异响", ("a grinding squeal", "metal screeching"), threshold=0.3),
+        Label("rain", ("The sound of rain.",)),
+        Label("background", ("quiet room tone",), hidden=True),
+    )
+
+
+def test_a_text_file_gives_one_label_a_line_without_comments(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("\ufeff# outside\nrain\n\n dog barking  # loud\n", encoding="utf-8")
+    assert [label.name for label in LabelSet.from_file(path).labels] == ["rain", "dog barking"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[[label]\nname = 1", "line 1"),
+        ("[[label]]\nname = 1", "name"),
+        ("[[label]]\nname = 'a'\nprompt = 'b'", "prompt"),
+        ("[[label]]\nname = 'a'\nhidden = true", "every label is hidden"),
+        ("[[label]]\nname = 'a'\nprompts = ['']", "has no words"),
+        ("template = 'x'\n[[label]]\nname = 'a'", "has no {}"),
+        ("", "no labels"),
+    ],
+)
+def test_a_wrong_toml_file_is_refused_by_name_and_place(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(LabelError, match=r"wrong\.toml") as caught:
+        LabelSet.from_file(path)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_label_file_that_is_missing_or_no_text_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LabelError, match=r"labels\.txt"):
+        LabelSet.from_file(path)
+
+
+def test_several_prompts_are_averaged_and_normalised_again() -> None:
+    label_set = LabelSet((Label("a", ("one", "three")), Label("b", ("two",))))
+    embedded = EmbeddedLabels.embed(label_set, encode, "hash")
+    mean = encode(["one", "three"]).mean(axis=0)
+    np.testing.assert_allclose(embedded.embeddings[0], mean / np.linalg.norm(mean), rtol=1e-6)
+    np.testing.assert_allclose(embedded.embeddings[1], encode(["two"])[0], rtol=1e-6)
+
+
+names = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and "\0" not in text)
+
+
+@given(st.lists(st.builds(Label, names, st.lists(names, min_size=1, max_size=3).map(tuple)), min_size=1, max_size=4))
+def test_what_is_stored_is_what_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[Label]
+) -> None:
+    unique = {label.name: label for label in labels}
+    embedded = EmbeddedLabels.embed(LabelSet(tuple(unique.values())), encode, "hash")
+    path = tmp_path_factory.mktemp("labels") / "set.npz"
+    embedded.save(path)
+    again = EmbeddedLabels.load(path)
+    assert again.label_set == embedded.label_set
+    assert again.text_tower == "hash"
+    np.testing.assert_array_equal(again.embeddings, embedded.embeddings)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(BundleError, match=r"set\.npz is no label set"):
+        EmbeddedLabels.load(path)
+
+
+def test_a_stored_label_set_with_pickles_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, names=np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(BundleError, match=r"set\.npz"):
+        EmbeddedLabels.load(path)
