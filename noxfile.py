@@ -2,10 +2,12 @@
 
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which interpreter it did not find
 
 OLDEST = ("onnxruntime==1.18.*", "numpy==1.26.*")
@@ -26,10 +28,11 @@ def newest(session: nox.Session) -> None:
 
 def _test_wheel(session: nox.Session, *requirements: str) -> None:
     """Install the wheel as a user would, and run the engine's tests where the sources are out of reach."""
-    directory = Path(session.create_tmp())
-    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(directory), str(Path.cwd()))
-    (wheel,) = directory.glob("*.whl")
-    session.install("-q", str(wheel), "pytest", "hypothesis", *requirements)
-    shutil.copytree("tests/engine", directory / "tests", dirs_exist_ok=True)
-    session.chdir(directory)
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "tests")
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", name, ".")
+        session.install("-q", *map(str, directory.glob("*.whl")), "pytest", "hypothesis", *requirements)
+        shutil.copy("tests/conftest.py", directory)
+        shutil.copytree("tests/engine", directory / "engine")
+        with session.chdir(directory):
+            session.run("python", "-m", "pytest", "-q", "-ra", "--import-mode=importlib", "engine")
