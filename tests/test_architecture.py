@@ -18,6 +18,7 @@ ROWS = (
     "providers",
     "towers",
     "labels",
+    "prompt_cache",
     "scoring",
     "engine",
     "writers",

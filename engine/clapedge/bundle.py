@@ -94,8 +94,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     embedding_size: int
     logit_scale: float
     """`exp(logit_scale_a)` of the checkpoint: similarities are multiplied by it before the softmax."""
-    max_tokens: int | None = None
-    """Longest prompt that the text tower reads, special tokens included; None without a text tower."""
+    max_tokens: int
+    """Longest prompt that the text tower reads, special tokens included."""
     text_tower: str | None = None
     """SHA-256 of the text tower's FP32 file, present in the bundle or not: it names the space of label embeddings."""
     files: tuple[BundleFile, ...]

@@ -13,11 +13,12 @@ import numpy as np
 
 from clapedge import audio, scoring
 from clapedge.audio import AudioSource
-from clapedge.bundle import Bundle, Variant
+from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, ClipOptions, Clips, Fusion, Pad, Window
 from clapedge.errors import BundleError, LabelError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
+from clapedge.prompt_cache import PromptCache
 from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose
 from clapedge.scoring import Score
 from clapedge.towers import AudioTower, TextTower
@@ -35,6 +36,9 @@ PREFERRED: dict[Provider, tuple[Variant, ...]] = {
     "tensorrt": ("fp16", "fp32"),
 }
 """Which variant `auto` takes first: the fastest one on each provider."""
+
+SPECIAL_TOKENS = 2
+"""Tokens that RoBERTa puts around a prompt: <s> and </s>."""
 
 WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
@@ -261,7 +265,7 @@ class Engine:
         label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
         known = self._embedded.get(label_set)
         if known is None:
-            known = self._embedded[label_set] = EmbeddedLabels.embed(label_set, self.embed_text, own or "")
+            known = self._embedded[label_set] = EmbeddedLabels.embed(label_set, self._encode_labels, own or "")
         return known
 
     def stored_labels(self, name: str) -> EmbeddedLabels:
@@ -298,6 +302,21 @@ class Engine:
         limits = [limit for limit in (duration, self._clip_maker.wanted_seconds(options)) if limit is not None]
         return audio.read(source, rate=rate, start=start, duration=min(limits, default=None))
 
+    def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
+        """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
+
+        A byte-level tokenizer makes at most one token a byte, so what fits in bytes is never truncated; a longer
+        prompt passes the cache by, so that its truncation is said each time.
+        """
+        limit = self.bundle.manifest.max_tokens - SPECIAL_TOKENS
+        if not self.bundle.files("text") or any(len(prompt.encode()) > limit for prompt in prompts):
+            return self.embed_text(prompts)
+        return PromptCache(self._text_file().sha256).encode(prompts, self.embed_text)
+
+    def _text_file(self) -> BundleFile:
+        """Return the variant of the text tower that `auto` means on the CPU, where it always runs."""
+        return self.bundle.file("text", _pick(self.bundle, "text", "cpu"))
+
     def _text(self) -> TextTower:
         """Return the text tower, opened when it is first needed: precomputed labels never need it."""
         with self._lock:
@@ -314,9 +333,9 @@ class Engine:
                 "name one of them with --labels, or export the bundle without --no-text"
             )
         return TextTower(
-            bundle.path(bundle.file("text", _pick(bundle, "text", "cpu"))),
+            bundle.path(self._text_file()),
             bundle.read(bundle.file("tokenizer")),
-            max_tokens=bundle.manifest.max_tokens or 77,
+            max_tokens=bundle.manifest.max_tokens,
             threads=self._threads,
         )
 

@@ -57,6 +57,8 @@ class LabelSet:
         for label in self.labels:
             if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
                 raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
+            if not all(_is_text(words) for words in (label.name, *label.prompts)):
+                raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
             if label.name in seen:
                 raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
             seen.add(label.name)
@@ -189,6 +191,11 @@ def fill(template: str, word: str) -> str:
     if "{}" not in template:
         raise LabelError(f"template {template!r} has no {{}} where the label goes; for example: {DEFAULT_TEMPLATE!r}")
     return template.replace("{}", word)
+
+
+def _is_text(words: str) -> bool:
+    """Tell whether words can be encoded; an undecodable byte of a command line arrives as a lone surrogate."""
+    return not any("\ud800" <= character <= "\udfff" for character in words)
 
 
 class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):

@@ -24,6 +24,7 @@ def bundle(tmp_path: Path) -> Path:
         front_end=FrontEnd(),
         embedding_size=8,
         logit_scale=10.0,
+        max_tokens=77,
         files=(describe(directory, "audio.fp32.onnx", role="audio", variant="fp32"),),
     )
     write_manifest(directory, manifest)

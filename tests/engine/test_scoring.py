@@ -1,5 +1,7 @@
 """Scores: similarities, probabilities, order, and when a result is unsure."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from clapedge.labels import Label, LabelSet
 from clapedge.scoring import Score, is_unsure, merge, probabilities, rank
 
+f32 = partial(np.array, dtype=np.float32)
 unit = hnp.arrays(np.float32, (3, 8), elements=st.floats(-1, 1, width=32)).filter(
     lambda rows: bool((np.linalg.norm(rows, axis=1) > 0.1).all())
 )
@@ -38,14 +41,14 @@ def test_the_mean_embedding_has_unit_norm(rows: np.ndarray) -> None:
 
 def test_hidden_labels_take_probability_and_are_not_reported() -> None:
     labels = LabelSet((Label("rain", ("r",)), Label("background", ("b",), hidden=True), Label("dog", ("d",))))
-    scores = rank(np.float32([1, 0]), np.float32([[0, 1], [1, 0], [0.6, 0.8]]), labels, 1.0)
+    scores = rank(f32([1, 0]), f32([[0, 1], [1, 0], [0.6, 0.8]]), labels, 1.0)
     assert [score.name for score in scores] == ["dog", "rain"]
     assert sum(score.probability for score in scores) < 1.0
 
 
 def test_equal_labels_keep_the_users_order() -> None:
     labels = LabelSet.of(["b", "a", "c"])
-    scores = rank(np.float32([1, 0]), np.float32([[1, 0]] * 3), labels, 10.0)
+    scores = rank(f32([1, 0]), f32([[1, 0]] * 3), labels, 10.0)
     assert [score.name for score in scores] == ["b", "a", "c"]
 
 

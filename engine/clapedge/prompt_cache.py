@@ -1,0 +1,83 @@
+"""Embeddings of prompts on disk, keyed by text tower and prompt: known words need no text tower to be opened."""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clapedge.labels import TextEncoder
+from clapedge.mel import Float32Array
+
+CACHE_VARIABLE = "CLAPEDGE_CACHE"
+"""Environment variable that names the cache's directory; set and empty, it switches the cache off."""
+
+
+class PromptCache:
+    """The cached prompts of one text tower. A cache that cannot be read or written is passed over."""
+
+    def __init__(self, text_tower: str, *, directory: Path | None = None) -> None:
+        """Use the cache of a text tower.
+
+        Args:
+            text_tower: SHA-256 of the tower's file, which is what makes an embedding repeatable.
+            directory: where to keep it; None means `default_directory()`.
+        """
+        root = directory or default_directory()
+        self._directory = root / "prompts" / text_tower[:32] if root else None
+
+    def encode(self, prompts: Sequence[str], encode: TextEncoder) -> Float32Array:
+        """Embed prompts to (N, E) float32, calling `encode` once for those that are not known yet."""
+        rows = {prompt: self._load(prompt) for prompt in prompts}
+        missing = [prompt for prompt, row in rows.items() if row is None]
+        if missing:
+            for prompt, row in zip(missing, encode(missing), strict=True):
+                rows[prompt] = row
+                self._store(prompt, row)
+        return np.stack([row for prompt in prompts if (row := rows[prompt]) is not None])
+
+    def _path(self, prompt: str) -> Path | None:
+        """Return the file of a prompt."""
+        name = hashlib.sha256(prompt.encode()).hexdigest()
+        return self._directory / f"{name}.npy" if self._directory else None
+
+    def _load(self, prompt: str) -> Float32Array | None:
+        """Return the embedding of a known prompt."""
+        path = self._path(prompt)
+        try:
+            row = np.load(path, allow_pickle=False) if path else None
+        except (OSError, ValueError, EOFError):
+            return None
+        is_embedding = row is not None and row.ndim == 1 and row.dtype == np.float32
+        return row if is_embedding else None
+
+    def _store(self, prompt: str, row: Float32Array) -> None:
+        """Keep an embedding; the file appears whole or not at all."""
+        path = self._path(prompt)
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as stream:
+                np.save(stream, row)
+            Path(stream.name).replace(path)
+        except OSError:
+            return
+
+
+def default_directory() -> Path | None:
+    """Return the cache's directory: `CLAPEDGE_CACHE`, else the user's cache directory; None where it is off."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return Path(base, "clapedge", "cache") if base else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base) / "clapedge" if base else Path.home() / ".cache" / "clapedge"
+    except RuntimeError:  # no home directory
+        return None
