@@ -20,6 +20,7 @@ ROWS = (
     "labels",
     "prompt_cache",
     "scoring",
+    "prompt_cache",
     "engine",
     "writers",
     "cli",
