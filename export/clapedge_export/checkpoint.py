@@ -1,0 +1,331 @@
+"""A name to a loaded checkpoint: hub id, local directory, LAION's `.pt`, or random weights."""
+
+import dataclasses
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import msgspec
+import numpy as np
+import tokenizers
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
+
+from clapedge.bundle import FrontEnd, Weights
+from clapedge.errors import ModelError
+from clapedge_export.quiet import quiet
+
+_make_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
+NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_make_scalar, "numpy.core.multiarray.scalar"),
+    (_make_scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
+"""What may stand beside tensors: LAION's files hold best scores as NumPy numbers. None of it runs code."""
+
+AGAIN = "config and weights do not belong together, so download both again"
+"""What to do about a checkpoint whose parts do not fit."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""What names a model on the hub: organisation and model."""
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights in a directory of the hub's layout, the preferred one first."""
+
+LAION_SUFFIXES = {".pt", ".pth"}
+"""Endings of checkpoints in LAION's own format."""
+
+REBUILT_KEYS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+"""Ends of the names of tensors that a model computes for itself, so that a checkpoint may lack them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model, ready to be exported.
+
+    Attributes:
+        model: transformers' model in evaluation mode, float32.
+        tokenizer: content of `tokenizer.json`, without padding and truncation.
+        front_end: parameters of the log-mels that it was trained on.
+        name: how a manifest calls it: hub id, name of the directory or file, or `random:...`.
+        revision: commit on the hub, or None.
+        licence: SPDX-like name from its model card, or `unknown`.
+        weights: `pretrained`, `random` or `demo`.
+        notes: sentences that a user should know.
+    """
+
+    model: ClapModel
+    tokenizer: bytes
+    front_end: FrontEnd
+    name: str
+    revision: str | None = None
+    licence: str = "unknown"
+    weights: Weights = "pretrained"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest prompt, special tokens included: RoBERTa numbers positions from the padding id + 1 on."""
+        text = self.model.text_model.config
+        return text.max_position_embeddings - (text.pad_token_id or 0) - 1
+
+
+def load_checkpoint(
+    name: str, *, revision: str | None = None, tokenizer: Path | None = None, seed: int = 0
+) -> Checkpoint:
+    """Load what a name names.
+
+    Args:
+        name: hub id (`laion/clap-htsat-fused`), directory in the hub's layout, LAION's `.pt` file, or
+            `random:clap-htsat-fused` and `random:clap-htsat-unfused`.
+        revision: branch, tag or commit of a hub id.
+        tokenizer: `tokenizer.json` or a directory that holds one, instead of the checkpoint's own.
+        seed: of random weights.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it is not understood.
+    """
+    from clapedge_export import hub, laion, synthetic  # noqa: PLC0415 - they make checkpoints
+
+    path = Path(name).expanduser()
+    if name.startswith(synthetic.PREFIX):
+        checkpoint = synthetic.make_checkpoint(name, seed=seed)
+    elif path.is_dir():
+        checkpoint = read_directory(path, tokenizer=tokenizer)
+    elif path.is_file():
+        checkpoint = laion.read_checkpoint(path, tokenizer=tokenizer)
+    elif HUB_ID.fullmatch(name) and path.suffix not in LAION_SUFFIXES:
+        directory, commit = hub.fetch(name, hub.CHECKPOINT_FILES, revision=revision)
+        checkpoint = dataclasses.replace(read_directory(directory, tokenizer=tokenizer), name=name, revision=commit)
+    else:
+        raise ModelError(
+            f"{name} is no directory, no file and no hub id; give a hub id such as laion/clap-htsat-fused, a "
+            "downloaded directory, a LAION .pt file, or random:clap-htsat-fused"
+        )
+    check_tokenizer(checkpoint)
+    return checkpoint
+
+
+def read_directory(directory: Path, *, tokenizer: Path | None = None) -> Checkpoint:
+    """Read a directory in the hub's layout: config.json, weights, preprocessor_config.json, tokenizer, README.md.
+
+    A `clapedge_weights` entry of config.json (`demo` or `random`) says that the weights are not pretrained ones, and
+    `clapedge_name` what to call them.
+
+    Raises:
+        ModelError: a file is missing or not understood.
+    """
+    config = _read_json(directory / "config.json")
+    if config.get("model_type") != "clap":
+        raise ModelError(
+            f"{directory / 'config.json'} describes a model of type {config.get('model_type')!r}; clapedge exports "
+            "models of type 'clap'"
+        )
+    model = load_model(config, _read_weights(directory), directory)
+    weights = config.get("clapedge_weights", "pretrained")
+    if weights not in ("pretrained", "random", "demo"):
+        raise ModelError(
+            f"{directory / 'config.json'} has clapedge_weights {weights!r}; set it to demo or random, or remove it"
+        )
+    return Checkpoint(
+        model=model,
+        tokenizer=read_tokenizer(tokenizer or directory),
+        front_end=read_front_end(directory, fusion=model.audio_model.config.enable_fusion),
+        name=str(config.get("clapedge_name") or directory.resolve().name),
+        licence=_licence(directory / "README.md"),
+        weights=weights,
+    )
+
+
+def read_front_end(directory: Path, *, fusion: bool) -> FrontEnd:
+    """Read the front end that a checkpoint was trained on.
+
+    Args:
+        directory: holds `preprocessor_config.json`, or `processor_config.json` as newer versions of transformers write.
+        fusion: `enable_fusion` of the audio configuration, which has to agree.
+
+    Raises:
+        ModelError: it is missing, or is one that the engine does not compute.
+    """
+    try:
+        with quiet():
+            extractor = ClapFeatureExtractor.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{directory} has no usable preprocessor_config.json ({first_line(error)}); download it "
+            "from the model's page"
+        ) from error
+    scales = {"fusion": "htk", "rand_trunc": "slaney"}
+    if extractor.truncation not in scales or (extractor.truncation == "fusion") != fusion:
+        raise ModelError(
+            f"{directory}: truncation is {extractor.truncation!r} in preprocessor_config.json and enable_fusion is "
+            f"{fusion} in config.json; expected fusion with true or rand_trunc with false, so correct one of the files"
+        )
+    if getattr(extractor, "top_db", None) is not None:
+        raise ModelError(
+            f"{directory}: top_db is {extractor.top_db} in preprocessor_config.json, which the engine does not apply; "
+            "use a checkpoint whose top_db is null"
+        )
+    return FrontEnd(
+        sampling_rate=int(extractor.sampling_rate),
+        n_fft=int(extractor.fft_window_size),
+        hop_length=int(extractor.hop_length),
+        n_mels=int(extractor.feature_size),
+        f_min=float(extractor.frequency_min),
+        f_max=float(extractor.frequency_max),
+        mel_scale="htk" if fusion else "slaney",
+        clip_samples=int(extractor.nb_max_samples),
+        fusion=fusion,
+    )
+
+
+def read_tokenizer(path: Path) -> bytes:
+    """Return the content of a `tokenizer.json`, freed of padding and truncation, which belong to the engine.
+
+    Args:
+        path: the file, or a directory that holds it or a RoBERTa vocabulary (`vocab.json` and `merges.txt`).
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        return _read_vocabulary(path)
+    content = _read_json(file)
+    model = content.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
+        raise ModelError(f"{file} is no tokenizer.json: it has no model with a vocab; use the one of the model's page")
+    content["padding"] = content["truncation"] = None
+    return msgspec.json.encode(content)
+
+
+def check_tokenizer(checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer that belongs to another model.
+
+    Raises:
+        ModelError: its ids are not those of the text encoder.
+    """
+    tokenizer = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.decode())
+    text = checkpoint.model.text_model.config
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    ids = tokenizer.encode("a").ids
+    ends, padding = (ids[0], ids[-1]) if ids else (), tokenizer.token_to_id("<pad>")
+    expected = (text.bos_token_id, text.eos_token_id)
+    if highest >= text.vocab_size or ends != expected or padding not in (None, text.pad_token_id):
+        raise ModelError(
+            f"the tokenizer does not belong to {checkpoint.name}: its highest id is {highest} of {text.vocab_size}, a "
+            f"prompt begins and ends with {ends} for {expected}, padding is {padding} for {text.pad_token_id}; "
+            "use the tokenizer.json that the model was trained with"
+        )
+
+
+def load_model(config: dict[str, Any], state: dict[str, torch.Tensor], source: Path) -> ClapModel:
+    """Build a model in float32 and evaluation mode; a tensor that is missing is an error, since it would be random.
+
+    Args:
+        config: content of a `config.json`.
+        state: tensors by transformers' names; those that the model does not have are passed over.
+        source: named in errors.
+
+    Raises:
+        ModelError: the configuration is not understood, or the tensors do not fit it.
+    """
+    try:
+        with quiet():
+            model = ClapModel(ClapConfig.from_dict(config))
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"the configuration of {source} is not understood ({first_line(error)}); {AGAIN}") from error
+    try:
+        report = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights of {source} do not fit its configuration ({first_line(error)}); {AGAIN}"
+        ) from error
+    missing = [key for key in report.missing_keys if not key.endswith(REBUILT_KEYS)]
+    if missing:
+        raise ModelError(
+            f"{source} lacks {len(missing)} tensors that its configuration asks for, the first being "
+            f"{', '.join(missing[:3])}; {AGAIN}"
+        )
+    model.train(mode=False)
+    return model
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """Read a file of weights: safetensors, or PyTorch's format with nothing in it but tensors and plain values.
+
+    Raises:
+        ModelError: it is damaged, or holds code.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        with torch.serialization.safe_globals(NUMPY_NUMBERS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{file} is no file of weights, or is damaged ({first_line(error)}); download it again, and nothing but "
+            "tensors is read from it"
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds a {type(content).__name__} instead of named tensors; give a checkpoint of CLAP")
+    return content
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line of at most 200 characters."""
+    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
+
+
+def _read_vocabulary(directory: Path) -> bytes:
+    """Return a tokenizer made of RoBERTa's older files."""
+    vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
+    if not (vocabulary.is_file() and merges.is_file()):
+        raise ModelError(
+            f"{directory} holds no tokenizer.json; put that of the model there, or name one with --tokenizer (LAION's "
+            "models use that of FacebookAI/roberta-base)"
+        )
+    with quiet():
+        tokenizer = RobertaTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    text: str = tokenizer.to_str(pretty=False)
+    return text.encode()
+
+
+def _read_weights(directory: Path) -> dict[str, Any]:
+    """Read the weights of a directory."""
+    for name in WEIGHT_FILES:
+        if (directory / name).is_file():
+            return read_state(directory / name)
+    raise ModelError(
+        f"{directory} holds neither {' nor '.join(WEIGHT_FILES)}; download one of them from the model's page"
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
+        raise ModelError(f"{file} does not exist; download it from the model's page") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ModelError(f"{file} is damaged ({first_line(error)}); download it again") from error
+
+
+def _licence(card: Path) -> str:
+    """Return the `license` of a model card's front matter, or `unknown`."""
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "unknown"
+    found = re.match(r"---\n(?:(?!---).*\n)*?licen[sc]e:[ \t]*(\S+)", text)
+    return found[1].strip("'\"") if found else "unknown"

@@ -1,0 +1,231 @@
+"""A checkpoint to a verified bundle: nothing appears at the target before every part of it is proven."""
+
+import math
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from onnx import ModelProto
+
+import clapedge
+from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Manifest, Role, Variant, describe, sha256, write_manifest
+from clapedge.engine import ClapEdgeWarning
+from clapedge.errors import UsageError
+from clapedge.labels import EmbeddedLabels
+from clapedge.towers import TextTower as RunningTextTower
+from clapedge_export import graphs
+from clapedge_export.audio_tower import AudioTower
+from clapedge_export.checkpoint import Checkpoint, load_checkpoint
+from clapedge_export.options import ExportOptions
+from clapedge_export.text_tower import TextTower
+from clapedge_export.verify import audio_cases, text_cases, verify_audio, verify_text
+
+MADE_WITH = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+"""Packages whose versions a manifest records."""
+
+TOKENIZER = "tokenizer.json"
+
+Progress = Callable[[str], None]
+
+
+def export_bundle(
+    model: str,
+    out: Path,
+    options: ExportOptions | None = None,
+    *,
+    force: bool = False,
+    progress: Progress = lambda _: None,
+) -> Bundle:
+    """Export a checkpoint as a bundle.
+
+    Args:
+        model: hub id, directory, LAION's `.pt` file, or `random:clap-htsat-fused`; see `load_checkpoint`.
+        out: directory of the bundle; it appears when the bundle is whole and verified.
+        options: what goes into it.
+        force: whether to replace a bundle at `out`.
+        progress: is told each step in a few words.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        ModelError: the checkpoint cannot be found, read or exported.
+        ParityError: a variant does not reproduce the checkpoint; nothing is left behind.
+        UsageError: `out` is in use, or an option means nothing.
+    """
+    options = options or ExportOptions()
+    _check_target(out, force=force)
+    progress(f"loading {model}")
+    checkpoint = load_checkpoint(model, revision=options.revision, tokenizer=options.tokenizer, seed=options.seed)
+    with _staged(out) as directory:
+        parts = _Parts(directory, checkpoint, options, progress)
+        parts.write_audio()
+        parts.write_text()
+        manifest = _manifest(checkpoint, parts)
+        write_manifest(directory, manifest)
+    return Bundle.open(out)
+
+
+@dataclass
+class _Parts:
+    """The files of a bundle as they are made, each verified as soon as it is written."""
+
+    directory: Path
+    checkpoint: Checkpoint
+    options: ExportOptions
+    progress: Progress
+    files: list[BundleFile] = field(default_factory=list)
+    text_tower: str = ""
+
+    def write_audio(self) -> None:
+        """Write and verify the audio tower in every precision."""
+        front_end, batch = self.checkpoint.front_end, self.options.batch
+        tower = AudioTower(self.checkpoint.model, frames=front_end.clip_frames)
+        cases = audio_cases(self.checkpoint.model, front_end)
+
+        def trace(traced: AudioTower) -> ModelProto:
+            return graphs.export_audio(traced, front_end, batch=batch)
+
+        for variant, graph in self._variants("audio", tower, trace, self.options.variants):
+            path = self._save("audio", variant, graph)
+            self._add("audio", variant, graph, verify_audio(path, cases, variant))
+
+    def write_text(self) -> None:
+        """Write and verify the text tower and its tokenizer, and embed the labels with its FP32 variant.
+
+        A bundle without a text tower still names it, so that labels embedded elsewhere are known to fit.
+        """
+        tower, cases = TextTower(self.checkpoint.model), text_cases(self.checkpoint)
+        kept = self.options.variants if self.options.text else ()
+        made: tuple[Variant, ...] = (
+            "fp32",
+            *(variant for variant in kept if variant != "fp32"),
+        )  # labels always need the first
+        for variant, graph in self._variants("text", tower, graphs.export_text, made):
+            path = self._save("text", variant, graph)
+            figures = verify_text(path, cases, variant)
+            if variant in kept:
+                self._add("text", variant, graph, figures)
+            if variant == "fp32":
+                self.text_tower = sha256(path)
+                self._write_labels(path)
+            if variant not in kept:
+                path.unlink()
+        if self.options.text:
+            (self.directory / TOKENIZER).write_bytes(self.checkpoint.tokenizer)
+            self.files.append(describe(self.directory, TOKENIZER, role="tokenizer"))
+
+    def _variants(
+        self, role: Role, tower: graphs.Tower, trace: Callable[[graphs.Tower], ModelProto], wanted: tuple[Variant, ...]
+    ) -> Iterator[tuple[Variant, ModelProto]]:
+        """Yield the graph of a tower in each precision."""
+        full: ModelProto | None = None
+        for variant in wanted:
+            self.progress(f"exporting the {role} tower in {variant}")
+            if variant == "fp16":
+                yield variant, trace(graphs.half_precision(tower))
+                continue
+            full = full or trace(tower)
+            yield variant, full if variant == "fp32" else graphs.dynamic_int8(full)
+
+    def _save(self, role: Role, variant: Variant, graph: ModelProto) -> Path:
+        """Write a graph and announce its verification."""
+        path = self.directory / f"{role}.{variant}.onnx"
+        graphs.save(graph, path)
+        self.progress(f"verifying the {role} tower in {variant} against transformers")
+        return path
+
+    def _add(self, role: Role, variant: Variant, graph: ModelProto, figures: dict[str, float]) -> None:
+        """Enter a tower in the list of files."""
+        described = describe(
+            self.directory,
+            f"{role}.{variant}.onnx",
+            role=role,
+            variant=variant,
+            opset=graphs.opset_of(graph),
+            inputs=graphs.tensors(graph.graph.input),
+            outputs=graphs.tensors(graph.graph.output),
+            checks=figures,
+        )
+        self.files.append(described)
+
+    def _write_labels(self, text_tower: Path) -> None:
+        """Embed and store the label sets."""
+        if not self.options.label_sets:
+            return
+        tower = RunningTextTower(text_tower, self.checkpoint.tokenizer, max_tokens=self.checkpoint.max_tokens)
+        (self.directory / "labels").mkdir()
+        for name, label_set in self.options.label_sets.items():
+            self.progress(f"embedding the label set {name}")
+            for prompt in tower.truncated(label_set.prompts):
+                limit = self.checkpoint.max_tokens
+                warnings.warn(
+                    f"only the first {limit} tokens of the prompt {prompt[:40]!r}… are read",
+                    ClapEdgeWarning,
+                    stacklevel=2,
+                )
+            embedded = EmbeddedLabels.embed(label_set, tower.embed, self.text_tower)
+            embedded.save(self.directory / "labels" / f"{name}.npz")
+            self.files.append(describe(self.directory, f"labels/{name}.npz", role="labels"))
+
+
+def _manifest(checkpoint: Checkpoint, parts: _Parts) -> Manifest:
+    """Describe the bundle."""
+    model = checkpoint.model
+    return Manifest(
+        model=checkpoint.name,
+        revision=checkpoint.revision,
+        licence=checkpoint.licence,
+        weights=checkpoint.weights,
+        front_end=checkpoint.front_end,
+        embedding_size=int(model.config.projection_dim),
+        logit_scale=math.exp(model.logit_scale_a.item()),
+        max_tokens=checkpoint.max_tokens,
+        text_tower=parts.text_tower,
+        files=tuple(parts.files),
+        made_with={"clapedge": clapedge.__version__, **{package: version(package) for package in MADE_WITH}},
+        notes=checkpoint.notes,
+    )
+
+
+def _check_target(out: Path, *, force: bool) -> None:
+    """Refuse a target that is in use, or that is no bundle, before any work is done."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"{out} is no directory; name another with -o")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / MANIFEST_NAME).is_file():
+        raise UsageError(f"{out} is in use by something else than a bundle; name another directory with -o")
+    if not force:
+        raise UsageError(f"{out} holds a bundle already; replace it with --force, or name another directory with -o")
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `out` that takes its place when all went well, and is removed otherwise."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UsageError(
+            f"{out.parent} cannot be written to ({error.strerror}); name another directory with -o"
+        ) from error
+    try:
+        fresh, old = staging / "new", staging / "old"
+        fresh.mkdir()  # with the permissions that a user expects, which the private directory around it lacks
+        yield fresh
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,198 @@
+"""Towers to ONNX graphs: export, tidying, the rules that every graph keeps, half precision and dynamic INT8."""
+
+import ast
+import copy
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import onnx
+import torch
+from onnx import ModelProto, ValueInfoProto
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import nn
+
+from clapedge.bundle import FrontEnd, Tensor
+from clapedge.errors import ModelError
+from clapedge_export.audio_tower import AudioTower
+from clapedge_export.quiet import quiet
+from clapedge_export.text_tower import TextTower
+
+Tower = TypeVar("Tower", AudioTower, TextTower)
+
+OPSET = 20
+"""First opset with `Gelu`; ONNX Runtime 1.18 has it."""
+
+MAX_IR_VERSION = 10
+"""Newest file format that ONNX Runtime 1.18 loads."""
+
+FORBIDDEN_OPS = frozenset({"Resize", "Upsample", "If", "Loop", "Scan", "NonZero", "Compress", "Unique", "Einsum"})
+"""Operators whose shapes or paths depend on data, or that a provider is known to run elsewhere or inexactly."""
+
+FLOAT32_LAYERS = ("resize", "unit")
+"""Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
+
+FLOAT_LAYERS = ("patches", "projection")
+"""Layers that INT8 leaves alone: the first and the last product cost little time and most of the accuracy."""
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Node metadata in which PyTorch's exporter names the modules that a node comes from."""
+
+
+def export_audio(tower: AudioTower, front_end: FrontEnd, *, batch: int | None = None) -> ModelProto:
+    """Export an audio tower.
+
+    Args:
+        tower: in evaluation mode.
+        front_end: gives the shape of a clip's features.
+        batch: number of clips that the graph takes, None for any number.
+
+    Returns:
+        A graph from `input_features` (batch, channels, frames, mels) float32 and, for fusion checkpoints, `is_longer`
+        (batch,) bool to `embeddings` (batch, size) float32.
+    """
+    rows = batch or 2
+    inputs = {"input_features": torch.zeros(rows, front_end.channels, front_end.clip_frames, front_end.n_mels)}
+    if front_end.fusion:
+        inputs["is_longer"] = torch.zeros(rows, dtype=torch.bool)
+    axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in inputs} if batch is None else {}
+    return _export(tower, inputs, axes, name="clapedge_audio_tower")
+
+
+def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:
+    """Export a text tower.
+
+    Args:
+        tower: in evaluation mode.
+        batch: number of prompts that the graph takes, None for any number.
+
+    Returns:
+        A graph from `input_ids` and `attention_mask`, (batch, tokens) int64, to `embeddings` (batch, size) float32.
+    """
+    rows = batch or 2
+    inputs = {name: torch.ones(rows, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    axes = {name: {0: "batch", 1: "tokens"} if batch is None else {1: "tokens"} for name in inputs}
+    return _export(tower, inputs, axes, name="clapedge_text_tower")
+
+
+def check_graph(model: ModelProto) -> None:
+    """Check the rules that every graph of a bundle keeps.
+
+    Raises:
+        ModelError: a forbidden operator, an operator set or a file format that older runtimes do not know.
+    """
+    census = Counter(node.op_type for node in model.graph.node)
+    faults = [f"{count} {op}" for op, count in sorted(census.items()) if op in FORBIDDEN_OPS]
+    domains = {entry.domain for entry in model.opset_import} - {"", "com.microsoft"}
+    faults += [f"operators of {domain}" for domain in sorted(domains)]
+    if model.ir_version > MAX_IR_VERSION:
+        faults.append(f"IR version {model.ir_version}")
+    if opset_of(model) != OPSET:
+        faults.append(f"opset {opset_of(model)}")
+    if model.functions:
+        faults.append("local functions")
+    if faults:
+        raise ModelError(
+            f"the exported graph {model.graph.name} holds {', '.join(faults)}, which not every runtime "
+            "executes; install the versions of torch and onnxscript that constraints.txt names, and export again"
+        )
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operator set that a graph uses."""
+    return next(entry.version for entry in model.opset_import if entry.domain == "")
+
+
+def tensors(values: Iterable[ValueInfoProto]) -> tuple[Tensor, ...]:
+    """Describe the inputs or outputs of a graph as a manifest does."""
+    described = []
+    for value in values:
+        kind = value.type.tensor_type
+        shape = tuple(size.dim_param or size.dim_value for size in kind.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        described.append(Tensor(name=value.name, dtype=dtype, shape=shape))
+    return tuple(described)
+
+
+def save(model: ModelProto, path: Path) -> None:
+    """Write a graph as one file; the same graph gives the same bytes."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _export(
+    tower: nn.Module, inputs: dict[str, torch.Tensor], axes: dict[str, dict[int, str]], *, name: str
+) -> ModelProto:
+    """Run PyTorch's exporter quietly and tidy what it returns."""
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            tower.eval(),
+            tuple(inputs.values()),
+            None,
+            input_names=list(inputs),
+            output_names=["embeddings"],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=tuple(axes.get(key, {}) for key in inputs) if axes else None,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("PyTorch's exporter returned no graph; install the torch that constraints.txt names")
+    model = program.model_proto
+    del program
+    _tidy(model, name)
+    check_graph(model)
+    return model
+
+
+def half_precision(tower: Tower) -> Tower:
+    """Return a float16 copy of a tower that takes and gives float32."""
+    half = copy.deepcopy(tower)
+    for name, layer in half.named_children():
+        if name not in FLOAT32_LAYERS:
+            layer.half()
+    return half
+
+
+def dynamic_int8(model: ModelProto) -> ModelProto:
+    """Return a copy of a tower whose products with constant weights are INT8.
+
+    Scales of activations are found as it runs; weights are signed, with one scale per output channel. Products between
+    activations (attention), the patch embedding and the projection stay in float32.
+    """
+    source = ModelProto()
+    source.CopyFrom(model)  # the quantiser changes what it is given
+    left = [node.name for node in model.graph.node if node.name.startswith(FLOAT_LAYERS)]
+    with quiet(), tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "int8.onnx"
+        quantize_dynamic(
+            source,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=left,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        quantized = onnx.load(path)
+    del quantized.graph.value_info[:]
+    check_graph(quantized)
+    return quantized
+
+
+def _tidy(model: ModelProto, name: str) -> None:
+    """Name the nodes after the layers they belong to, and drop what describes the machine instead of the graph."""
+    graph = model.graph
+    graph.name = name
+    for index, node in enumerate(graph.node):
+        scopes = ast.literal_eval(next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]"))
+        layer = scopes[-2] if len(scopes) > 1 and scopes[-2] else "tower"
+        node.name = f"{layer}/{node.op_type}_{index}"
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in (*graph.initializer, *graph.input, *graph.output):
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    graph.doc_string = model.doc_string = ""
+    del graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]

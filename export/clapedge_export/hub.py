@@ -1,0 +1,100 @@
+"""Downloads from the hub, bounded in time: without a network, the cache or an error answers within seconds."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import errors as hub_errors
+
+from clapedge.errors import ModelError
+from clapedge_export.quiet import quiet
+
+ANSWER_SECONDS = 8.0
+"""Longest wait for the hub's first answer; resolving a name has no time limit of its own."""
+
+CHECKPOINT_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "README.md",
+    "model.safetensors",
+)
+"""What makes a checkpoint; `pytorch_model.bin` instead of the last where there is no other."""
+
+OLD_WEIGHTS = "pytorch_model.bin"
+
+FAILURES: tuple[type[Exception], ...] = (
+    hub_errors.HTTPError,  # type: ignore[attr-defined]  # of the HTTP client, whichever the hub's library uses
+    hub_errors.OfflineModeIsEnabled,
+    hub_errors.LocalEntryNotFoundError,
+    hub_errors.HFValidationError,
+    OSError,
+)
+"""Everything that the hub's library raises for a model that it cannot get."""
+
+
+def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tuple[Path, str | None]:
+    """Return the directory of a model's files, downloaded or from the cache, and their commit.
+
+    The hub's own environment variables hold: `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+
+    Args:
+        name: hub id.
+        files: which files, as far as the model has them.
+        revision: branch, tag or commit.
+
+    Raises:
+        ModelError: there is no such model, or neither network nor cache.
+    """
+    present, reason = _ask(name, revision)
+    wanted = list(files)
+    if present is not None and "model.safetensors" in wanted and "model.safetensors" not in present:
+        wanted.append(OLD_WEIGHTS)
+    try:
+        with quiet():
+            directory = snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=wanted if present is not None else [*wanted, OLD_WEIGHTS],
+                local_files_only=present is None,
+            )
+    except FAILURES as error:
+        raise ModelError(
+            f"{name} cannot be downloaded ({reason or _one_line(error)}); download it where there is a network with "
+            f"`hf download {name} --local-dir {name.rpartition('/')[2]}`, copy that directory here and pass its path"
+        ) from error
+    path = Path(directory)
+    return path, path.name if path.parent.name == "snapshots" else None
+
+
+def _ask(name: str, revision: str | None) -> tuple[set[str] | None, str]:
+    """Return the names of a model's files, or None and why the hub does not tell."""
+    if constants.is_offline_mode():
+        return None, "offline mode is on, and it is not in the cache"
+    answers: list[set[str]] = []
+    failures: list[str] = []
+
+    def ask() -> None:
+        try:
+            info = HfApi().model_info(name, revision=revision, timeout=ANSWER_SECONDS / 2)
+            answers.append({file.rfilename for file in info.siblings or ()})
+        except FAILURES as error:
+            failures.append(_one_line(error))
+
+    # a daemon, so that a name server that never answers does not keep the process from ending
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    if answers:
+        return answers[0], ""
+    return None, failures[0] if failures else f"no answer from {constants.ENDPOINT} within {ANSWER_SECONDS:g} s"
+
+
+def _one_line(error: Exception) -> str:
+    """Return the first line of what the hub's library says; the rest is advice for its own users."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,164 @@
+"""Every exported graph, run by ONNX Runtime, against transformers' own `ClapModel`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import tokenizers
+import torch
+from transformers import ClapModel
+
+from clapedge.bundle import FrontEnd, Variant
+from clapedge.clips import BoolArray
+from clapedge.errors import ParityError
+from clapedge.mel import Float32Array, LogMel
+from clapedge.towers import AudioTower
+from clapedge_export.checkpoint import Checkpoint
+
+MAX_ERROR = {"fp32": 2e-6}
+"""Largest difference of an embedding's element: float32 rounds sums of some hundred terms by about 1e-7."""
+
+MIN_COSINE = {"fp32": 0.999999, "fp16": 0.9999, "int8": 0.995}
+"""Least cosine between an embedding and its reference: what rounding to 11 bits and to 8 bits leaves, with a margin."""
+
+PROMPTS = (
+    "rain",
+    "This is a sound of dog barking.",
+    "A high-pitched grinding squeal of a dry bearing, then silence; somewhere behind it a fan hums at a steady pitch.",
+    "警报声",
+    "a door slams " * 60,
+)
+"""Prompts of one token and of more than a model reads, in and beyond ASCII."""
+
+
+@dataclass(frozen=True, eq=False)
+class AudioCases:
+    """Inputs of an audio tower and the reference's answers.
+
+    Attributes:
+        features: (N, channels, frames, mels) float32 dB.
+        is_longer: (N,) bool.
+        batches: sizes of the batches that are run, N in sum.
+        expected: (N, E) float32, unit norm.
+    """
+
+    features: Float32Array
+    is_longer: BoolArray
+    batches: tuple[int, ...]
+    expected: Float32Array
+
+
+@dataclass(frozen=True, eq=False)
+class TextCases:
+    """Inputs of a text tower, padded to one length, and the reference's answers (N, E) float32, unit norm."""
+
+    ids: npt.NDArray[np.int64]
+    mask: npt.NDArray[np.int64]
+    expected: Float32Array
+
+
+@torch.inference_mode()
+def audio_cases(model: ClapModel, front_end: FrontEnd) -> AudioCases:
+    """Let the reference embed synthetic recordings: short, long, short and long mixed, long alone, short alone."""
+    long = [False, True, False, True, True, False, False, False] if front_end.fusion else [False] * 5
+    batches = (1, 1, 3, 3) if front_end.fusion else (1, 1, 3)
+    features = np.stack([_recording(front_end, seed) for seed in range(len(long))])
+    is_longer = np.array(long)
+    parts = []
+    for start, size in zip(np.cumsum((0, *batches)), batches, strict=False):
+        rows = slice(start, start + size)
+        output = model.get_audio_features(
+            input_features=torch.from_numpy(features[rows]), is_longer=torch.from_numpy(is_longer[rows])
+        )
+        parts.append(output.pooler_output.numpy())
+    return AudioCases(features, is_longer, batches, np.concatenate(parts))
+
+
+@torch.inference_mode()
+def text_cases(checkpoint: Checkpoint) -> TextCases:
+    """Let the reference embed prompts of different lengths, the short ones padded."""
+    encoder = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.decode())
+    encoder.enable_truncation(checkpoint.max_tokens)
+    encoder.enable_padding(pad_id=checkpoint.model.text_model.config.pad_token_id)
+    encoded = encoder.encode_batch(list(PROMPTS))
+    ids = np.array([entry.ids for entry in encoded], np.int64)
+    mask = np.array([entry.attention_mask for entry in encoded], np.int64)
+    output = checkpoint.model.get_text_features(torch.from_numpy(ids), torch.from_numpy(mask))
+    return TextCases(ids, mask, output.pooler_output.numpy())
+
+
+def verify_audio(path: Path, cases: AudioCases, variant: Variant) -> dict[str, float]:
+    """Compare an exported audio tower with the reference and return the figures of a manifest.
+
+    Raises:
+        ParityError: it differs by more than the variant's tolerance.
+    """
+    tower = AudioTower(path)
+    ends = np.cumsum(cases.batches)[:-1]
+    runs = zip(np.split(cases.features, ends), np.split(cases.is_longer, ends), strict=True)
+    found = np.concatenate([tower.embed(features, is_longer) for features, is_longer in runs])
+    return _compare(found, cases.expected, path, variant)
+
+
+def verify_text(path: Path, cases: TextCases, variant: Variant) -> dict[str, float]:
+    """Compare an exported text tower with the reference and return the figures of a manifest.
+
+    The prompts run once together, padded, and once each by itself, as the engine runs them.
+
+    Raises:
+        ParityError: it differs by more than the variant's tolerance.
+    """
+    # a session of its own, since the engine's tower never pads
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def embed(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Float32Array:
+        (rows,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(rows, np.float32)
+
+    alone = [
+        embed(ids[None, : mask.sum()], mask[None, : mask.sum()])
+        for ids, mask in zip(cases.ids, cases.mask, strict=True)
+    ]
+    found = np.concatenate([embed(cases.ids, cases.mask), *alone])
+    return _compare(found, np.concatenate([cases.expected, cases.expected]), path, variant)
+
+
+def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: Variant) -> dict[str, float]:
+    """Measure the distance of embeddings from the reference and hold it against the tolerance."""
+    error = float(np.abs(found.astype(np.float64) - expected).max())
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(((found.astype(np.float64) * expected).sum(axis=1) / norms).min())
+    limit, least = MAX_ERROR.get(variant, np.inf), MIN_COSINE[variant]
+    if not (error <= limit and cosine >= least):  # also true of NaN
+        raise ParityError(
+            f"{path.name} does not reproduce the original model: largest error {error:.2g} (at most {limit:.2g}), "
+            f"least cosine {cosine:.6f} (at least {least}); leave out --precision {variant}, or report the checkpoint"
+        )
+    return {"max_abs_error": error, "min_cosine": min(cosine, 1.0), "embeddings": float(len(found))}
+
+
+def _recording(front_end: FrontEnd, seed: int) -> Float32Array:
+    """Return log-mels (channels, frames, mels) of different sounds: chirps, bursts and noise at everyday levels."""
+    log_mel = LogMel(
+        sampling_rate=front_end.sampling_rate,
+        n_fft=front_end.n_fft,
+        hop_length=front_end.hop_length,
+        n_mels=front_end.n_mels,
+        f_min=front_end.f_min,
+        f_max=front_end.f_max,
+        mel_scale=front_end.mel_scale,
+    )
+    generator = np.random.default_rng(seed)
+    seconds = np.arange(front_end.clip_samples) / front_end.sampling_rate
+    mels = []
+    for _ in range(front_end.channels):
+        low, sweep, rate = generator.uniform([80.0, 10.0, 0.5], [2000.0, 600.0, 6.0])
+        chirp = np.sin(2 * np.pi * (low * seconds + sweep * seconds**2 / 2))
+        bursts = (np.sin(2 * np.pi * rate * seconds) > generator.uniform(-0.5, 0.9)).astype(np.float64)
+        noise = generator.normal(size=len(seconds)) * 10 ** generator.uniform(-4, -1)
+        mels.append(log_mel((0.3 * chirp * bursts + noise).astype(np.float32)))
+    return np.stack(mels)
