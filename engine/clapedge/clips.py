@@ -200,11 +200,13 @@ def shrink(mel: Float32Array, frames: int) -> Float32Array:
     """Resize a mel (T, n_mels) over time to `frames`, bilinear without antialiasing (align_corners=False).
 
     As `torch.nn.functional.interpolate`, whose weights are float32: computing them in float64 moves the
-    result by up to 0.05 dB for ten minutes.
+    result by up to 0.05 dB for ten minutes. Its multiplication and subtraction are one fused operation, rounded
+    once; rounding twice would move a frame at the edge of silence by 1e-3 dB.
     """
-    scale = np.float32(len(mel) / frames)
-    position = np.maximum((np.arange(frames, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5), 0)
+    scale = float(np.float32(len(mel) / frames))
+    position = np.maximum(((np.arange(frames) + 0.5) * scale - 0.5).astype(np.float32), 0)
     low = position.astype(np.int64)
     high = np.minimum(low + 1, len(mel) - 1)
     weight = (position - low.astype(np.float32))[:, None]
-    return mel[low] * (np.float32(1) - weight) + mel[high] * weight
+    shrunk: Float32Array = mel[low] * (np.float32(1) - weight) + mel[high] * weight
+    return shrunk

@@ -33,19 +33,21 @@ def noise(length: int, seed: int = 0) -> Float32Array:
     """Return `length` samples of noise that falls by 6 dB an octave, as most sound does."""
     steps = np.random.default_rng(seed).standard_normal(length)
     samples = np.cumsum(steps)
-    return (0.5 * samples / np.abs(samples).max()).astype(np.float32)
+    scaled: Float32Array = (0.5 * samples / np.abs(samples).max()).astype(np.float32)
+    return scaled
 
 
 def band_limited(length: int, cutoff: float, seed: int = 0) -> Float32Array:
     """Return noise without anything above `cutoff` Hz, as a lossy codec leaves it: 100 dB and more of range."""
     spectrum = np.fft.rfft(noise(length, seed))
     spectrum[np.fft.rfftfreq(length, 1 / 48_000) > cutoff] = 0
-    return np.fft.irfft(spectrum, length).astype(np.float32)
+    samples: Float32Array = np.fft.irfft(spectrum, length).astype(np.float32)
+    return samples
 
 
 def with_gaps(samples: Float32Array) -> Float32Array:
     """Return the samples with stretches of digital silence."""
-    gapped = samples.copy()
+    gapped: Float32Array = samples.copy()
     gapped[len(gapped) // 5 : len(gapped) // 3] = 0
     gapped[-len(gapped) // 4 :] = 0
     return gapped
@@ -164,8 +166,8 @@ def test_silence_is_minus_100_db() -> None:
 
 @pytest.mark.parametrize("hertz", [100.0, 440.0, 1_000.0, 5_000.0, 13_000.0])
 def test_a_tone_is_loudest_in_the_band_around_its_frequency(hertz: float) -> None:
-    mel_edges = 2595 * np.log10(1 + np.array([50.0, 14_000.0]) / 700)
-    centres = np.linspace(*mel_edges, 66)[1:-1]
+    lowest, highest = 2595 * np.log10(1 + np.array([50.0, 14_000.0]) / 700)
+    centres = np.linspace(lowest, highest, 66)[1:-1]
     tone = np.sin(2 * np.pi * hertz / 48_000 * np.arange(48_000)).astype(np.float32)
     heard = MEL(tone)[EDGE_FRAMES:-EDGE_FRAMES].mean(axis=0).argmax()
     assert abs(centres[heard] - 2595 * np.log10(1 + hertz / 700)) <= centres[1] - centres[0]
