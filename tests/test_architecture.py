@@ -12,6 +12,11 @@ ENGINE = ROOT / "engine" / "clapedge"
 ROWS = (
     "errors",
     "mel",
+    "sources",
+    "headers",
+    "decode",
+    "ffmpeg",
+    "stream",
     "audio",
     "bundle",
     "clips",

@@ -1,0 +1,122 @@
+"""What the headers of a recording say and libsndfile keeps to itself: where they are wrong, where streams go on."""
+
+import re
+from dataclasses import dataclass
+
+from clapedge.sources import ByteView
+
+ID3_HEADER = 10
+"""Bytes of an ID3v2 header; the size in it counts what follows, 7 bits a byte."""
+
+MP3_TAG_REACH = 4096
+"""Bytes behind the ID3v2 tags in which the first MP3 frame begins; a frame is at most 2881 bytes long."""
+
+OGG_TAIL = 2**17
+"""Bytes at the end of an Ogg file that hold its last page: a page is at most 65307 bytes long."""
+
+OGG_PAGE_HEADER = 27
+OGG_SERIAL = slice(14, 18)
+OGG_END = 4
+"""Of the header of an Ogg page (RFC 3533): its bytes, the number of its stream, the flag of the last page."""
+
+STREAMED_BYTES = 2**31 - 2**16
+"""From here on a size in a WAV header is a placeholder of a program that could not go back to fill it in."""
+
+
+@dataclass(frozen=True)
+class Mp3Tag:
+    """The Xing, Info or VBRI header in the first frame of an MP3 stream.
+
+    Attributes:
+        mask: its offset in the file and what to put over its name, so that no decoder believes it.
+        end: where the stream that it describes ends in the file, or None if it does not say.
+        goes_on: whether another stream begins there: files joined end to end.
+    """
+
+    mask: tuple[int, bytes]
+    end: int | None
+    goes_on: bool
+
+
+def find_mp3_tag(view: ByteView) -> Mp3Tag | None:
+    """Return the header that tells the length of an MP3 stream, if it has one."""
+    start = skip_id3(view)
+    head = view.peek(start, MP3_TAG_REACH)
+    for name in (b"Xing", b"Info", b"VBRI"):
+        at = head.find(name)
+        # behind the frame header (4 bytes) and, for Xing and Info, the side information (9, 17 or 32 bytes)
+        for distance in (36,) if name == b"VBRI" else (36, 21, 13):
+            frame = at - distance
+            if frame >= 0 and _is_sync(head[frame : frame + 2]):
+                end = _described_end(head, at, start + frame)
+                following = view.peek(end, 3) if end else b""
+                goes_on = following == b"ID3" or (_is_sync(following) and following[:2] == head[frame : frame + 2])
+                return Mp3Tag((start + at, bytes(4)), end, goes_on)
+    return None
+
+
+def skip_id3(view: ByteView) -> int:
+    """Return the offset behind the ID3v2 tags at the beginning (titles, cover art)."""
+    offset = 0
+    while True:
+        head = view.peek(offset, ID3_HEADER)
+        if len(head) < ID3_HEADER or head[:3] != b"ID3":
+            return offset
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        offset += ID3_HEADER + size + (ID3_HEADER if head[5] & 0x10 else 0)
+
+
+def ogg_faults(view: ByteView) -> list[str]:
+    """Say whether an Ogg file goes on with another stream, as recordings of web radio do, or is cut off."""
+    first = view.peek(0, OGG_PAGE_HEADER)
+    tail = view.peek(max(0, view.size - OGG_TAIL), OGG_TAIL)
+    last = tail[tail.rfind(b"OggS") :][:OGG_PAGE_HEADER]
+    if len(last) < OGG_PAGE_HEADER or last[:4] != b"OggS":
+        return []
+    if first[OGG_SERIAL] != last[OGG_SERIAL]:
+        return ["another stream follows the first one in the file and is not heard; convert the file to hear all of it"]
+    return [] if last[5] & OGG_END else ["it may be cut off: nothing marks the end of its stream"]
+
+
+def contradictions(log: str, rate: int) -> list[str]:
+    """Say where a header contradicts itself or the file, from the log that libsndfile writes while it reads one.
+
+    Args:
+        log: `SoundFile.extra_info`.
+        rate: Hz that libsndfile believed.
+    """
+    notes = []
+    size = re.search(
+        r"^ *(?:data|SSND|RIFF|FORM|riff|Riff size|Data Size) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE
+    )
+    if size and STREAMED_BYTES > int(size[1]) > int(size[2]):
+        notes.append(f"it is cut off: its header promises {int(size[1])} bytes, {int(size[2])} are there")
+    speed = re.search(r"^ *Bytes/sec *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if speed:
+        notes.append(
+            f"its header contradicts itself: {rate} Hz are {int(speed[2])} bytes a second, not {int(speed[1])}; "
+            f"{rate} Hz is believed"
+        )
+    return notes
+
+
+def _is_sync(head: bytes) -> bool:
+    """Tell whether an MPEG audio frame of layer III begins here: eleven ones, then version and layer."""
+    return len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # noqa: PLR2004 - the two bytes of the sync
+
+
+def _described_end(head: bytes, at: int, frame: int) -> int | None:
+    """Return where a stream ends according to its header, in the file.
+
+    Args:
+        head: bytes that hold the header.
+        at: where its name begins in them.
+        frame: offset in the file of the frame that holds the header.
+    """
+    if head[at : at + 4] == b"VBRI":
+        size = int.from_bytes(head[at + 10 : at + 14], "big")
+    else:
+        has_frames, has_bytes = head[at + 7] & 1, head[at + 7] & 2
+        field = at + 8 + (4 if has_frames else 0)
+        size = int.from_bytes(head[field : field + 4], "big") if has_frames and has_bytes else 0
+    return frame + size if size else None

@@ -1,0 +1,207 @@
+"""Where a recording comes from: a path, bytes or a file object, as one seekable view for every decoder.
+
+The content decides what a recording is, never its name: decoders see no file name, so that the same bytes give the
+same samples wherever they lie.
+"""
+
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]"
+
+SPOOL_BYTES = 32 * 2**20
+"""A stream in which one cannot seek is kept in memory up to this, and beyond it in a temporary file."""
+
+LONGEST_STREAM_BYTES = 8 * 2**30
+"""A stream that has not ended by now (8 GiB, 12 hours of 24-bit 96 kHz stereo) is taken for one that never will."""
+
+
+class ByteView:
+    """A seekable file as a decoder sees it: read errors become its end, because a callback from C cannot raise.
+
+    Attributes:
+        length: bytes that the decoder is told of; may differ from the real number.
+        failure: the error that ended reading, if one did.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """View a file from its first byte, without taking it over: closing it stays with who opened it."""
+        self._file = file
+        self._size = self.length = file.seek(0, os.SEEK_END)
+        self._position = 0
+        self._patch: tuple[int, bytes] = (0, b"")
+        self.failure: OSError | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._size
+
+    def pretend(self, *, length: int, patch: tuple[int, bytes] = (0, b"")) -> None:
+        """Show decoders another length, and other bytes at one place: for headers that keep a decoder from reading on.
+
+        Args:
+            length: bytes that there seem to be. What lies behind the real end reads as nothing, except the last 128
+                bytes, where MP3 decoders look for a tag and give up if they cannot: they read as zeros.
+            patch: an offset and the bytes to be read there.
+        """
+        self.length = length
+        self._patch = patch
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Return up to `count` real bytes from `offset`, without moving."""
+        try:
+            self._file.seek(offset)
+            return self._file.read(count)
+        except OSError as error:
+            self.failure = error
+            return b""
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the next bytes, none at the end."""
+        room = max(0, self.length - self._position)
+        count = room if count < 0 else min(count, room)
+        if self._size <= self.length - 128 <= self._position:
+            data = bytes(count)
+        else:
+            data = self._patched(self.peek(self._position, min(count, max(0, self._size - self._position))))
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray) -> int:
+        """Fill a buffer with the next bytes and return their number."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, never before the beginning, and return the new position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def _patched(self, data: bytes) -> bytes:
+        """Return bytes read at the current position with the patch laid over them."""
+        offset, patch = self._patch
+        at = offset - self._position
+        if not patch or at + len(patch) <= 0 or at >= len(data):
+            return data
+        low, high = max(0, at), min(len(data), at + len(patch))
+        return data[:low] + patch[low - at : high - at] + data[high:]
+
+
+def source_name(source: AudioSource) -> str:
+    r"""Return what records call a source: its path, else what kind of thing it is.
+
+    What is no text in a path is written as `\udcNN`, so that every record can be encoded.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source).encode("utf-8", "backslashreplace").decode()
+    if isinstance(source, np.ndarray):
+        return "array"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "bytes"
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "stream"
+
+
+def shown_name(source: AudioSource) -> str:
+    """Return the name of a source as a message shows it: on one line, whatever the path holds."""
+    name = source_name(source)
+    return name if name.isprintable() else repr(name)
+
+
+@contextmanager
+def opened(source: AudioSource) -> Iterator[ByteView]:
+    """Open a path, bytes or a binary file object as a view; a file object stays open afterwards.
+
+    Raises:
+        AudioFileNotFoundError: the path names no file.
+        AudioError: it cannot be read, or is empty.
+        UsageError: it is nothing that could hold a recording.
+    """
+    name = shown_name(source)
+    if isinstance(source, (str, os.PathLike)):
+        file = _open_path(source, name)
+        with file:
+            yield _view(file, name)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        yield _view(io.BytesIO(source), name)
+    elif not isinstance(source, np.ndarray) and hasattr(source, "read"):
+        yield _view(source, name)
+    else:
+        raise UsageError(
+            f"{type(source).__name__} is no recording; give a path, bytes, a binary file object or an array"
+        )
+
+
+def _open_path(path: str | os.PathLike[str], name: str) -> BinaryIO:
+    """Open a path that can hold a recording."""
+    try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - Path would change what the message quotes
+            return open(path, "rb")  # noqa: PTH123 - the caller closes it
+    except (FileNotFoundError, NotADirectoryError):
+        raise AudioFileNotFoundError(f"{name} does not exist; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name} cannot be read ({reason}); check the path and its permissions") from error
+    raise AudioError(f"{name} is a directory; name the recordings in it")
+
+
+def _view(file: BinaryIO, name: str) -> ByteView:
+    """View a file, after copying it to where one can seek if one cannot."""
+    if getattr(file, "closed", False):
+        raise UsageError(f"{name} is closed; give a file object that is open")
+    try:
+        view = ByteView(file if _is_seekable(file) else _spooled(file, name))
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({error}); send or copy it again") from error
+    if view.size == 0:
+        raise AudioFormatError(f"{name} is empty (0 bytes); record, copy or send it again")
+    return view
+
+
+def _is_seekable(file: object) -> bool:
+    """Tell whether one can seek in a file; one that does not say is asked to try."""
+    if isinstance(file, io.TextIOBase):
+        raise UsageError("a file object gives text; open it in binary mode")
+    seekable = getattr(file, "seekable", None)
+    return bool(seekable()) if callable(seekable) else hasattr(file, "seek")
+
+
+def _spooled(stream: BinaryIO, name: str) -> BinaryIO:
+    """Copy a stream into memory, or into a temporary file if it is large."""
+    kept: BinaryIO = io.BytesIO()
+    size = 0
+    while chunk := stream.read(2**20):
+        if not isinstance(chunk, bytes):
+            raise UsageError(f"{name} gives {type(chunk).__name__}; open it in binary mode")
+        if size <= SPOOL_BYTES < size + len(chunk):
+            kept = _on_disk(kept)
+        size += kept.write(chunk)
+        if size > LONGEST_STREAM_BYTES:
+            raise AudioError(f"{name} has not ended after {size / 2**30:.0f} GiB; send a recording that ends")
+    return kept
+
+
+def _on_disk(kept: BinaryIO) -> BinaryIO:
+    """Move what was kept so far into a temporary file, which vanishes when it is dropped."""
+    file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its view
+    kept.seek(0)
+    while chunk := kept.read(2**20):
+        file.write(chunk)
+    return file
