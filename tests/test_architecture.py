@@ -28,6 +28,7 @@ ROWS = (
     "prompt_cache",
     "engine",
     "writers",
+    "benchmark",
     "cli",
 )
 """The modules of the engine in the order in which data flows: each may import those before it."""

@@ -4,7 +4,6 @@ Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 us
 """
 
 import io
-import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
     "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),
+    "bench": ("clapedge.cli.bench:bench", "Measure what a bundle costs on this device."),
     "doctor": ("clapedge.cli.doctor:doctor", "Find out what works on this device, and why the rest does not."),
 }
 """Name of each command: where it lives, and its line in `--help`."""
@@ -80,10 +80,6 @@ def main() -> None:
     except ClapEdgeError as error:
         click.echo(f"error: {error}", err=True)
         status = error.exit_code
-    except BrokenPipeError:
-        # whoever read our results has seen enough; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     sys.exit(status if isinstance(status, int) else 0)
 
 

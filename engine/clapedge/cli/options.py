@@ -38,9 +38,7 @@ def label_options(command: Command) -> Command:
 def engine_options(command: Command) -> Command:
     """Add the options that say which bundle runs, and how."""
     for option in (
-        click.option(
-            "--threads", type=click.IntRange(min=1), help="Threads of an operator. [default: usable cores]"
-        ),
+        click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator. [default: usable cores]"),
         click.option(
             "--precision",
             type=click.Choice(["auto", "fp32", "fp16", "int8"]),

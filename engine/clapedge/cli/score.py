@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
                 continue
             for sentence in result.warnings:
                 click.echo(f"note: {name}: {sentence}", err=True)
-            writer.write(result)
+            writer.write(replace(result, file=name))
     ctx.exit(1 if failed else 0)
 
 

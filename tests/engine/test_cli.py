@@ -1,0 +1,253 @@
+"""The command line: what comes out where, and with which exit code it ends."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clapedge.bundle import demo_directory
+from clapedge.cli import main
+
+RECORD_FIELDS = [
+    "file",
+    "labels",
+    "unsure",
+    "heard",
+    "warnings",
+    "model",
+    "weights",
+    "variant",
+    "provider",
+    "ms",
+]
+LABELS = ("-l", "rain", "-l", "siren")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr that says what is wrong."""
+        (line,) = [line for line in self.err.splitlines() if line.lower().startswith(("error", "usage"))][:1]
+        assert "Traceback" not in self.err
+        return line
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a command line within this process."""
+
+    def run_command(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["clapedge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, captured.out, captured.err)
+
+    return run_command
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Make a recording of 2 s."""
+    path = tmp_path / "noise 雨.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000 * 2), 48_000)
+    return path
+
+
+def test_a_table_names_file_labels_model_and_weights(run: Run, noise: Path) -> None:
+    done = run("score", noise, *LABELS)
+    assert done.code == 0
+    assert str(noise) in done.out
+    assert all(words in done.out for words in ("rain", "siren", "demo weights", "0-2 s of 2 s"))
+    assert "demo model" in done.err
+
+
+def test_a_json_line_has_the_documented_fields(run: Run, noise: Path) -> None:
+    done = run("score", noise, noise, *LABELS, "--format", "jsonl")
+    first, second = (json.loads(line) for line in done.out.splitlines())
+    assert list(first) == RECORD_FIELDS
+    assert first["heard"] == {"start": 0.0, "end": 2.0, "of": 2.0}
+    assert list(first["labels"][0]) == ["name", "probability", "similarity"]
+    assert list(first["ms"]) == ["decode", "frontend", "tower", "total"]
+    assert first["labels"] == second["labels"]
+    assert sum(label["probability"] for label in first["labels"]) == pytest.approx(1.0)
+
+
+def test_json_is_an_array_of_the_same_records(run: Run, noise: Path, tmp_path: Path) -> None:
+    done = run("score", noise, tmp_path / "none.wav", *LABELS, "--format", "json", "--top-k", "1")
+    good, bad = json.loads(done.out)
+    assert list(good) == RECORD_FIELDS
+    assert len(good["labels"]) == 1
+    assert list(bad) == ["file", "error"]
+    assert done.code == 1
+
+
+def test_csv_has_one_row_a_label_and_one_a_failure(run: Run, noise: Path, tmp_path: Path) -> None:
+    done = run("score", noise, tmp_path / "none.wav", *LABELS, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["rank"] for row in rows] == ["1", "2", ""]
+    assert rows[0]["label"] in {"rain", "siren"}
+    assert "does not exist" in rows[2]["error"]
+
+
+def test_one_bad_recording_does_not_stop_the_others(run: Run, noise: Path, tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.wav", tmp_path / "text.wav"
+    empty.touch()
+    text.write_text("this is no sound")
+    done = run("score", empty, noise, text, tmp_path / "none.wav", *LABELS, "--format", "jsonl")
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [list(record) == ["file", "error"] for record in records] == [True, False, True, True]
+    assert done.code == 1
+    complaints = [line for line in done.err.splitlines() if line.startswith("error")]
+    assert len(complaints) == 3
+    for complaint, path, words in zip(
+        complaints, (empty, text, "none.wav"), ("empty", "no audio", "exist"), strict=True
+    ):
+        assert str(path) in complaint
+        assert words in complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "no labels"),
+        (("-l", " , "), "no labels"),
+        (("-l", "rain", "-l", "rain"), "stands twice"),
+        (("-l", "rain", "--labels", "x.toml"), "both -l and --labels"),
+        (("--labels", "x.toml"), "does not exist"),
+        (("--labels", "x.toml", "--template", "{}"), "--template goes with -l"),
+        (("-l", "rain", "--template", "sound"), "has no {}"),
+        (("-l", "rain", "--provider-option", "x"), "no KEY=VALUE"),
+        (("-l", "rain", "--window", "last"), "Invalid value"),
+        (("-l", "rain", "--hop", "0"), "hop"),
+        (("-l", "rain", "--window", "slide", "--hop", "nan"), "hop"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, noise: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    done = run("score", noise, *arguments)
+    assert done.code == 2
+    assert complaint in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(("--start", "5"), "2.000 s long"), (("--start", "-1"), "start"), (("--duration", "0"), "duration")],
+)
+def test_a_span_outside_the_recording_names_its_length(
+    run: Run, noise: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    done = run("score", noise, *LABELS, *arguments)
+    assert done.code == 1
+    assert complaint in done.complaint
+
+
+def test_a_missing_bundle_ends_with_3(run: Run, noise: Path, tmp_path: Path) -> None:
+    done = run("score", noise, *LABELS, "--bundle", tmp_path / "none")
+    assert done.code == 3
+    assert "clapedge export" in done.complaint
+
+
+def test_a_damaged_bundle_ends_with_3_wherever_it_is_opened(run: Run, noise: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(demo_directory(), bundle)
+    for tower in bundle.glob("audio.*.onnx"):
+        damaged = bytearray(tower.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        tower.write_bytes(damaged)
+    for command in (("score", noise, *LABELS, "--bundle", bundle), ("bundle", "verify", bundle)):
+        done = run(*command)
+        assert done.code == 3
+        assert "SHA-256" in done.complaint
+
+
+def test_a_provider_that_is_not_there_ends_with_4(run: Run, noise: Path) -> None:
+    done = run("score", noise, *LABELS, "--provider", "openvino")
+    assert done.code == 4
+    assert "pip install onnxruntime-openvino" in done.complaint
+
+
+def test_the_unheard_rest_is_said_once(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 8_000 * 25), 8_000)
+    done = run("score", path, *LABELS)
+    assert done.err.count("not the remaining 15.0 s") == 1
+    assert "not the remaining" not in run("score", path, *LABELS, "--window", "fuse").err
+    assert "not the remaining" not in run("score", path, *LABELS, "--duration", "10").err
+
+
+def test_embedded_labels_score_like_their_words(run: Run, noise: Path, tmp_path: Path) -> None:
+    stored = tmp_path / "set.npz"
+    assert run("labels", "embed", *LABELS, "-o", stored).code == 0
+    by_file = run("score", noise, "--labels", stored, "--format", "jsonl")
+    by_words = run("score", noise, *LABELS, "--format", "jsonl")
+    assert json.loads(by_file.out)["labels"] == json.loads(by_words.out)["labels"]
+
+
+@pytest.mark.parametrize("output", ["set.txt", "none/set.npz"])
+def test_labels_cannot_be_embedded_into_a_wrong_place(run: Run, tmp_path: Path, output: str) -> None:
+    assert run("labels", "embed", *LABELS, "-o", tmp_path / output).code == 2
+
+
+def test_bundle_info_shows_and_verify_checks_every_file(run: Run) -> None:
+    info, verified = run("bundle", "info"), run("bundle", "verify")
+    assert (info.code, verified.code) == (0, 0)
+    assert "audio.fp32.onnx" in info.out
+    assert json.loads(run("bundle", "info", "--json").out)["weights"] == "demo"
+    assert "as the manifest says" in verified.out
+
+
+def test_the_doctor_finds_the_cpu_and_says_why_the_rest_is_off(run: Run) -> None:
+    findings = {finding["name"]: finding for finding in json.loads(run("doctor", "--json").out)}
+    assert findings["provider cpu"]["state"] == "ok"
+    assert findings["bundle"]["state"] == "ok"
+    assert all(finding["detail"] for finding in findings.values())
+
+
+def test_the_doctor_ends_with_3_for_a_bad_bundle(run: Run, tmp_path: Path) -> None:
+    assert run("doctor", "--bundle", tmp_path).code == 3
+
+
+def test_standard_input_is_a_recording(noise: Path) -> None:
+    command = [sys.executable, "-m", "clapedge.cli", "score", "-", *LABELS, "--format", "jsonl"]
+    with noise.open("rb") as stream:
+        done = subprocess.run(command, stdin=stream, capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["file"] == "-"
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(noise: Path) -> None:
+    command = [sys.executable, "-m", "clapedge.cli", "score", *[str(noise)] * 3, *LABELS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_bench_reports_each_variant_with_its_stages(run: Run) -> None:
+    reports = json.loads(run("bench", "--runs", "5", "--threads", "1", "--json").out)
+    assert {report["variant"] for report in reports} == {"fp32", "int8"}
+    for report in reports:
+        assert list(report["steady_ms"]) == ["decode", "frontend", "tower", "total"]
+        assert report["cold_ms"]["process"] > report["cold_ms"]["import"] > 0
+        assert report["files_per_second"] > 0
