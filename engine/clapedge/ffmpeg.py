@@ -37,6 +37,9 @@ SEEKABLE = frozenset(
 )
 """Demuxers whose time stamps say exactly where a packet begins; those of the others drift or are guessed."""
 
+MOST_PLANES = 8
+"""Channels of a frame that PyAV hands over; of a frame with more it reads beyond the memory (PyAV 18.1)."""
+
 LEAD_SECONDS = 1
 """Decoded and dropped before a seek's target, for transforms that overlap and predictors that remember."""
 
@@ -69,7 +72,7 @@ class FfmpegDecoder:
         if first is None:
             raise AudioFormatError(f"{name} holds no sound that can be decoded; convert it to WAV or FLAC")
         self.rate: int = first.sample_rate
-        self.frames: int | None = None if self._seconds is None else round(self._seconds * self.rate)
+        self.frames = self._promised()
         self._origin = _time(first) or Fraction(0)
         self._first_samples = first.samples
 
@@ -111,6 +114,9 @@ class FfmpegDecoder:
             if frame.sample_rate != self.rate:
                 self._note(f"its rate changes from {self.rate} to {frame.sample_rate} Hz; what follows is not heard")
                 return
+            if frame.format.is_planar and frame.layout.nb_channels > MOST_PLANES:
+                self._note(f"a part of it has {frame.layout.nb_channels} channels; it is not heard, nor what follows")
+                return
             low = max(0, first - position)
             high = frame.samples if stop is None else min(frame.samples, stop - position)
             position += frame.samples
@@ -131,6 +137,8 @@ class FfmpegDecoder:
                 if not container.streams.audio:
                     raise AudioFormatError(f"{self._name} holds no sound; name a recording that has a stream of audio")
                 stream = container.streams.audio[0]
+                if stream.codec_context is None:
+                    raise AudioFormatError(f"{self._name} is in a codec that FFmpeg does not decode; convert it to WAV")
                 self._learn(container, stream)
                 if start:
                     origin = stream.start_time or 0
@@ -169,6 +177,10 @@ class FfmpegDecoder:
         # a block of Vorbis has one of two lengths, so that a time stamp in milliseconds does not tell its place
         coarse = _tick(stream) * (stream.rate or 1) > 1
         self._seekable = bool(SEEKABLE & names) and not (coarse and stream.codec_context.name == "vorbis")
+
+    def _promised(self) -> int | None:
+        """Return the frames that the container promises, None if it says nothing."""
+        return None if self._seconds is None else round(self._seconds * self.rate)
 
     def _position(self, frame: "AudioFrame") -> int | None:
         """Return where a frame begins by its time stamp, in frames from the beginning; None without a time stamp.
