@@ -288,7 +288,14 @@ class _Meter:
         self._values += frames.size
         if peak >= CLIPPED_PEAK:
             self._clipped += _clipped(frames)
-        return np.ascontiguousarray(frames[:, 0]) if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+        if frames.shape[1] == 1:
+            return np.ascontiguousarray(frames[:, 0])
+        # column by column, which a mean along so short an axis takes 25 times as long for
+        mono: Float32Array = frames[:, 0] + frames[:, 1]
+        for channel in range(2, frames.shape[1]):
+            mono += frames[:, channel]
+        mono /= frames.shape[1]
+        return mono
 
     def hear(self, samples: Float32Array) -> None:
         """Measure what will be scored: mono samples (n,)."""
