@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import textwrap
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
 ]
 """What may stand beside tensors: LAION's files hold best scores as NumPy numbers. None of it runs code."""
+
+UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError)
+"""What reading damaged weights raises."""
 
 AGAIN = "config and weights do not belong together, so download both again"
 """What to do about a checkpoint whose parts do not fit."""
@@ -265,12 +269,13 @@ def read_state(file: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is damaged, or holds code.
     """
+    safe = file.suffix == ".safetensors"
+    if not safe and not zipfile.is_zipfile(file):
+        raise ModelError(f"{file} is no file of weights, which PyTorch writes as zip archives; download it again")
     try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+            content = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         raise ModelError(
             f"{file} is no file of weights, or is damaged ({first_line(error)}); download it again, and nothing but "
             "tensors is read from it"

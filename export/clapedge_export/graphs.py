@@ -163,7 +163,8 @@ def dynamic_int8(model: ModelProto) -> ModelProto:
     """
     source = ModelProto()
     source.CopyFrom(model)  # the quantiser changes what it is given
-    left = [node.name for node in model.graph.node if node.name.startswith(FLOAT_LAYERS)]
+    named = [node.name for node in model.graph.node if node.name.startswith(FLOAT_LAYERS)]
+    left = [*named, *(f"{name}_MatMul" for name in named)]  # the second is what the quantiser makes of a Gemm
     with quiet(), tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "int8.onnx"
         quantize_dynamic(
