@@ -19,6 +19,7 @@ ROWS = (
     "stream",
     "audio",
     "bundle",
+    "tape",
     "clips",
     "providers",
     "towers",

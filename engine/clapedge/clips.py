@@ -3,9 +3,17 @@
 A clip is what the tower hears at once: 480000 samples, 1001 frames. A shorter recording is padded; of a longer one
 the first clip is taken (`first`), or all of it in overlapping clips (`slide`), or all of it in one input of four
 mels (`fuse`): the whole shrunk to one clip's length, and a crop from each third.
+
+Sliding clips begin every `hop` seconds as long as they fit; where that leaves a rest, one more ends with the recording.
+
+A recording comes at once or in blocks; the clips are the same, bit by bit. Of blocks, no more is kept than the clips
+that are being made need, so that memory does not grow with the recording.
 """
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -14,14 +22,22 @@ import numpy.typing as npt
 from clapedge.bundle import FrontEnd
 from clapedge.errors import UsageError
 from clapedge.mel import Float32Array, LogMel
+from clapedge.tape import EDGE_FRAMES, Tape
 
 Window = Literal["first", "slide", "fuse"]
 Pad = Literal["repeatpad", "repeat", "zero"]
 Fusion = Literal["long", "always"]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
-EDGE_FRAMES = 2
-"""Frames at each end of a clip that reach over it and hear its reflection: half a window (512) is under 2 hops (960)."""
+RUN_FRAMES = 1000
+"""Frames of a long recording that are looked at together when it is fused: 10 s."""
+
+NEAR_FRAMES = 8
+"""Wanted frames with fewer others between them are computed in one go: a call costs as much as a few frames."""
+
+BATCH_CLIPS = 4
+"""Clips made at once of a long recording: 4 MB of features, and what the tower needs for them."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +50,26 @@ class ClipOptions:
             full) or `zero`.
         fusion: `long` fuses only recordings of more than one clip's frames; `always` marks every clip as longer,
             which is what transformers does to a lone short clip.
-        hop: seconds from one sliding clip to the next.
+        hop: seconds from one sliding clip to the next; on multiples of 10 ms, overlapping clips share their frames.
+        seed: of the random crops in `fuse`, drawn as transformers draws them after `numpy.random.seed(seed)`; None
+            takes the centre of each third.
     """
 
     window: Window = "first"
     pad: Pad = "repeatpad"
     fusion: Fusion = "long"
     hop: float = 10.0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that name nothing."""
         for value, known in ((self.window, Window), (self.pad, Pad), (self.fusion, Fusion)):
             if value not in get_args(known):
                 raise UsageError(f"{value!r} is none of {', '.join(get_args(known))}; choose one of them")
-        if not self.hop > 0:
+        if not (self.hop > 0 and math.isfinite(self.hop)):
             raise UsageError(f"hop is {self.hop} s; give a number of seconds greater than 0")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed is {self.seed}; give a whole number from 0 to 4294967295")
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,36 @@ class ClipMaker:
         )
 
     def __call__(self, samples: Float32Array, options: ClipOptions | None = None) -> Clips:
-        """Make the clips of a recording: samples (L,) float32, L ≥ 1.
+        """Make all clips of a recording at once: samples (L,) float32, L ≥ 1.
+
+        Raises:
+            UsageError: fusion is asked of a model that has none.
+        """
+        parts = list(self.stream([samples], options, samples=len(samples)))
+        if len(parts) == 1:
+            return parts[0]
+        return Clips(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.is_longer for part in parts]),
+            tuple(chain.from_iterable(part.spans for part in parts)),
+        )
+
+    def stream(
+        self,
+        blocks: Iterable[Float32Array],
+        options: ClipOptions | None = None,
+        *,
+        samples: int | None = None,
+        batch: int = BATCH_CLIPS,
+    ) -> Iterator[Clips]:
+        """Make the clips of a recording that comes in blocks, some at a time.
+
+        Args:
+            blocks: the samples, as blocks (n,) float32 of any length. For `fuse` they are iterated a second time if
+                `samples` is unknown or turns out to be wrong, so it must be possible (`clapedge.audio.Stream`, a list).
+            options: how.
+            samples: how many there will be, as far as known.
+            batch: clips in one yield, at most.
 
         Raises:
             UsageError: fusion is asked of a model that has none.
@@ -97,10 +147,11 @@ class ClipMaker:
         if not self.front_end.fusion and (options.window == "fuse" or options.fusion == "always"):
             raise UsageError("this model has no fusion; use --window first or slide, and --fusion long")
         if options.window == "slide":
-            return self._slide(samples, options)
-        if options.window == "fuse" and self.log_mel.frames(len(samples)) > self.front_end.clip_frames:
-            return self._fuse(samples)
-        return self._first(samples, options)
+            yield from self._slide(Tape(blocks, self.log_mel), options, batch)
+        elif options.window == "fuse":
+            yield self._fuse(blocks, options, samples)
+        else:
+            yield self._first(_gathered(blocks, self.front_end.clip_samples), options)
 
     def wanted_seconds(self, options: ClipOptions) -> float | None:
         """Return how much of a recording the clips can hear at most, or None for all of it."""
@@ -116,36 +167,83 @@ class ClipMaker:
         mel = self.log_mel(pad_samples(heard, self.front_end.clip_samples, options.pad))
         return self._clips(mel[None], [(0, len(heard))], options)
 
-    def _slide(self, samples: Float32Array, options: ClipOptions) -> Clips:
-        """Make clips that overlap; those on the frame grid share the frames inside them."""
-        starts = clip_starts(len(samples), self.front_end.clip_samples, self._hop_samples(options))
-        if len(starts) == 1:
-            return self._first(samples, options)
-        hop_length, length = self.front_end.hop_length, self.front_end.clip_samples
-        shared = self.log_mel(samples)
-        mels = np.empty((len(starts), self.front_end.clip_frames, self.front_end.n_mels), np.float32)
-        for mel, start in zip(mels, starts, strict=True):
-            clip = samples[start : start + length]
-            if start % hop_length:
-                mel[:] = self.log_mel(clip)
-                continue
-            edge = EDGE_FRAMES * hop_length + self.front_end.n_fft // 2
-            edge += -edge % hop_length
-            mel[:] = shared[start // hop_length :][: len(mel)]
-            mel[:EDGE_FRAMES] = self.log_mel(clip[:edge])[:EDGE_FRAMES]
-            mel[-EDGE_FRAMES:] = self.log_mel(clip[-edge:])[-EDGE_FRAMES:]
-        return self._clips(mels, [(start, start + length) for start in starts], options)
+    def _slide(self, tape: Tape, options: ClipOptions, batch: int) -> Iterator[Clips]:
+        """Make clips that overlap, from blocks as they come."""
+        length, hop = self.front_end.clip_samples, self._hop_samples(options)
+        shares = hop < length and hop % self.front_end.hop_length == 0
+        mels: list[Float32Array] = []
+        spans: list[tuple[int, int]] = []
+        start = 0
+        while tape.reach(start, length):
+            mels.append(self._shared(tape, start) if shares else self.log_mel(tape.samples(start, start + length)))
+            spans.append((start, start + length))
+            start += hop
+            if len(mels) == batch:
+                yield self._clips(np.stack(mels), spans, options)
+                mels, spans = [], []
+        heard = start - hop + length if start else 0
+        if start == 0:
+            yield self._first(tape.samples(0, tape.end), options)
+            return
+        if heard < tape.end:
+            mels.append(self.log_mel(tape.samples(tape.end - length, tape.end)))
+            spans.append((tape.end - length, tape.end))
+        if mels:
+            yield self._clips(np.stack(mels), spans, options)
 
-    def _fuse(self, samples: Float32Array) -> Clips:
+    def _shared(self, tape: Tape, start: int) -> Float32Array:
+        """Return the mel of the clip that begins at `start`, on the frame grid, with its inner frames computed once."""
+        hop_length, frames = self.front_end.hop_length, self.front_end.clip_frames
+        edge = EDGE_FRAMES * hop_length + self.front_end.n_fft // 2
+        edge += -edge % hop_length
+        clip = tape.samples(start, start + self.front_end.clip_samples)
+        first = start // hop_length
+        inner = tape.frames(first + EDGE_FRAMES, first + frames - EDGE_FRAMES)
+        return np.concatenate(
+            [self.log_mel(clip[:edge])[:EDGE_FRAMES], inner, self.log_mel(clip[-edge:])[-EDGE_FRAMES:]]
+        )
+
+    def _fuse(self, blocks: Iterable[Float32Array], options: ClipOptions, samples: int | None) -> Clips:
         """Make one input of four mels: the whole shrunk, and a crop at the centre of each third.
 
         transformers draws each crop at random from its third (`_random_mel_fusion`); the centre makes it repeatable.
+        Which frames are needed depends on the length: one that was promised and not kept costs a second reading.
         """
-        mel = self.log_mel(samples)
-        frames = self.front_end.clip_frames
-        crops = [mel[start : start + frames] for start in crop_starts(len(mel), frames)]
-        features = np.stack([shrink(mel, frames), *crops])[None]
-        return Clips(features, np.ones(1, np.bool_), ((0.0, len(samples) / self.front_end.sampling_rate),))
+        while True:
+            expected = sum(map(len, blocks)) if samples is None else samples
+            tape = Tape(blocks, self.log_mel)
+            if self.log_mel.frames(expected) > self.front_end.clip_frames:
+                fused = self._fused(tape, expected, options)
+            else:
+                tape.reach(0, expected + 1)
+                fused = None
+            samples = tape.finish()
+            if samples == expected:
+                return fused or self._first(tape.samples(0, samples), options)
+
+    def _fused(self, tape: Tape, samples: int, options: ClipOptions) -> Clips | None:
+        """Fuse a recording of that many samples; None if it is shorter."""
+        total, frames, hop_length = self.log_mel.frames(samples), self.front_end.clip_frames, self.front_end.hop_length
+        low, high, weight = shrink_taps(total, frames)
+        starts = crop_starts(total, frames, seed=options.seed)
+        wanted = np.unique(np.concatenate([low, high, *(np.arange(start, start + frames) for start in starts)]))
+        kept = np.empty((len(wanted), self.front_end.n_mels), np.float32)
+        for first in range(0, total, RUN_FRAMES):
+            stop = min(first + RUN_FRAMES, total)
+            last_run = stop == total
+            begin = max(0, first - EDGE_FRAMES) * hop_length
+            end = samples if last_run else (stop + EDGE_FRAMES) * hop_length
+            if not tape.reach(begin, min(end, samples) - begin):
+                return None
+            inside = np.arange(*np.searchsorted(wanted, (first, stop)))
+            for part in np.split(inside, np.flatnonzero(np.diff(wanted[inside]) > NEAR_FRAMES) + 1):
+                if len(part):
+                    group = wanted[part]
+                    kept[part] = tape.frames(int(group[0]), int(group[-1]) + 1)[group - group[0]]
+        rows = np.searchsorted(wanted, low), np.searchsorted(wanted, high)
+        crops = [kept[np.searchsorted(wanted, start) :][:frames] for start in starts]
+        features = np.stack([blend(kept[rows[0]], kept[rows[1]], weight), *crops])[None]
+        return Clips(features, np.ones(1, np.bool_), ((0.0, samples / self.front_end.sampling_rate),))
 
     def _clips(self, mels: Float32Array, spans: list[tuple[int, int]], options: ClipOptions) -> Clips:
         """Give each mel (N, 1001, 64) its channels: a fusion tower reads the same mel four times."""
@@ -157,6 +255,18 @@ class ClipMaker:
     def _hop_samples(self, options: ClipOptions) -> int:
         """Return the hop between sliding clips in samples, at least one."""
         return max(1, round(options.hop * self.front_end.sampling_rate))
+
+
+def _gathered(blocks: Iterable[Float32Array], most: int) -> Float32Array:
+    """Return the first samples of a recording, `most` or somewhat more if there are as many."""
+    parts: list[Float32Array] = []
+    count = 0
+    for part in blocks:
+        parts.append(part)
+        count += len(part)
+        if count >= most:
+            break
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def pad_samples(samples: Float32Array, length: int, pad: Pad) -> Float32Array:
@@ -176,37 +286,47 @@ def pad_samples(samples: Float32Array, length: int, pad: Pad) -> Float32Array:
     return padded
 
 
-def clip_starts(samples: int, length: int, hop: int) -> list[int]:
-    """Return the first sample of each sliding clip: every `hop`, and a last one that ends with the recording."""
-    if samples <= length:
-        return [0]
-    starts = list(range(0, samples - length + 1, hop))
-    if starts[-1] + length < samples:
-        starts.append(samples - length)
-    return starts
-
-
-def crop_starts(frames: int, length: int) -> tuple[int, int, int]:
-    """Return the first frames of the crops at the centre of the front, middle and back third of all positions.
+def crop_starts(frames: int, length: int, *, seed: int | None = None) -> tuple[int, int, int]:
+    """Return the first frames of the crops in the front, middle and back third of all positions.
 
     The positions are split as `np.array_split` does, an empty part becoming position 0 as in the reference.
+
+    Args:
+        frames: of the recording, at least `length`.
+        length: frames of a crop.
+        seed: None takes the centre of each third; else positions are drawn in that order from NumPy's legacy generator.
     """
-    thirds = np.array_split(np.arange(frames - length + 1), 3)
-    front, middle, back = (int(third[len(third) // 2]) if len(third) else 0 for third in thirds)
+    thirds = [third if len(third) else np.zeros(1, int) for third in np.array_split(np.arange(frames - length + 1), 3)]
+    random = None if seed is None else np.random.RandomState(seed)
+    front, middle, back = (int(third[len(third) // 2] if random is None else random.choice(third)) for third in thirds)
     return front, middle, back
 
 
 def shrink(mel: Float32Array, frames: int) -> Float32Array:
-    """Resize a mel (T, n_mels) over time to `frames`, bilinear without antialiasing (align_corners=False).
+    """Resize a mel (T, n_mels) over time to `frames`, see `shrink_taps`."""
+    low, high, weight = shrink_taps(len(mel), frames)
+    return blend(mel[low], mel[high], weight)
+
+
+def shrink_taps(total: int, frames: int) -> tuple[IntArray, IntArray, Float32Array]:
+    """Return how to resize `total` frames over time to `frames`, bilinear without antialiasing (align_corners=False).
 
     As `torch.nn.functional.interpolate`, whose weights are float32: computing them in float64 moves the
     result by up to 0.05 dB for ten minutes. Its multiplication and subtraction are one fused operation, rounded
     once; rounding twice would move a frame at the edge of silence by 1e-3 dB.
+
+    Returns:
+        For each frame of the result the two that it lies between, (frames,) each, and the weight of the second, as
+        `blend` takes them.
     """
-    scale = float(np.float32(len(mel) / frames))
+    scale = float(np.float32(total / frames))
     position = np.maximum(((np.arange(frames) + 0.5) * scale - 0.5).astype(np.float32), 0)
     low = position.astype(np.int64)
-    high = np.minimum(low + 1, len(mel) - 1)
-    weight = (position - low.astype(np.float32))[:, None]
-    shrunk: Float32Array = mel[low] * (np.float32(1) - weight) + mel[high] * weight
-    return shrunk
+    return low, np.minimum(low + 1, total - 1), position - low.astype(np.float32)
+
+
+def blend(low: Float32Array, high: Float32Array, weight: Float32Array) -> Float32Array:
+    """Mix two mels (T, n_mels) frame by frame, the second with its weight (T,)."""
+    second = weight[:, None]
+    mixed: Float32Array = low * (np.float32(1) - second) + high * second
+    return mixed
