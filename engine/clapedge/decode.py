@@ -17,8 +17,8 @@ from clapedge.sources import ByteView
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 
-BLOCK_VALUES = 2**18
-"""Samples of all channels in one block: 1 MB, which stays in the processor's cache."""
+BLOCK_VALUES = 2**16
+"""Samples of all channels in one block: 256 kB, which stay in the cache and come from memory that is at hand."""
 
 LEAD_SECONDS = 1.0
 """Decoded and dropped before a seek's target: an MP3 frame needs up to 7 frames before it (its bit reservoir)."""
