@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
 from clapedge import audio, scoring
-from clapedge.audio import AudioSource
+from clapedge.audio import AudioSource, Resample
 from clapedge.bundle import Bundle, BundleFile, Variant
-from clapedge.clips import ClipMaker, ClipOptions, Clips, Fusion, Pad, Window
+from clapedge.clips import ClipMaker, ClipOptions, Fusion, Pad, Window
 from clapedge.errors import BundleError, LabelError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
@@ -24,7 +24,7 @@ from clapedge.scoring import Score
 from clapedge.towers import AudioTower, TextTower
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
@@ -103,6 +103,49 @@ class Result:
         return self.labels[0]
 
 
+class Hearing(TypedDict, total=False):
+    """How a recording is heard: keyword arguments of `Engine.score` and `Engine.embed_audio`, each with a default.
+
+    Attributes:
+        rate: Hz of samples (default 48000); files carry their own.
+        start: where to begin, in seconds.
+        duration: seconds to hear at most; None hears all.
+        channel: the channel to hear, counted from 0; None hears the mean of all.
+        trim_silence: dBFS; leading and trailing silence below it is left out, None leaves nothing out.
+        resample: quality of the resampler, `VHQ` unless said otherwise.
+        window: `first`, `slide` or `fuse`, see `ClipOptions`.
+        pad: how a short recording fills a clip, see `ClipOptions`.
+        hop: seconds from one sliding clip to the next.
+        seed: of random crops in `fuse`; None takes the centre of each third.
+    """
+
+    rate: int | None
+    start: float
+    duration: float | None
+    channel: int | None
+    trim_silence: float | None
+    resample: Resample
+    window: Window
+    pad: Pad
+    hop: float
+    seed: int | None
+
+
+CLIP_OPTIONS = frozenset({"window", "pad", "hop", "seed"})
+"""Those of `Hearing` that say how clips are made; the others say what is read."""
+
+
+@dataclass(frozen=True)
+class _Listened:
+    """What one recording came to: its embedding (E,), what was heard, and seconds for decoding and log-mels."""
+
+    embedding: Float32Array
+    heard: Heard
+    warnings: tuple[str, ...]
+    decode: float
+    frontend: float
+
+
 class Engine:
     """Scores recordings against labels with one bundle. Thread-safe; a context manager."""
 
@@ -154,31 +197,16 @@ class Engine:
         variant = _pick(opened, "audio", plan.provider) if precision == "auto" else precision
         return cls(opened, plan, variant, threads=threads, fusion=fusion)
 
-    def score(
-        self,
-        source: AudioSource,
-        labels: Labels,
-        *,
-        rate: int | None = None,
-        start: float = 0.0,
-        duration: float | None = None,
-        window: Window = "first",
-        pad: Pad = "repeatpad",
-        hop: float = 10.0,
-    ) -> Result:
+    def score(self, source: AudioSource, labels: Labels, **hearing: "Unpack[Hearing]") -> Result:
         """Score one recording against labels.
 
-        A recording heard in several clips (`slide`) is scored by the mean of their embeddings.
+        A recording heard in several clips (`slide`) is scored by the mean of their embeddings; it is read and embedded
+        a few clips at a time, so that hours need no more memory than a minute.
 
         Args:
             source: a path, bytes, a file object, or samples: (samples,) or (channels, samples).
             labels: a label set, an embedded one, or a list of words.
-            rate: Hz of samples (default 48000); files carry their own.
-            start: where to begin, in seconds.
-            duration: seconds to hear at most.
-            window: `first`, `slide` or `fuse`, see `ClipOptions`.
-            pad: how a short recording fills a clip, see `ClipOptions`.
-            hop: seconds from one sliding clip to the next.
+            **hearing: how the recording is heard, see `Hearing`.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -186,49 +214,31 @@ class Engine:
         """
         embedded = self.embed_labels(labels)
         began = time.perf_counter()
-        options = ClipOptions(window, pad, self.fusion, hop)
-        recording = self._read(source, rate, start, duration, options)
-        decoded = time.perf_counter()
-        clips = self._clip_maker(recording.samples, options)
-        made = time.perf_counter()
-        embedding = scoring.merge(self._audio_tower.embed(clips.features, clips.is_longer))
+        listened = self._listen(source, hearing)
         manifest = self.bundle.manifest
-        scores = scoring.rank(embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
-        ended = time.perf_counter()
-        heard = _heard(recording, clips)
-        steps = np.diff([began, decoded, made, ended, ended]) * 1e3
+        scores = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
+        total = time.perf_counter() - began
+        seconds = (listened.decode, listened.frontend, total - listened.decode - listened.frontend, total)
         return Result(
             file=audio.source_name(source),
             labels=scores,
             unsure=scoring.is_unsure(scores),
-            heard=heard,
-            warnings=(*recording.warnings, *_unheard(heard, explicit=duration is not None)),
+            heard=listened.heard,
+            warnings=listened.warnings,
             model=manifest.model,
             weights=manifest.weights,
             variant=self.variant,
             provider=self.plan.provider,
-            ms=Timing(*(round(float(ms), 3) for ms in (*steps[:3], (ended - began) * 1e3))),
+            ms=Timing(*(round(1e3 * value, 3) for value in seconds)),
         )
 
-    def embed_audio(
-        self,
-        sources: Sequence[AudioSource],
-        *,
-        rate: int | None = None,
-        start: float = 0.0,
-        duration: float | None = None,
-        window: Window = "first",
-        pad: Pad = "repeatpad",
-        hop: float = 10.0,
-    ) -> Float32Array:
+    def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`."""
-        options = ClipOptions(window, pad, self.fusion, hop)
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
         for row, source in zip(rows, sources, strict=True):
-            recording = self._read(source, rate, start, duration, options)
-            clips = self._clip_maker(recording.samples, options)
-            row[:] = scoring.merge(self._audio_tower.embed(clips.features, clips.is_longer))
-            for sentence in (*recording.warnings, *_unheard(_heard(recording, clips), explicit=duration is not None)):
+            listened = self._listen(source, hearing)
+            row[:] = listened.embedding
+            for sentence in listened.warnings:
                 warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
         return rows
 
@@ -295,12 +305,26 @@ class Engine:
         """Close the engine."""
         self.close()
 
-    def _read(
-        self, source: AudioSource, rate: int | None, start: float, duration: float | None, options: ClipOptions
-    ) -> audio.Recording:
-        """Read no more of a recording than the clips can hear."""
-        limits = [limit for limit in (duration, self._clip_maker.wanted_seconds(options)) if limit is not None]
-        return audio.read(source, rate=rate, start=start, duration=min(limits, default=None))
+    def _listen(self, source: AudioSource, hearing: "Hearing") -> "_Listened":
+        """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
+        clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
+        span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
+        options = ClipOptions(fusion=self.fusion, **clip_options)
+        began = time.perf_counter()
+        rows, end, tower = [], 0.0, 0.0
+        with audio.opened(source, **span) as stream:
+            stream.limit(self._clip_maker.wanted_seconds(options))
+            opened = time.perf_counter() - began
+            for clips in self._clip_maker.stream(stream, options, samples=stream.samples):
+                made = time.perf_counter()
+                rows.append(self._audio_tower.embed(clips.features, clips.is_longer))
+                end = max(end, clips.heard)
+                tower += time.perf_counter() - made
+            decode = opened + stream.spent
+            heard = Heard(round(stream.start, 3), round(min(stream.end, stream.start + end), 3), round(stream.of, 3))
+            said = (*stream.warnings, *_unheard(heard, stream.until))
+        frontend = time.perf_counter() - began - decode - tower
+        return _Listened(scoring.merge(np.concatenate(rows)), heard, said, decode, frontend)
 
     def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
@@ -356,16 +380,10 @@ AUDIBLE_REST = 0.05
 """Seconds that may go unheard without a word: less than any event."""
 
 
-def _heard(recording: audio.Recording, clips: Clips) -> Heard:
-    """Return the span that the clips cover, in seconds of the recording."""
-    end = min(recording.end, recording.start + clips.heard)
-    return Heard(round(recording.start, 3), round(end, 3), round(recording.of, 3))
-
-
-def _unheard(heard: Heard, *, explicit: bool) -> list[str]:
-    """Say how much of a recording was not heard although nobody asked to leave it out."""
-    rest = heard.of - heard.end
-    if explicit or rest < AUDIBLE_REST:
+def _unheard(heard: Heard, until: float) -> list[str]:
+    """Say how much was not heard of the span that was asked for, which lasts until so many seconds."""
+    rest = until - heard.end
+    if rest < AUDIBLE_REST:
         return []
     return [
         (

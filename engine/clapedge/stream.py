@@ -72,6 +72,7 @@ class Stream:
         self._resample = resample
         self._first = 0
         self._stop: int | None = None
+        self._most: int | None = None
         self._heard = 0
         self._finished = False
         self._length: float | None = None  # seconds of the recording, once its end was met
@@ -98,6 +99,11 @@ class Stream:
         return self.end if promised is None else max(promised / self._decoder.rate, self.end)
 
     @property
+    def until(self) -> float:
+        """Where the span ends that was asked for, in seconds."""
+        return self.of if self._stop is None else min(self.of, self._stop / SAMPLING_RATE)
+
+    @property
     def samples(self) -> int | None:
         """Number of samples of the span: counted when an iteration has ended, promised before; None if unknown."""
         if self._finished:
@@ -121,6 +127,10 @@ class Stream:
             raise self._beyond(start)
         self._first = round(start * SAMPLING_RATE)
         self._stop = None if duration is None else self._first + max(1, round(duration * SAMPLING_RATE))
+
+    def limit(self, seconds: float | None) -> None:
+        """Read no further than so many seconds into the span; None reads all of it."""
+        self._most = None if seconds is None else round(seconds * SAMPLING_RATE)
 
     def trim(self, threshold: float) -> None:
         """Narrow the span to what lies from the first to the last sample that exceeds a threshold.
@@ -159,7 +169,8 @@ class Stream:
         self._heard = 0
         self._finished = False
         began = time.perf_counter()
-        for block in self._span(self._first, self._stop):
+        stops = [self._stop, None if self._most is None else self._first + self._most]
+        for block in self._span(self._first, min((stop for stop in stops if stop is not None), default=None)):
             self._meter.hear(block)
             self._heard += len(block)
             self.spent += time.perf_counter() - began
@@ -168,7 +179,7 @@ class Stream:
         self.spent += time.perf_counter() - began
         if self._heard == 0:
             raise self._nothing()
-        self._finished = True
+        self._finished = self._most is None
 
     def _span(self, first: int, stop: int | None) -> Iterator[Float32Array]:
         """Yield the samples [first, stop) of the recording at 48 kHz.
