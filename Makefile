@@ -21,11 +21,11 @@ export ESC10
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test lint type format export calibrate bench docs wheel test-matrix clean
+.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend docs wheel test-matrix clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(DEV) ## create .venv with everything that development needs
 	@echo "Ready: . $(BIN)/activate"
@@ -53,6 +53,10 @@ calibrate: ## (not part of this version) make an INT8 variant from a device's ow
 
 bench: $(DEV) ## run every bench/bench_*.py
 	@set -e; for script in bench/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+bench-frontend: $(DEV) ## time log-mels and MP3 to features beside transformers, librosa, torch and scipy
+	@$(BIN)/python -m pip install -q -c constraints.txt 'librosa>=0.11'
+	@$(BIN)/python bench/bench_frontend.py
 
 docs: $(DEV) ## check the documents: links, commands and Python examples
 	@$(BIN)/python -m pytest -q tests/test_docs.py
