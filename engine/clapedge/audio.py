@@ -25,8 +25,8 @@ __all__ = ["SAMPLING_RATE", "AudioSource", "Recording", "Resample", "Stream", "o
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 """Hz of recordings: below, nothing is left of most sounds; beyond, a header is wrong."""
 
-LONGEST_READ_SECONDS = 3600
-"""Most that `read` holds in memory (691 MB); streams have no limit."""
+LONGEST_READ_SECONDS = 3660
+"""Most that `read` holds in memory (703 MB): an hour and what encoders add to it. Streams have no limit."""
 
 
 @dataclass(frozen=True)

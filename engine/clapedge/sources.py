@@ -26,6 +26,13 @@ LONGEST_STREAM_BYTES = 8 * 2**30
 """A stream that has not ended by now (8 GiB, 12 hours of 24-bit 96 kHz stereo) is taken for one that never will."""
 
 
+AHEAD_BYTES = 2**16
+"""Read at once, because decoders ask for a few bytes at a time: an MP3 decoder for every frame's header."""
+
+TAG_BYTES = 128
+"""At the end of a file an MP3 decoder looks for a tag (ID3v1), and gives up if it cannot."""
+
+
 class ByteView:
     """A seekable file as a decoder sees it: read errors become its end, because a callback from C cannot raise.
 
@@ -40,6 +47,8 @@ class ByteView:
         self._size = self.length = file.seek(0, os.SEEK_END)
         self._position = 0
         self._patch: tuple[int, bytes] = (0, b"")
+        self._ahead = b""
+        self._ahead_from = 0
         self.failure: OSError | None = None
 
     @property
@@ -51,12 +60,13 @@ class ByteView:
         """Show decoders another length, and other bytes at one place: for headers that keep a decoder from reading on.
 
         Args:
-            length: bytes that there seem to be. What lies behind the real end reads as nothing, except the last 128
-                bytes, where MP3 decoders look for a tag and give up if they cannot: they read as zeros.
+            length: bytes that there seem to be. What lies behind the real end reads as nothing, except the last
+                `TAG_BYTES`, which read as zeros.
             patch: an offset and the bytes to be read there.
         """
         self.length = length
         self._patch = patch
+        self._ahead = b""
 
     def peek(self, offset: int, count: int) -> bytes:
         """Return up to `count` real bytes from `offset`, without moving."""
@@ -71,10 +81,10 @@ class ByteView:
         """Return the next bytes, none at the end."""
         room = max(0, self.length - self._position)
         count = room if count < 0 else min(count, room)
-        if self._size <= self.length - 128 <= self._position:
-            data = bytes(count)
-        else:
-            data = self._patched(self.peek(self._position, min(count, max(0, self._size - self._position))))
+        at = self._position - self._ahead_from
+        if at < 0 or at + count > len(self._ahead):
+            self._ahead, self._ahead_from, at = self._fetched(max(count, AHEAD_BYTES)), self._position, 0
+        data = self._ahead[at : at + count]
         self._position += len(data)
         return data
 
@@ -94,8 +104,11 @@ class ByteView:
         """Return the position."""
         return self._position
 
-    def _patched(self, data: bytes) -> bytes:
-        """Return bytes read at the current position with the patch laid over them."""
+    def _fetched(self, count: int) -> bytes:
+        """Return up to `count` bytes from the current position as they are shown, patch and pretended tail included."""
+        if self._size <= self.length - TAG_BYTES <= self._position:
+            return bytes(self.length - self._position)
+        data = self.peek(self._position, max(0, min(count, self._size - self._position)))
         offset, patch = self._patch
         at = offset - self._position
         if not patch or at + len(patch) <= 0 or at >= len(data):
