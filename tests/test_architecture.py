@@ -26,6 +26,7 @@ ROWS = (
     "labels",
     "prompt_cache",
     "scoring",
+    "result",
     "prompt_cache",
     "engine",
     "writers",

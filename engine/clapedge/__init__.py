@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from clapedge.bundle import Bundle as Bundle
     from clapedge.engine import ClapEdgeWarning as ClapEdgeWarning
     from clapedge.engine import Engine as Engine
-    from clapedge.engine import Result as Result
     from clapedge.errors import ClapEdgeError as ClapEdgeError
     from clapedge.labels import EmbeddedLabels as EmbeddedLabels
     from clapedge.labels import Label as Label
     from clapedge.labels import LabelSet as LabelSet
+    from clapedge.result import Result as Result
     from clapedge.scoring import Score as Score
 
 _HOMES = {
@@ -30,7 +30,7 @@ _HOMES = {
     "Engine": "engine",
     "Label": "labels",
     "LabelSet": "labels",
-    "Result": "engine",
+    "Result": "result",
     "Score": "scoring",
 }
 """Public names and their modules: imported when first used, so that `clapedge --help` loads no NumPy."""

@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
@@ -19,8 +20,8 @@ from clapedge.errors import BundleError, LabelError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
-from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose
-from clapedge.scoring import Score
+from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose, usable_cores
+from clapedge.result import Heard, Result, Timing
 from clapedge.towers import AudioTower, TextTower
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ PREFERRED: dict[Provider, tuple[Variant, ...]] = {
 }
 """Which variant `auto` takes first: the fastest one on each provider."""
 
+MANY = 16
+"""Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
+
 SPECIAL_TOKENS = 2
 """Tokens that RoBERTa puts around a prompt: <s> and </s>."""
 
@@ -48,59 +52,6 @@ WEIGHTS_NOTES = {
 
 class ClapEdgeWarning(UserWarning):
     """Something that a user should know about how scores are made; said once."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """The span of a recording that was heard, and its whole length, in seconds."""
-
-    start: float
-    end: float
-    of: float
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds spent on one recording."""
-
-    decode: float
-    frontend: float
-    tower: float
-    total: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """The scores of one recording; its fields are those of a JSON record.
-
-    Attributes:
-        file: path or kind of the source.
-        labels: the labels that are not hidden, best first.
-        unsure: whether the two best are too close to choose between.
-        heard: the span that the scores speak of.
-        warnings: sentences about the recording.
-        model: model id of the bundle.
-        weights: `pretrained`, `random` or `demo`.
-        variant: precision of the audio tower.
-        provider: where the tower ran.
-        ms: where the time went.
-    """
-
-    file: str
-    labels: tuple[Score, ...]
-    unsure: bool
-    heard: Heard
-    warnings: tuple[str, ...]
-    model: str
-    weights: str
-    variant: str
-    provider: str
-    ms: Timing
-
-    @property
-    def top(self) -> Score:
-        """The best label."""
-        return self.labels[0]
 
 
 class Hearing(TypedDict, total=False):
@@ -158,6 +109,7 @@ class Engine:
         self._threads = threads
         self._clip_maker = ClipMaker(bundle.manifest.front_end)
         self._audio_tower = AudioTower(bundle.path(bundle.file("audio", variant)), plan=plan, threads=threads)
+        self._narrow_tower: AudioTower | None = None
         self._text_tower: TextTower | None = None
         self._embedded: dict[LabelSet, EmbeddedLabels] = {}
         self._lock = threading.Lock()
@@ -214,7 +166,7 @@ class Engine:
         """
         embedded = self.embed_labels(labels)
         began = time.perf_counter()
-        listened = self._listen(source, hearing)
+        listened = self._listen(source, hearing, self._audio_tower)
         manifest = self.bundle.manifest
         scores = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
         total = time.perf_counter() - began
@@ -233,13 +185,21 @@ class Engine:
         )
 
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
-        """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`."""
+        """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
+
+        Many recordings are embedded side by side. On the CPU each is then heard on one core, by a second session:
+        cores that work apart do more than cores that share every operator.
+        """
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
-        for row, source in zip(rows, sources, strict=True):
-            listened = self._listen(source, hearing)
-            row[:] = listened.embedding
-            for sentence in listened.warnings:
-                warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
+        workers = min(self._threads or usable_cores(), len(sources))
+        side_by_side = workers > 1 and len(sources) >= MANY
+        tower = self._single_core_tower() if side_by_side and self.plan.provider == "cpu" else self._audio_tower
+        with ThreadPoolExecutor(max(1, workers) if side_by_side else 1) as pool:
+            heard = pool.map(lambda source: self._listen(source, hearing, tower), sources)
+            for row, source, listened in zip(rows, sources, heard, strict=True):
+                row[:] = listened.embedding
+                for sentence in listened.warnings:
+                    warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
         return rows
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
@@ -293,7 +253,7 @@ class Engine:
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
         del self._audio_tower
-        self._text_tower = None
+        self._narrow_tower = self._text_tower = None
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""
@@ -305,25 +265,33 @@ class Engine:
         """Close the engine."""
         self.close()
 
-    def _listen(self, source: AudioSource, hearing: "Hearing") -> "_Listened":
+    def _single_core_tower(self) -> AudioTower:
+        """Return the audio tower in a session without threads of its own, opened when it is first needed."""
+        with self._lock:
+            if self._narrow_tower is None:
+                path = self.bundle.path(self.bundle.file("audio", self.variant))
+                self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
+            return self._narrow_tower
+
+    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower) -> "_Listened":
         """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
         clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
         span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
         options = ClipOptions(fusion=self.fusion, **clip_options)
         began = time.perf_counter()
-        rows, end, tower = [], 0.0, 0.0
+        rows, end, embedding = [], 0.0, 0.0
         with audio.opened(source, **span) as stream:
             stream.limit(self._clip_maker.wanted_seconds(options))
             opened = time.perf_counter() - began
             for clips in self._clip_maker.stream(stream, options, samples=stream.samples):
                 made = time.perf_counter()
-                rows.append(self._audio_tower.embed(clips.features, clips.is_longer))
+                rows.append(tower.embed(clips.features, clips.is_longer))
                 end = max(end, clips.heard)
-                tower += time.perf_counter() - made
+                embedding += time.perf_counter() - made
             decode = opened + stream.spent
             heard = Heard(round(stream.start, 3), round(min(stream.end, stream.start + end), 3), round(stream.of, 3))
             said = (*stream.warnings, *_unheard(heard, stream.until))
-        frontend = time.perf_counter() - began - decode - tower
+        frontend = time.perf_counter() - began - decode - embedding
         return _Listened(scoring.merge(np.concatenate(rows)), heard, said, decode, frontend)
 
     def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from clapedge import EmbeddedLabels, Engine, LabelSet
-from clapedge.engine import ClapEdgeWarning
+from clapedge.engine import MANY, ClapEdgeWarning
 from clapedge.errors import AudioFileNotFoundError, BundleError, LabelError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,21 @@ def test_an_embedding_does_not_depend_on_what_is_embedded_beside_it(engine: Engi
     apart = np.concatenate([engine.embed_audio([one]) for one in sounds])
     np.testing.assert_array_equal(together, apart)
     np.testing.assert_array_equal(together, engine.embed_audio(sounds))
+
+
+def test_many_recordings_side_by_side_embed_as_each_alone(engine: Engine) -> None:
+    sounds = [sound(0.5 + seed % 3, seed) for seed in range(MANY)]
+    apart = np.concatenate([engine.embed_audio([one]) for one in sounds])
+    np.testing.assert_array_equal(engine.embed_audio(sounds), apart)
+
+
+def test_a_bad_recording_among_many_is_named(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(AudioFileNotFoundError, match=r"none\.wav"):
+        engine.embed_audio([*[sound(0.5)] * MANY, tmp_path / "none.wav"])
+
+
+def test_nothing_to_embed_gives_no_rows(engine: Engine) -> None:
+    assert engine.embed_audio([]).shape == (0, engine.bundle.manifest.embedding_size)
 
 
 def test_a_prompts_embedding_does_not_depend_on_its_neighbours(engine: Engine) -> None:
