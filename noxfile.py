@@ -21,7 +21,7 @@ def oldest(session: nox.Session) -> None:
     """Test on the oldest Python with the oldest version of every dependency."""
     extras = PROJECT["optional-dependencies"]
     requirements = [*PROJECT["dependencies"], *(line for extra in EXTRAS for line in extras[extra])]
-    _test_wheel(session, [line.replace(">=", "==") for line in requirements])
+    _test_wheel(session, [line.partition(",")[0].replace(">=", "==") for line in requirements])
 
 
 @nox.session(python="3.13")
