@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import textwrap
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTok
 
 from clapedge.bundle import FrontEnd, Weights
 from clapedge.errors import ModelError
-from clapedge_export.quiet import quiet
+from clapedge_export.quiet import first_line, quiet
 
 _make_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
 NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -283,11 +282,6 @@ def read_state(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds a {type(content).__name__} instead of named tensors; give a checkpoint of CLAP")
     return content
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line of at most 200 characters."""
-    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
 
 
 def _read_vocabulary(directory: Path) -> bytes:

@@ -75,7 +75,9 @@ def export(  # noqa: PLR0913 - one parameter an option
         from clapedge_export.options import ExportOptions  # noqa: PLC0415 - loads NumPy
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in EXTRA_PACKAGES:
-            raise MissingExtraError("export", "export") from error
+            # a GPU package of ONNX Runtime is as good, and the CPU package beside it would break both
+            extra = "cpu,export" if error.name == "onnxruntime" else "export"
+            raise MissingExtraError("export", extra) from error
         raise
     options = ExportOptions(
         labels=labels,

@@ -15,7 +15,7 @@ from onnx import ModelProto
 import clapedge
 from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Manifest, Role, Variant, describe, sha256, write_manifest
 from clapedge.engine import ClapEdgeWarning
-from clapedge.errors import UsageError
+from clapedge.errors import ClapEdgeError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
@@ -58,7 +58,7 @@ def export_bundle(
         ParityError: a variant does not reproduce the checkpoint; nothing is left behind.
         UsageError: `out` is in use, or an option means nothing.
     """
-    options = options or ExportOptions()
+    options, out = options or ExportOptions(), out.absolute()
     _check_target(out, force=force)
     progress(f"loading {model}")
     checkpoint = load_checkpoint(model, revision=options.revision, tokenizer=options.tokenizer, seed=options.seed)
@@ -102,10 +102,8 @@ class _Parts:
         """
         tower, cases = TextTower(self.checkpoint.model), text_cases(self.checkpoint)
         kept = self.options.variants if self.options.text else ()
-        made: tuple[Variant, ...] = (
-            "fp32",
-            *(variant for variant in kept if variant != "fp32"),
-        )  # labels always need the first
+        # fp32 is always made: it embeds the labels and names the space in which they lie
+        made: tuple[Variant, ...] = ("fp32", *(variant for variant in kept if variant != "fp32"))
         for variant, graph in self._variants("text", tower, graphs.export_text, made):
             path = self._save("text", variant, graph)
             figures = verify_text(path, cases, variant)
@@ -227,5 +225,9 @@ def _staged(out: Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(out)
             raise
+    except OSError as error:
+        if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
+            raise
+        raise ModelError(f"{out} cannot be written ({error.strerror}); make room, or name another with -o") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

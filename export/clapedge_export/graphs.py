@@ -13,11 +13,12 @@ import torch
 from onnx import ModelProto, ValueInfoProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
+from torch.onnx.errors import OnnxExporterError
 
 from clapedge.bundle import FrontEnd, Tensor
 from clapedge.errors import ModelError
 from clapedge_export.audio_tower import AudioTower
-from clapedge_export.quiet import quiet
+from clapedge_export.quiet import first_line, quiet
 from clapedge_export.text_tower import TextTower
 
 Tower = TypeVar("Tower", AudioTower, TextTower)
@@ -37,6 +38,9 @@ FLOAT32_LAYERS = ("resize", "unit")
 FLOAT_LAYERS = ("patches", "projection")
 """Layers that INT8 leaves alone: the first and the last product cost little time and most of the accuracy."""
 
+TRIED_VERSIONS = "install the versions of torch and onnxscript that constraints.txt names, and export again"
+"""What to do about an exporter that does something else than it did."""
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Node metadata in which PyTorch's exporter names the modules that a node comes from."""
 
@@ -53,7 +57,7 @@ def export_audio(tower: AudioTower, front_end: FrontEnd, *, batch: int | None = 
         A graph from `input_features` (batch, channels, frames, mels) float32 and, for fusion checkpoints, `is_longer`
         (batch,) bool to `embeddings` (batch, size) float32.
     """
-    rows = batch or 2
+    rows = batch or 2  # one would be taken for a constant
     inputs = {"input_features": torch.zeros(rows, front_end.channels, front_end.clip_frames, front_end.n_mels)}
     if front_end.fusion:
         inputs["is_longer"] = torch.zeros(rows, dtype=torch.bool)
@@ -61,19 +65,17 @@ def export_audio(tower: AudioTower, front_end: FrontEnd, *, batch: int | None = 
     return _export(tower, inputs, axes, name="clapedge_audio_tower")
 
 
-def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:
+def export_text(tower: TextTower) -> ModelProto:
     """Export a text tower.
 
     Args:
         tower: in evaluation mode.
-        batch: number of prompts that the graph takes, None for any number.
 
     Returns:
         A graph from `input_ids` and `attention_mask`, (batch, tokens) int64, to `embeddings` (batch, size) float32.
     """
-    rows = batch or 2
-    inputs = {name: torch.ones(rows, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
-    axes = {name: {0: "batch", 1: "tokens"} if batch is None else {1: "tokens"} for name in inputs}
+    inputs = {name: torch.ones(2, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
     return _export(tower, inputs, axes, name="clapedge_text_tower")
 
 
@@ -96,7 +98,7 @@ def check_graph(model: ModelProto) -> None:
     if faults:
         raise ModelError(
             f"the exported graph {model.graph.name} holds {', '.join(faults)}, which not every runtime "
-            "executes; install the versions of torch and onnxscript that constraints.txt names, and export again"
+            f"executes; {TRIED_VERSIONS}"
         )
 
 
@@ -125,20 +127,23 @@ def _export(
     tower: nn.Module, inputs: dict[str, torch.Tensor], axes: dict[str, dict[int, str]], *, name: str
 ) -> ModelProto:
     """Run PyTorch's exporter quietly and tidy what it returns."""
-    with quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            tower.eval(),
-            tuple(inputs.values()),
-            None,
-            input_names=list(inputs),
-            output_names=["embeddings"],
-            opset_version=OPSET,
-            dynamo=True,
-            dynamic_shapes=tuple(axes.get(key, {}) for key in inputs) if axes else None,
-            verbose=False,
-        )
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                tower.eval(),
+                tuple(inputs.values()),
+                None,
+                input_names=list(inputs),
+                output_names=["embeddings"],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=tuple(axes.get(key, {}) for key in inputs) if axes else None,
+                verbose=False,
+            )
+    except OnnxExporterError as error:
+        raise ModelError(f"PyTorch cannot export {name} ({first_line(error)}); {TRIED_VERSIONS}") from error
     if program is None:
-        raise ModelError("PyTorch's exporter returned no graph; install the torch that constraints.txt names")
+        raise ModelError(f"PyTorch returned no graph of {name}; {TRIED_VERSIONS}")
     model = program.model_proto
     del program
     _tidy(model, name)

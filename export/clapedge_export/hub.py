@@ -8,7 +8,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub import errors as hub_errors
 
 from clapedge.errors import ModelError
-from clapedge_export.quiet import quiet
+from clapedge_export.quiet import first_line, quiet
 
 ANSWER_SECONDS = 8.0
 """Longest wait for the hub's first answer; resolving a name has no time limit of its own."""
@@ -64,7 +64,7 @@ def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tu
             )
     except FAILURES as error:
         raise ModelError(
-            f"{name} cannot be downloaded ({reason or _one_line(error)}); download it where there is a network with "
+            f"{name} cannot be downloaded ({reason or first_line(error)}); download it where there is a network with "
             f"`hf download {name} --local-dir {name.rpartition('/')[2]}`, copy that directory here and pass its path"
         ) from error
     path = Path(directory)
@@ -83,7 +83,7 @@ def _ask(name: str, revision: str | None) -> tuple[set[str] | None, str]:
             info = HfApi().model_info(name, revision=revision, timeout=ANSWER_SECONDS / 2)
             answers.append({file.rfilename for file in info.siblings or ()})
         except FAILURES as error:
-            failures.append(_one_line(error))
+            failures.append(first_line(error))
 
     # a daemon, so that a name server that never answers does not keep the process from ending
     thread = threading.Thread(target=ask, daemon=True)
@@ -92,9 +92,3 @@ def _ask(name: str, revision: str | None) -> tuple[set[str] | None, str]:
     if answers:
         return answers[0], ""
     return None, failures[0] if failures else f"no answer from {constants.ENDPOINT} within {ANSWER_SECONDS:g} s"
-
-
-def _one_line(error: Exception) -> str:
-    """Return the first line of what the hub's library says; the rest is advice for its own users."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -1,7 +1,8 @@
-"""Silence for the tools underneath."""
+"""The tools underneath, kept quiet, and what they say in one line."""
 
 import contextlib
 import logging
+import textwrap
 import warnings
 from collections.abc import Iterator
 
@@ -17,3 +18,8 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line of at most 200 characters."""
+    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")

@@ -1,13 +1,14 @@
 """A whole export: what the bundle holds, that it is true, and that nothing is left of one that fails."""
 
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import tokenizers
 import torch
@@ -15,9 +16,9 @@ from transformers import ClapModel
 
 from clapedge import EmbeddedLabels, Engine
 from clapedge.bundle import Bundle, Variant
-from clapedge.errors import BundleError, LabelError, ParityError, UsageError
+from clapedge.errors import BundleError, LabelError, ModelError, ParityError, UsageError
 from clapedge.towers import AudioTower, TextTower
-from clapedge_export import ExportOptions, export_bundle, graphs, verify
+from clapedge_export import ExportOptions, export_bundle, verify
 
 TOLERANCES: dict[Variant, tuple[float, float]] = {"fp32": (2e-6, 0.999999), "fp16": (2e-3, 0.9999), "int8": (1, 0.995)}
 """Largest error and least cosine of each variant, as promised to users."""
@@ -148,15 +149,6 @@ def test_the_same_checkpoint_gives_the_same_bytes(
     assert {"audio.fp32.onnx", "text.fp32.onnx", "labels/kitchen.npz", "tokenizer.json"} == second.keys()
 
 
-@pytest.fixture
-def without_tracing(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
-    """Take graphs from the bundle instead of tracing them again, where a test is about what follows."""
-    audio = onnx.load(bundle.path(bundle.file("audio", "fp32")))
-    text = onnx.load(bundle.path(bundle.file("text", "fp32")))
-    monkeypatch.setattr(graphs, "export_audio", lambda *_, **__: audio)
-    monkeypatch.setattr(graphs, "export_text", lambda *_, **__: text)
-
-
 @pytest.mark.usefixtures("without_tracing")
 def test_a_variant_over_its_tolerance_fails_the_export_and_leaves_nothing_behind(
     tmp_path: Path, fused_directory: Path, monkeypatch: pytest.MonkeyPatch
@@ -196,6 +188,19 @@ def test_a_bundle_is_replaced_only_when_forced_and_kept_when_its_successor_fails
     assert sorted(digests(out)) == ["audio.fp32.onnx", "manifest.json", "text.fp32.onnx", "tokenizer.json"]
     assert list(tmp_path.iterdir()) == [out]
     assert [step.split()[0] for step in steps] == ["loading", "exporting", "verifying", "exporting", "verifying"]
+
+
+@pytest.mark.usefixtures("without_tracing")
+def test_a_disk_that_is_full_is_said_in_one_line_and_nothing_is_left(
+    tmp_path: Path, fused_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(ModelError, match=r"cannot be written \(No space left on device"):
+        export_bundle(str(fused_directory), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_is_no_bundle_is_never_replaced(tmp_path: Path, fused_directory: Path) -> None:
