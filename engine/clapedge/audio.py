@@ -75,7 +75,7 @@ def read(
         AudioFileNotFoundError: the path names no file.
         AudioFormatError: the bytes are no audio, or damaged.
         AudioSpanError: the span is empty or begins beyond the end.
-        AudioError: the recording cannot be read, has no such channel, or is longer than an hour: too much to be held.
+        AudioError: the recording cannot be read, has no such channel, or is too long to be held in memory.
         UsageError: an option has a value that it cannot have.
     """
     with opened(

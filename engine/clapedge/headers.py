@@ -92,7 +92,7 @@ def contradictions(log: str, rate: int) -> list[str]:
     if size and STREAMED_BYTES > int(size[1]) > int(size[2]):
         notes.append(f"it is cut off: its header promises {int(size[1])} bytes, {int(size[2])} are there")
     speed = re.search(r"^ *Bytes/sec *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if speed:
+    if speed and re.search(r"=> WAVE_FORMAT_(PCM|IEEE_FLOAT|EXTENSIBLE|ALAW|MULAW)$", log, re.MULTILINE):
         notes.append(
             f"its header contradicts itself: {rate} Hz are {int(speed[2])} bytes a second, not {int(speed[1])}; "
             f"{rate} Hz is believed"

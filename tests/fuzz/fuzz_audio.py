@@ -176,13 +176,13 @@ class Worker:
         """Return the outcome and the memory for one mutant."""
         try:
             self._mine.send((number, data))
-            if self._mine.poll(limit):
-                outcome, used = self._mine.recv()
-                return (f"MEMORY {used >> 20} MB" if used > MOST_BYTES else outcome), used
-            return f"HANG over {limit:g} s", 0
+            if not self._mine.poll(limit):
+                return f"HANG over {limit:g} s", 0
+            outcome, used = self._mine.recv()
         except (EOFError, OSError):
             self._process.join(1)
             return f"CRASH with status {self._process.exitcode}", 0
+        return (f"MEMORY {used >> 20} MB" if used > MOST_BYTES else outcome), used
 
     def stop(self) -> None:
         """End the process."""

@@ -1,0 +1,35 @@
+"""A short run of the fuzzer, on recordings that need no other program to be made."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from tests.fuzz.fuzz_audio import fuzz, mutant, with_checksums
+
+KINDS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
+
+
+def seed(kind: str, subtype: str) -> bytes:
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, (16_000, 2))
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), KINDS)
+def test_damaged_recordings_give_samples_or_our_errors(kind: str, subtype: str) -> None:
+    report = fuzz([seed(kind, subtype)], range(200), seed=0)
+    assert report.findings == []
+    assert report.outcomes["ok"] > 0
+    assert report.outcomes["AudioFormatError"] > 0
+
+
+def test_the_same_seed_gives_the_same_mutants() -> None:
+    seeds = [seed("WAV", "PCM_16")]
+    assert mutant(seeds, 1, 5) == mutant(seeds, 1, 5) != mutant(seeds, 1, 6)
+
+
+def test_checksums_of_an_intact_recording_are_right_already() -> None:
+    whole = seed("OGG", "VORBIS")
+    assert with_checksums(bytearray(whole)) == whole
