@@ -73,7 +73,7 @@ def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tu
 
 def _ask(name: str, revision: str | None) -> tuple[set[str] | None, str]:
     """Return the names of a model's files, or None and why the hub does not tell."""
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return None, "offline mode is on, and it is not in the cache"
     answers: list[set[str]] = []
     failures: list[str] = []
