@@ -8,6 +8,9 @@ from clapedge.sources import ByteView
 ID3_HEADER = 10
 """Bytes of an ID3v2 header; the size in it counts what follows, 7 bits a byte."""
 
+MOST_ID3_TAGS = 16
+"""A file is given up on that begins with more tags than this."""
+
 MP3_TAG_REACH = 4096
 """Bytes behind the ID3v2 tags in which the first MP3 frame begins; a frame is at most 2881 bytes long."""
 
@@ -58,12 +61,13 @@ def find_mp3_tag(view: ByteView) -> Mp3Tag | None:
 def skip_id3(view: ByteView) -> int:
     """Return the offset behind the ID3v2 tags at the beginning (titles, cover art)."""
     offset = 0
-    while True:
+    for _ in range(MOST_ID3_TAGS):
         head = view.peek(offset, ID3_HEADER)
         if len(head) < ID3_HEADER or head[:3] != b"ID3":
-            return offset
+            break
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         offset += ID3_HEADER + size + (ID3_HEADER if head[5] & 0x10 else 0)
+    return offset
 
 
 def ogg_faults(view: ByteView) -> list[str]:
@@ -116,7 +120,8 @@ def _described_end(head: bytes, at: int, frame: int) -> int | None:
     if head[at : at + 4] == b"VBRI":
         size = int.from_bytes(head[at + 10 : at + 14], "big")
     else:
-        has_frames, has_bytes = head[at + 7] & 1, head[at + 7] & 2
+        flags = int.from_bytes(head[at + 4 : at + 8], "big")
+        has_frames, has_bytes = flags & 1, flags & 2
         field = at + 8 + (4 if has_frames else 0)
         size = int.from_bytes(head[field : field + 4], "big") if has_frames and has_bytes else 0
     return frame + size if size else None
