@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 EXPORT := $(VENV)/.installed-export
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 CLIPS := engine/clapedge/demo_clips
 
 export ESC10
@@ -33,6 +34,13 @@ setup: $(DEV) ## create .venv with everything that development needs
 demo: $(RUN) ## score the demo clips with the built-in model (installs no torch)
 	@env -u CLAPEDGE_BUNDLE $(BIN)/clapedge score $(CLIPS)/*.flac --labels $(CLIPS)/labels.toml
 
+demo-model: $(DEV) ## train the built-in model again, export and measure it: ESC10=DIR
+	@test -n '$(ESC10)' || { echo "make demo-model trains on ESC-10; name its directory: make demo-model ESC10=DIR" >&2; exit 2; }
+	@$(BIN)/python demo/make_model.py --esc10 '$(ESC10)'
+	@$(BIN)/clapedge export demo/checkpoint -o engine/clapedge/demo_model --precision fp32,int8 --force
+	@$(BIN)/python demo/make_clips.py
+	@$(BIN)/python demo/gauge.py --esc10 '$(ESC10)'
+
 test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the recordings of ESC-10
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -51,11 +59,10 @@ export: $(EXPORT) ## make and verify a bundle: MODEL=checkpoint [LABELS="FILE ..
 calibrate: ## (not part of this version) make an INT8 variant from a device's own sounds
 	@echo "make calibrate: this version has no calibration; fp32 and fp16 variants come from make export" >&2; exit 1
 
-bench: $(DEV) ## run every bench/bench_*.py
+bench: $(BENCH) ## run every bench/bench_*.py
 	@set -e; for script in bench/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
-bench-frontend: $(DEV) ## time log-mels and MP3 to features beside transformers, librosa, torch and scipy
-	@$(BIN)/python -m pip install -q -c constraints.txt 'librosa>=0.11'
+bench-frontend: $(BENCH) ## time log-mels and MP3 to features beside transformers, librosa, torch and scipy
 	@$(BIN)/python bench/bench_frontend.py
 
 docs: $(DEV) ## check the documents: links, commands and Python examples
@@ -77,7 +84,9 @@ $(EXPORT): EXTRAS := cpu,export
 $(EXPORT): SERVES := $(RUN)
 $(DEV): EXTRAS := cpu,export,formats,dev
 $(DEV): SERVES := $(RUN) $(EXPORT)
-$(RUN) $(EXPORT) $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(BENCH): EXTRAS := cpu,export,formats,dev,bench
+$(BENCH): SERVES := $(RUN) $(EXPORT) $(DEV)
+$(RUN) $(EXPORT) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(SERVES) $@
