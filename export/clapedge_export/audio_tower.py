@@ -175,6 +175,9 @@ class Merge(nn.Module):
 class Block(nn.Module):
     """Attention within windows, then the two-layer perceptron, each with its residual."""
 
+    masks: Tensor | None
+    kind: Tensor | None
+
     bias: Tensor
     mask: Tensor | None
 
@@ -197,11 +200,13 @@ class Block(nn.Module):
         self.expand = layer.intermediate.dense
         self.activation = layer.intermediate.intermediate_act_fn
         self.contract = layer.output.dense
-        self.windows = (resolution // window) ** 2
         table = attention.relative_position_bias_table[attention.relative_position_index.flatten()]
         bias = table.reshape(self.tokens, self.tokens, self.heads).permute(2, 0, 1)
         self.register_buffer("bias", bias.detach().contiguous())
-        self.register_buffer("mask", shift_mask(resolution, window, shift) if shift else None)
+        # windows inside, at the right, at the bottom, in the corner: four masks, however many windows
+        masks = shift_mask(resolution, window, shift).unique(dim=0, return_inverse=True) if shift else (None, None)
+        self.register_buffer("masks", masks[0])
+        self.register_buffer("kind", masks[1])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform (batch, tokens, width), tokens being in the order of the windows."""
@@ -215,11 +220,11 @@ class Block(nn.Module):
         # chunk rather than unbind: one Split node instead of three Slices
         query, key, value = (part.squeeze(0) for part in parts.permute(2, 0, 3, 1, 4).chunk(3))
         scores = query @ key.transpose(-1, -2)
-        if self.mask is None:
+        if self.masks is None or self.kind is None:
             scores = scores + self.bias
         else:
-            # bias and mask apart are a ninth of their sum; the sum of two constants is made when a session opens
-            joined = self.bias + self.mask[:, None]
+            # the file holds bias and masks apart; ONNX Runtime joins constants when a session opens
+            joined = self.bias + self.masks[self.kind][:, None]
             scores = (scores.reshape(-1, *joined.shape) + joined).reshape(-1, *self.bias.shape)
         heard = torch.softmax(scores, dim=-1) @ value
         return self.out(heard.transpose(1, 2).reshape(-1, count, width))

@@ -88,8 +88,8 @@ class _Parts:
         tower = AudioTower(self.checkpoint.model, frames=front_end.clip_frames)
         cases = audio_cases(self.checkpoint.model, front_end)
 
-        def trace(traced: AudioTower) -> ModelProto:
-            return graphs.export_audio(traced, front_end, batch=batch)
+        def trace(traced: AudioTower, rows: int | None) -> ModelProto:
+            return graphs.export_audio(traced, front_end, batch=rows or batch)
 
         for variant, graph in self._variants("audio", tower, trace, self.options.variants):
             path = self._save("audio", variant, graph)
@@ -104,7 +104,11 @@ class _Parts:
         kept = self.options.variants if self.options.text else ()
         # fp32 is always made: it embeds the labels and names the space in which they lie
         made: tuple[Variant, ...] = ("fp32", *(variant for variant in kept if variant != "fp32"))
-        for variant, graph in self._variants("text", tower, graphs.export_text, made):
+
+        def trace(traced: TextTower, rows: int | None) -> ModelProto:
+            return graphs.export_text(traced, batch=rows)
+
+        for variant, graph in self._variants("text", tower, trace, made):
             path = self._save("text", variant, graph)
             figures = verify_text(path, cases, variant)
             if variant in kept:
@@ -119,17 +123,24 @@ class _Parts:
             self.files.append(describe(self.directory, TOKENIZER, role="tokenizer"))
 
     def _variants(
-        self, role: Role, tower: graphs.Tower, trace: Callable[[graphs.Tower], ModelProto], wanted: tuple[Variant, ...]
+        self,
+        role: Role,
+        tower: graphs.Tower,
+        trace: Callable[[graphs.Tower, int | None], ModelProto],
+        wanted: tuple[Variant, ...],
     ) -> Iterator[tuple[Variant, ModelProto]]:
-        """Yield the graph of a tower in each precision."""
-        full: ModelProto | None = None
+        """Yield the graph of a tower in each precision.
+
+        INT8 takes one row at a time: it finds its scales in what it is given, and a row must not depend on the others.
+        """
         for variant in wanted:
             self.progress(f"exporting the {role} tower in {variant}")
             if variant == "fp16":
-                yield variant, trace(graphs.half_precision(tower))
-                continue
-            full = full or trace(tower)
-            yield variant, full if variant == "fp32" else graphs.dynamic_int8(full)
+                yield variant, trace(graphs.half_precision(tower), None)
+            elif variant == "int8":
+                yield variant, graphs.dynamic_int8(trace(tower, 1))
+            else:
+                yield variant, trace(tower, None)
 
     def _save(self, role: Role, variant: Variant, graph: ModelProto) -> Path:
         """Write a graph and announce its verification."""

@@ -65,17 +65,18 @@ def export_audio(tower: AudioTower, front_end: FrontEnd, *, batch: int | None = 
     return _export(tower, inputs, axes, name="clapedge_audio_tower")
 
 
-def export_text(tower: TextTower) -> ModelProto:
+def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:
     """Export a text tower.
 
     Args:
         tower: in evaluation mode.
+        batch: number of prompts that the graph takes, None for any number.
 
     Returns:
         A graph from `input_ids` and `attention_mask`, (batch, tokens) int64, to `embeddings` (batch, size) float32.
     """
-    inputs = {name: torch.ones(2, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
-    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
+    inputs = {name: torch.ones(batch or 2, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    axes = {name: {1: "tokens"} if batch else {0: "batch", 1: "tokens"} for name in inputs}
     return _export(tower, inputs, axes, name="clapedge_text_tower")
 
 

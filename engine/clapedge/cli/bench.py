@@ -38,13 +38,13 @@ def bench(
     runs: int,
     as_json: bool,
 ) -> None:
-    r"""Measure cold start, latency by stage, throughput and memory of a bundle on this device.
+    """Measure cold start, latency by stage, throughput and memory of a bundle on this device.
 
     \b
     Examples:
       clapedge bench
       clapedge bench --bundle bundles/clap-htsat-fused --threads 1 --threads 4
-    """
+    """  # noqa: D301 - click reads the control character
     from clapedge.benchmark import Setting, measure  # noqa: PLC0415 - keeps --help fast
     from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
 

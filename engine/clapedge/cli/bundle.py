@@ -16,13 +16,13 @@ def bundle() -> None:
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def info(directory: str | None, *, as_json: bool) -> None:
-    r"""Show what a bundle is and holds (DIR, else $CLAPEDGE_BUNDLE, else the built-in demo model).
+    """Show what a bundle is and holds (DIR, else $CLAPEDGE_BUNDLE, else the built-in demo model).
 
     \b
     Examples:
       clapedge bundle info
       clapedge bundle info bundles/clap-htsat-fused --json
-    """
+    """  # noqa: D301 - click reads the control character
     import msgspec  # noqa: PLC0415 - keeps --help fast
 
     from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
@@ -53,12 +53,12 @@ def info(directory: str | None, *, as_json: bool) -> None:
 @bundle.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 def verify(directory: str | None) -> None:
-    r"""Check every file of a bundle against its manifest (size and SHA-256); exit 3 if one differs.
+    """Check every file of a bundle against its manifest (size and SHA-256); exit 3 if one differs.
 
     \b
     Example:
       clapedge bundle verify bundles/clap-htsat-fused
-    """
+    """  # noqa: D301 - click reads the control character
     from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
 
     opened = Bundle.open(directory)

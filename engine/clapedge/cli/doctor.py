@@ -30,14 +30,14 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, *, bundle: str | None, as_json: bool) -> None:
-    r"""Find out what works on this device, and why the rest does not.
+    """Find out what works on this device, and why the rest does not.
 
     Exits with 3 if the bundle is bad, 4 if no provider opens a session.
 
     \b
     Example:
       clapedge doctor --bundle bundles/clap-htsat-fused
-    """
+    """  # noqa: D301 - click reads the control character
     bundle_findings, providers = _check_bundle(bundle), _check_providers(bundle)
     findings = [*_check_packages(), *_check_runtime(), *bundle_findings, *providers]
     if as_json:

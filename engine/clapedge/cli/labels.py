@@ -21,13 +21,13 @@ def labels() -> None:
 def embed(
     *, words: Sequence[str], label_file: str | None, template: str | None, output: str, bundle: str | None
 ) -> None:
-    r"""Embed a label set once, so that a device needs no text tower to score with it.
+    """Embed a label set once, so that a device needs no text tower to score with it.
 
     \b
     Examples:
       clapedge labels embed --labels labels/kitchen.toml -o kitchen.npz
       clapedge labels embed -l "dog barking,rain" -o outside.npz --bundle bundles/clap-htsat-fused
-    """
+    """  # noqa: D301 - click reads the control character
     from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
 
     target = Path(output)
