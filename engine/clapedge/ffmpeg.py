@@ -131,9 +131,10 @@ class FfmpegDecoder:
 
         self._view.seek(0)
         try:
-            # whitelists keep FFmpeg from what a file may name: playlists, other files, addresses
+            # whitelists keep FFmpeg from what a file may name: playlists, other files, addresses; as options of the
+            # container alone, since PyAV up to 17 crashes on options for streams that are found late (FLV)
             options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-            with av.open(self._view, mode="r", options=options, metadata_errors="replace") as container:
+            with av.open(self._view, mode="r", container_options=options, metadata_errors="replace") as container:
                 if not container.streams.audio:
                     raise AudioFormatError(f"{self._name} holds no sound; name a recording that has a stream of audio")
                 stream = container.streams.audio[0]
