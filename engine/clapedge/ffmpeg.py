@@ -3,6 +3,7 @@
 FFmpeg can follow playlists and addresses in a file to other files and to the network; here it may use neither.
 """
 
+import ctypes
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -37,6 +38,9 @@ SEEKABLE = frozenset(
 )
 """Demuxers whose time stamps say exactly where a packet begins; those of the others drift or are guessed."""
 
+MOST_ALLOCATED = 2**28
+"""Bytes that FFmpeg may allocate at once: more than any packet of sound or table of contents needs."""
+
 MOST_PLANES = 8
 """Channels of a frame that PyAV hands over; of a frame with more it reads beyond the memory (PyAV 18.1)."""
 
@@ -53,13 +57,7 @@ class FfmpegDecoder:
         Raises:
             AudioFormatError: PyAV is missing, or FFmpeg cannot decode the recording.
         """
-        try:
-            import av  # noqa: F401, PLC0415 - an extra
-        except ImportError:
-            raise AudioFormatError(
-                f"{name} is no WAV, AIFF, FLAC, Ogg or MP3 that can be decoded; "
-                "for M4A, WebM, WMA and others: pip install 'clapedge[formats]'"
-            ) from None
+        _prepare(name)
         self._view = view
         self._name = name
         self.notes: list[str] = []
@@ -211,6 +209,21 @@ class FfmpegDecoder:
         """Note a fault once, however many packets or passes meet it."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+
+def _prepare(name: str) -> None:
+    """Import PyAV and keep FFmpeg from allocating by the header: a few bytes of a WAV can make it fill 2 GB."""
+    try:
+        import av.audio.frame  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise AudioFormatError(
+            f"{name} is no WAV, AIFF, FLAC, Ogg or MP3 that can be decoded; "
+            "for M4A, WebM, WMA and others: pip install 'clapedge[formats]'"
+        ) from None
+    # PyAV does not pass this function on; its modules are linked to the library that has it (not found on Windows)
+    set_most = getattr(ctypes.CDLL(av.audio.frame.__file__), "av_max_alloc", None)
+    if set_most is not None:
+        set_most(ctypes.c_size_t(MOST_ALLOCATED))
 
 
 def _tick(stream: "AudioStream") -> Fraction:
