@@ -1,6 +1,5 @@
-"""A name to a loaded checkpoint: hub id, local directory, LAION's `.pt`, or random weights."""
+"""A checkpoint: a model with its tokenizer and front end, and the reading of its files."""
 
-import dataclasses
 import re
 import zipfile
 from collections.abc import Callable
@@ -37,14 +36,8 @@ UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError,
 AGAIN = "config and weights do not belong together, so download both again"
 """What to do about a checkpoint whose parts do not fit."""
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-"""What names a model on the hub: organisation and model."""
-
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of weights in a directory of the hub's layout, the preferred one first."""
-
-LAION_SUFFIXES = {".pt", ".pth"}
-"""Endings of checkpoints in LAION's own format."""
 
 REBUILT_KEYS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Ends of the names of tensors that a model computes for itself, so that a checkpoint may lack them."""
@@ -79,42 +72,6 @@ class Checkpoint:
         """Longest prompt, special tokens included: RoBERTa numbers positions from the padding id + 1 on."""
         text = self.model.text_model.config
         return text.max_position_embeddings - (text.pad_token_id or 0) - 1
-
-
-def load_checkpoint(
-    name: str, *, revision: str | None = None, tokenizer: Path | None = None, seed: int = 0
-) -> Checkpoint:
-    """Load what a name names.
-
-    Args:
-        name: hub id (`laion/clap-htsat-fused`), directory in the hub's layout, LAION's `.pt` file, or
-            `random:clap-htsat-fused` and `random:clap-htsat-unfused`.
-        revision: branch, tag or commit of a hub id.
-        tokenizer: `tokenizer.json` or a directory that holds one, instead of the checkpoint's own.
-        seed: of random weights.
-
-    Raises:
-        ModelError: there is no such checkpoint, or it is not understood.
-    """
-    from clapedge_export import hub, laion, synthetic  # noqa: PLC0415 - they make checkpoints
-
-    path = Path(name).expanduser()
-    if name.startswith(synthetic.PREFIX):
-        checkpoint = synthetic.make_checkpoint(name, seed=seed)
-    elif path.is_dir():
-        checkpoint = read_directory(path, tokenizer=tokenizer)
-    elif path.is_file():
-        checkpoint = laion.read_checkpoint(path, tokenizer=tokenizer)
-    elif HUB_ID.fullmatch(name) and path.suffix not in LAION_SUFFIXES:
-        directory, commit = hub.fetch(name, hub.CHECKPOINT_FILES, revision=revision)
-        checkpoint = dataclasses.replace(read_directory(directory, tokenizer=tokenizer), name=name, revision=commit)
-    else:
-        raise ModelError(
-            f"{name} is no directory, no file and no hub id; give a hub id such as laion/clap-htsat-fused, a "
-            "downloaded directory, a LAION .pt file, or random:clap-htsat-fused"
-        )
-    check_tokenizer(checkpoint)
-    return checkpoint
 
 
 def read_directory(directory: Path, *, tokenizer: Path | None = None) -> Checkpoint:

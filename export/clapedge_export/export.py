@@ -20,7 +20,8 @@ from clapedge.labels import EmbeddedLabels
 from clapedge.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
-from clapedge_export.checkpoint import Checkpoint, load_checkpoint
+from clapedge_export.checkpoint import Checkpoint
+from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
 from clapedge_export.text_tower import TextTower
 from clapedge_export.verify import audio_cases, text_cases, verify_audio, verify_text

@@ -18,7 +18,8 @@ from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor, Roberta
 from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError
 from clapedge_export import hub, synthetic
-from clapedge_export.checkpoint import load_checkpoint, read_directory, read_tokenizer
+from clapedge_export.checkpoint import read_directory, read_tokenizer
+from clapedge_export.load import load_checkpoint
 from clapedge_export.quiet import quiet
 
 Change = Callable[[Path], object]

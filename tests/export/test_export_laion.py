@@ -13,7 +13,7 @@ from transformers import ClapModel
 
 from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError
-from clapedge_export.checkpoint import load_checkpoint
+from clapedge_export.load import load_checkpoint
 from clapedge_export.synthetic import byte_tokenizer
 
 Change = Callable[[dict[str, Tensor]], object]

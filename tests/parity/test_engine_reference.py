@@ -20,8 +20,8 @@ from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFas
 from clapedge import Engine
 from clapedge.bundle import demo_directory
 from clapedge.engine import ClapEdgeWarning
-from clapedge_export.checkpoint import load_checkpoint
 from clapedge_export.export import export_bundle
+from clapedge_export.load import load_checkpoint
 
 Samples = npt.NDArray[np.float32]
 
