@@ -3,10 +3,13 @@
 A label is what the user reads, a prompt what the text tower reads; a label with several prompts is their average.
 """
 
+import csv
+import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +27,12 @@ DEFAULT_TEMPLATE = "This is a sound of {}."
 
 SEPARATORS = re.compile("[,，]")
 """What parts labels that are given as one string; the full-width comma is what a Chinese keyboard types."""
+
+CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
+"""Columns of a label set as CSV; all but the first may be left out."""
+
+PROMPT_SEPARATOR = "|"
+"""What parts the prompts in a cell of a CSV file, where a comma parts the cells."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,7 @@ class LabelSet:
         """Refuse what cannot be scored: no label, a label twice, a label without words."""
         if not self.labels:
             raise LabelError("there are no labels; name at least one, for example: -l 'dog barking' -l rain")
-        seen: set[str] = set()
-        for label in self.labels:
-            if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
-                raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
-            if not all(_is_text(words) for words in (label.name, *label.prompts)):
-                raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
-            if label.name in seen:
-                raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
-            seen.add(label.name)
+        _refuse_unclear(self.labels)
         if all(label.hidden for label in self.labels):
             raise LabelError("every label is hidden, so there is nothing to report; show at least one")
 
@@ -86,25 +87,18 @@ class LabelSet:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "LabelSet":
-        """Read a label set: TOML (`.toml`), or text with one label a line (`#` begins a comment).
+        """Read a label set: TOML (`.toml`), CSV (`.csv`), or text with one label a line (`#` begins a comment).
+
+        A TOML file may extend another label file: it begins with that one's labels, and its own replace those of the
+        same name or follow them.
 
         Raises:
             LabelError: the file is missing or not understood; the message names the place.
         """
         source = Path(path)
-        try:
-            text = source.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise LabelError(f"label file {source} does not exist; check the path") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise LabelError(f"label file {source} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
-        try:
-            if source.suffix.lower() == ".toml":
-                return msgspec.toml.decode(text, type=_LabelFile).label_set()
-            lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-            return cls.of([line for line in lines if line])
-        except (msgspec.MsgspecError, LabelError) as error:
-            raise LabelError(f"label file {source}: {error}") from error
+        labels = _read_labels(source, ())
+        with _naming(source):
+            return cls(labels)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -193,31 +187,122 @@ def fill(template: str, word: str) -> str:
     return template.replace("{}", word)
 
 
+def _refuse_unclear(labels: Sequence[Label]) -> None:
+    """Refuse a label twice, and a label without words.
+
+    Raises:
+        LabelError: the message names the label.
+    """
+    seen: set[str] = set()
+    for label in labels:
+        if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
+            raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
+        if not all(_is_text(words) for words in (label.name, *label.prompts)):
+            raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
+        if label.name in seen:
+            raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
+        seen.add(label.name)
+
+
 def _is_text(words: str) -> bool:
     """Tell whether words can be encoded; an undecodable byte of a command line arrives as a lone surrogate."""
     return not any("\ud800" <= character <= "\udfff" for character in words)
 
 
 class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):
-    """One `[[label]]` of a TOML file; without prompts, its name goes into the template."""
+    """One `[[label]]` of a TOML file, or a row of a CSV file; without prompts, its name goes into the template."""
 
     name: str
     prompts: tuple[str, ...] = ()
     threshold: float | None = None
     hidden: bool = False
 
+    def label(self, template: str) -> Label:
+        """Make the label that the table describes."""
+        return Label(self.name, self.prompts or (fill(template, self.name),), self.threshold, self.hidden)
+
 
 class _LabelFile(msgspec.Struct, forbid_unknown_fields=True):
     """The TOML layout of a label set."""
 
+    extends: str | None = None
     template: str = DEFAULT_TEMPLATE
     label: tuple[_LabelTable, ...] = ()
 
-    def label_set(self) -> LabelSet:
-        """Make the label set that the file describes."""
-        return LabelSet(
-            tuple(
-                Label(entry.name, entry.prompts or (fill(self.template, entry.name),), entry.threshold, entry.hidden)
-                for entry in self.label
-            )
+
+def _read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+    """Read the labels of a file and of those that it extends.
+
+    Args:
+        source: the file.
+        extended_by: the files that led to it, the first one first.
+    """
+    if any(source.resolve() == other.resolve() for other in extended_by):
+        circle = " extends ".join(str(path) for path in (*extended_by, source))
+        raise LabelError(f"label files extend each other in a circle ({circle}); remove one `extends`")
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
+        raise LabelError(f"label file {source}{wanted_by} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"label file {source} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    if source.suffix.lower() == ".toml":
+        return _read_toml(source, text, extended_by)
+    with _naming(source):
+        if source.suffix.lower() == ".csv":
+            labels = tuple(table.label(DEFAULT_TEMPLATE) for table in _csv_tables(text))
+        else:
+            lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
+            labels = tuple(Label(line, (fill(DEFAULT_TEMPLATE, line),)) for line in lines if line)
+        _refuse_unclear(labels)
+    return labels
+
+
+def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+    """Read the labels of a TOML file, upon those of the file that it extends."""
+    with _naming(source):
+        tables = msgspec.toml.decode(text, type=_LabelFile)
+        own = tuple(table.label(tables.template) for table in tables.label)
+        _refuse_unclear(own)
+    if tables.extends is None:
+        return own
+    inherited = _read_labels(source.parent / tables.extends, (*extended_by, source))
+    return tuple({label.name: label for label in (*inherited, *own)}.values())
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Let what is wrong with a file's content name the file."""
+    try:
+        yield
+    except (msgspec.MsgspecError, csv.Error, LabelError) as error:
+        raise LabelError(f"label file {source}: {error}") from error
+
+
+def _csv_tables(text: str) -> list[_LabelTable]:
+    """Read the rows of a CSV file; empty lines are passed over.
+
+    Raises:
+        LabelError: a column or a value is not understood; the message names the line.
+    """
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    columns = [(column or "").strip() for column in rows.fieldnames or ()]
+    if "name" not in columns or not set(columns) <= set(CSV_COLUMNS):
+        raise LabelError(
+            f"the first line names the columns {', '.join(columns) or 'nothing'}; "
+            f"name is needed, and known are {', '.join(CSV_COLUMNS)}"
         )
+    rows.fieldnames = columns
+    tables = []
+    for row in rows:
+        if None in row:
+            raise LabelError(f"line {rows.line_num} has more cells than columns; put a text with commas into quotes")
+        cells = {column: (cell or "").strip() for column, cell in row.items()}
+        prompts = [prompt.strip() for prompt in cells.pop("prompts", "").split(PROMPT_SEPARATOR) if prompt.strip()]
+        given = {column: cell for column, cell in cells.items() if cell or column == "name"}
+        try:
+            tables.append(msgspec.convert({**given, "prompts": prompts}, _LabelTable, strict=False))
+        except msgspec.ValidationError as error:
+            raise LabelError(f"line {rows.line_num}: {error}") from error
+    return tables

@@ -112,6 +112,91 @@ def test_a_label_file_that_is_missing_or_no_text_is_refused(tmp_path: Path, cont
         LabelSet.from_file(path)
 
 
+def test_a_csv_file_gives_the_same_labels_as_toml(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "name,prompts,threshold,hidden\n"
+        "轴承异响,a grinding squeal | metal screeching,0.3,\n"
+        "\n"
+        'rain,"The sound of rain, near",,false\n'
+        "background,quiet room tone,,true\n",
+        encoding="utf-8-sig",  # as Excel saves it
+    )
+    assert LabelSet.from_file(path).labels == (
+        Label("轴承异响", ("a grinding squeal", "metal screeching"), threshold=0.3),
+        Label("rain", ("The sound of rain, near",)),
+        Label("background", ("quiet room tone",), hidden=True),
+    )
+
+
+def test_a_csv_file_of_names_alone_puts_them_into_the_template(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("name\nrain\nwind\n", encoding="utf-8")
+    assert LabelSet.from_file(path) == LabelSet.of(["rain", "wind"])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "name is needed"),
+        ("label\nrain\n", "name is needed"),
+        ("name,colour\nrain,blue\n", "known are name, prompts, threshold, hidden"),
+        ("name,prompts\nrain,heavy, on a roof\n", "line 2 has more cells"),
+        ("name,threshold\nrain,0.3\nwind,loud\n", "line 3: .*threshold"),
+        ("name,hidden\nrain,perhaps\n", "line 2: .*hidden"),
+        ('name\n"rain\n', "unexpected end"),
+        ("name,prompts\n,a lion\n", "has no words"),
+        ("name\nrain\nrain\n", "stands twice"),
+    ],
+)
+def test_a_csv_file_that_is_not_understood_is_refused_with_its_place(
+    tmp_path: Path, content: str, complaint: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(LabelError, match=rf"labels\.csv: .*{complaint}"):
+        LabelSet.from_file(path)
+
+
+def test_a_set_extends_another_and_replaces_labels_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "background.csv").write_text(
+        "name,prompts,hidden\nbackground,quiet room tone,true\nrain,heavy rain,\n", encoding="utf-8"
+    )
+    path = tmp_path / "kitchen.toml"
+    path.write_text(
+        'extends = "shared/background.csv"\ntemplate = "The sound of {}."\n'
+        '[[label]]\nname = "kettle"\n[[label]]\nname = "rain"\nthreshold = 0.2\n',
+        encoding="utf-8",
+    )
+    assert LabelSet.from_file(path).labels == (
+        Label("background", ("quiet room tone",), hidden=True),
+        Label("rain", ("The sound of rain.",), threshold=0.2),
+        Label("kettle", ("The sound of kettle.",)),
+    )
+
+
+def test_sets_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "./a")):
+        (tmp_path / f"{one}.toml").write_text(f'extends = "{other}.toml"\n', encoding="utf-8")
+    with pytest.raises(LabelError, match=r"a\.toml extends .*b\.toml extends .*a\.toml"):
+        LabelSet.from_file(tmp_path / "a.toml")
+
+
+def test_a_set_that_extends_a_missing_file_names_both(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('extends = "none.toml"\n', encoding="utf-8")
+    with pytest.raises(LabelError, match=r"none\.toml, which .*a\.toml extends, does not exist"):
+        LabelSet.from_file(path)
+
+
+def test_a_set_that_holds_hidden_labels_alone_can_only_be_extended(tmp_path: Path) -> None:
+    path = tmp_path / "hidden.toml"
+    path.write_text('[[label]]\nname = "wind"\nhidden = true\n', encoding="utf-8")
+    with pytest.raises(LabelError, match=r"hidden\.toml: every label is hidden"):
+        LabelSet.from_file(path)
+
+
 def test_several_prompts_are_averaged_and_normalised_again() -> None:
     label_set = LabelSet((Label("a", ("one", "three")), Label("b", ("two",))))
     embedded = EmbeddedLabels.embed(label_set, encode, "hash")

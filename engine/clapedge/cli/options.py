@@ -25,7 +25,7 @@ def label_options(command: Command) -> Command:
             "--labels",
             "label_file",
             metavar="FILE",
-            help="Label set: .toml, .txt (one a line), .npz (embedded), or the name of a set stored in the bundle.",
+            help="Label set: .toml, .csv, .txt (one a line), .npz (embedded), or the name of a set stored in the bundle.",
         ),
         click.option(
             "-l", "--label", "words", multiple=True, help="A label, in any words; repeats, and splits at commas."
