@@ -4,9 +4,10 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
@@ -16,12 +17,12 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource, Resample
 from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, ClipOptions, Fusion, Pad, Window
-from clapedge.errors import BundleError, LabelError
+from clapedge.errors import AudioError, BundleError, LabelError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
 from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose, usable_cores
-from clapedge.result import Heard, Result, Timing
+from clapedge.result import Heard, Listened, Result, Timing
 from clapedge.towers import AudioTower, TextTower
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ PREFERRED: dict[Provider, tuple[Variant, ...]] = {
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
+
+AHEAD = 4
+"""Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
 
 SPECIAL_TOKENS = 2
 """Tokens that RoBERTa puts around a prompt: <s> and </s>."""
@@ -84,17 +88,6 @@ class Hearing(TypedDict, total=False):
 
 CLIP_OPTIONS = frozenset({"window", "pad", "hop", "seed"})
 """Those of `Hearing` that say how clips are made; the others say what is read."""
-
-
-@dataclass(frozen=True)
-class _Listened:
-    """What one recording came to: its embedding (E,), what was heard, and seconds for decoding and log-mels."""
-
-    embedding: Float32Array
-    heard: Heard
-    warnings: tuple[str, ...]
-    decode: float
-    frontend: float
 
 
 class Engine:
@@ -187,20 +180,49 @@ class Engine:
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
 
-        Many recordings are embedded side by side. On the CPU each is then heard on one core, by a second session:
-        cores that work apart do more than cores that share every operator.
+        Many recordings are embedded side by side, see `listen_many`.
         """
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
-        workers = min(self._threads or usable_cores(), len(sources))
-        side_by_side = workers > 1 and len(sources) >= MANY
-        tower = self._single_core_tower() if side_by_side and self.plan.provider == "cpu" else self._audio_tower
-        with ThreadPoolExecutor(max(1, workers) if side_by_side else 1) as pool:
-            heard = pool.map(lambda source: self._listen(source, hearing, tower), sources)
-            for row, source, listened in zip(rows, sources, heard, strict=True):
-                row[:] = listened.embedding
-                for sentence in listened.warnings:
-                    warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
+        workers = self._threads or usable_cores() if len(sources) >= MANY else 1
+        for row, source, listened in zip(
+            rows, sources, self.listen_many(sources, workers=workers, **hearing), strict=True
+        ):
+            if isinstance(listened, AudioError):
+                raise listened
+            row[:] = listened.embedding
+            for sentence in listened.warnings:
+                warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
         return rows
+
+    def listen_many(
+        self, sources: Iterable[AudioSource], *, workers: int, **hearing: "Unpack[Hearing]"
+    ) -> Iterator[Listened | AudioError]:
+        """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
+
+        Several workers listen side by side, a few recordings ahead of what was taken. On the CPU each then uses one
+        core, by a second session: cores that work apart do more than cores that share every operator.
+
+        Args:
+            sources: taken one by one, as workers become free.
+            workers: recordings that are listened to at once.
+            **hearing: how a recording is heard, see `Hearing`.
+        """
+        tower = self._single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self._audio_tower
+        waiting: deque[Future[Listened]] = deque()
+        remaining = iter(sources)
+        pool = ThreadPoolExecutor(workers)
+        try:
+            while True:
+                for source in islice(remaining, AHEAD * workers - len(waiting)):
+                    waiting.append(pool.submit(self._listen, source, hearing, tower))
+                if not waiting:
+                    return
+                try:
+                    yield waiting.popleft().result()
+                except AudioError as error:
+                    yield error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
@@ -267,32 +289,35 @@ class Engine:
 
     def _single_core_tower(self) -> AudioTower:
         """Return the audio tower in a session without threads of its own, opened when it is first needed."""
+        if self._threads == 1:
+            return self._audio_tower
         with self._lock:
             if self._narrow_tower is None:
                 path = self.bundle.path(self.bundle.file("audio", self.variant))
                 self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
             return self._narrow_tower
 
-    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower) -> "_Listened":
+    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower) -> Listened:
         """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
         clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
         span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
         options = ClipOptions(fusion=self.fusion, **clip_options)
         began = time.perf_counter()
-        rows, end, embedding = [], 0.0, 0.0
+        rows, spans, embedding = [], [], 0.0
         with audio.opened(source, **span) as stream:
             stream.limit(self._clip_maker.wanted_seconds(options))
             opened = time.perf_counter() - began
             for clips in self._clip_maker.stream(stream, options, samples=stream.samples):
                 made = time.perf_counter()
                 rows.append(tower.embed(clips.features, clips.is_longer))
-                end = max(end, clips.heard)
+                spans += [(stream.start + first, stream.start + last) for first, last in clips.spans]
                 embedding += time.perf_counter() - made
             decode = opened + stream.spent
-            heard = Heard(round(stream.start, 3), round(min(stream.end, stream.start + end), 3), round(stream.of, 3))
+            end = min(stream.end, max(last for _, last in spans))
+            heard = Heard(round(stream.start, 3), round(end, 3), round(stream.of, 3))
             said = (*stream.warnings, *_unheard(heard, stream.until))
         frontend = time.perf_counter() - began - decode - embedding
-        return _Listened(scoring.merge(np.concatenate(rows)), heard, said, decode, frontend)
+        return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
 
     def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from clapedge import scoring
+from clapedge.mel import Float32Array
 from clapedge.scoring import Score
 
 
@@ -24,6 +26,32 @@ class Timing:
     total: float
 
 
+@dataclass(frozen=True, eq=False)
+class Listened:
+    """What listening to one recording came to, before any label is known.
+
+    Attributes:
+        clips: (N, E) float32, the unit embedding of each clip.
+        spans: what each clip hears, in seconds of the recording.
+        heard: the span that all of them hear.
+        warnings: sentences about the recording.
+        decode: seconds spent on reading and resampling.
+        frontend: seconds spent on log-mels.
+    """
+
+    clips: Float32Array
+    spans: tuple[tuple[float, float], ...]
+    heard: Heard
+    warnings: tuple[str, ...]
+    decode: float
+    frontend: float
+
+    @property
+    def embedding(self) -> Float32Array:
+        """The one embedding (E,) of the recording."""
+        return scoring.merge(self.clips)
+
+
 @dataclass(frozen=True)
 class Result:
     """The scores of one recording; its fields are those of a JSON record.
@@ -38,7 +66,7 @@ class Result:
         weights: `pretrained`, `random` or `demo`.
         variant: precision of the audio tower.
         provider: where the tower ran.
-        ms: where the time went.
+        ms: where the time went; None in a batch, whose rows are the same in every run.
     """
 
     file: str
@@ -50,7 +78,7 @@ class Result:
     weights: str
     variant: str
     provider: str
-    ms: Timing
+    ms: Timing | None
 
     @property
     def top(self) -> Score:

@@ -28,8 +28,11 @@ class Score:
 
 
 def similarities(audio: Float32Array, labels: Float32Array) -> Float32Array:
-    """Return the cosines (N, labels) of unit embeddings (N, E) and (labels, E)."""
-    return np.asarray(audio @ labels.T, np.float32)
+    """Return the cosines (N, labels) of unit embeddings (N, E) and (labels, E).
+
+    Not as a matrix product, whose last bits depend on how many rows there are: a score must not.
+    """
+    return np.asarray(np.einsum("ne,le->nl", audio, labels), np.float32)
 
 
 def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> npt.NDArray[np.float64]:
@@ -41,27 +44,37 @@ def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> n
 
 def merge(embeddings: Float32Array) -> Float32Array:
     """Return the one embedding (E,) of a recording heard in several clips (N, E): their mean, normalised again."""
+    if len(embeddings) == 1:
+        return embeddings[0]
     mean = embeddings.mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), float(np.finfo(np.float32).tiny)), np.float32)
 
 
 def rank(audio: Float32Array, labels: Float32Array, label_set: LabelSet, logit_scale: float) -> tuple[Score, ...]:
-    """Score one recording: the labels that are not hidden, best first (ties in the user's order).
+    """Score one recording by its embedding (E,), see `rank_many`."""
+    return rank_many(audio[None], labels, label_set, logit_scale)[0]
+
+
+def rank_many(
+    audio: Float32Array, labels: Float32Array, label_set: LabelSet, logit_scale: float
+) -> list[tuple[Score, ...]]:
+    """Score recordings: of each the labels that are not hidden, best first (ties in the user's order).
 
     Args:
-        audio: (E,) unit embedding of the recording.
+        audio: (N, E) unit embeddings of the recordings.
         labels: (labels, E) unit embeddings.
         label_set: the labels, in the same order.
         logit_scale: the model's, see `Manifest.logit_scale`.
     """
-    similarity = similarities(audio[None], labels)[0]
-    probability = probabilities(similarity, logit_scale)
-    order = np.argsort(-similarity, kind="stable")
-    return tuple(
-        Score(label_set.labels[i].name, float(probability[i]), float(similarity[i]))
-        for i in order
-        if not label_set.labels[i].hidden
-    )
+    similarity = similarities(audio, labels)
+    probability = probabilities(similarity, logit_scale).tolist()
+    orders = np.argsort(-similarity, axis=-1, kind="stable").tolist()
+    shown = [not label.hidden for label in label_set.labels]
+    names = [label.name for label in label_set.labels]
+    return [
+        tuple(Score(names[i], chances[i], cosines[i]) for i in order if shown[i])
+        for order, chances, cosines in zip(orders, probability, similarity.tolist(), strict=True)
+    ]
 
 
 def is_unsure(scores: tuple[Score, ...], margin: float = UNSURE_MARGIN) -> bool:

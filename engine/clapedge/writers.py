@@ -61,7 +61,8 @@ class TableWriter(Writer):
         if result.unsure:
             print("  unsure: the two best labels are close", file=self.stream)
         made_by = f"{result.model} {result.variant} on {result.provider}"
-        print(f"  {result.ms.total:.0f} ms · {made_by} · {result.weights} weights\n", file=self.stream, flush=True)
+        took = f"{result.ms.total:.0f} ms · " if result.ms else ""
+        print(f"  {took}{made_by} · {result.weights} weights\n", file=self.stream, flush=True)
 
     def fail(self, file: str, error: str) -> None:
         """Write nothing: the error stands on stderr."""
@@ -141,7 +142,7 @@ class CsvWriter(Writer):
             "weights": result.weights,
             "variant": result.variant,
             "provider": result.provider,
-            "ms": result.ms.total,
+            "ms": result.ms.total if result.ms else "",
             "warnings": " | ".join(result.warnings),
         }
         for rank, score in enumerate(result.labels[: self.top_k], 1):
