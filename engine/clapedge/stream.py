@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from clapedge.decode import Decoder, Float32Array
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
 
+IntArray: TypeAlias = npt.NDArray[np.int64]
 Resample = Literal["VHQ", "HQ", "MQ", "LQ", "QQ"]
 
 SAMPLING_RATE = 48_000
@@ -138,24 +140,21 @@ class Stream:
         A span without any stays as it is, and that is said. The end is searched backwards where the length is known,
         so that trimming a long recording costs no more than its silence.
         """
-        total = self.samples
+        begin, end = self._first, self._stop
         first = last = None
-        position = self._first
-        for block in self._span(self._first, self._stop):
-            loud = np.flatnonzero(np.abs(block) > threshold)
-            if len(loud):
-                first = position + int(loud[0]) if first is None else first
-                last = position + int(loud[-1])
-                if total is not None:
+        known = self.samples if self._decoder.exact else None
+        for sounds in self._sounds(begin, end, threshold):
+            if len(sounds):
+                first = int(sounds[0]) if first is None else first
+                last = int(sounds[-1])
+                if known is not None:
                     break
-            position += len(block)
         if first is None or last is None:
             self._remarks.append(f"nothing exceeds {20 * math.log10(threshold):g} dBFS, so no silence was trimmed")
             return
-        if total is not None:
-            last = self._last_loud(last, self._first + total, threshold)
+        if known is not None:
+            last = self._last_sound(last, begin + known, threshold)
         self._first, self._stop = first, last + 1
-        self._length = None
 
     def __iter__(self) -> Iterator[Float32Array]:
         """Read the span.
@@ -224,26 +223,23 @@ class Stream:
             raise AudioError(f"{self.name} has {channels} channel(s), counted from 0, so there is no {self._channel}")
         return frames[:, self._channel : self._channel + 1]
 
-    def _last_loud(self, known: int, stop: int, threshold: float) -> int:
+    def _sounds(self, first: int, stop: int | None, threshold: float) -> Iterator[IntArray]:
+        """Yield, of each block of [first, stop), the positions of the samples that exceed a threshold."""
+        for block in self._span(first, stop):
+            yield first + np.flatnonzero(np.abs(block) > threshold)
+            first += len(block)
+
+    def _last_sound(self, known: int, stop: int, threshold: float) -> int:
         """Return the last sample before `stop` that exceeds a threshold, searching backwards to a known one."""
         step = TRIM_SECONDS * SAMPLING_RATE
-        for low in range(max(known, stop - step), known - step, -step):
-            position = max(low, known)
-            last = None
-            for block in self._span(position, min(low + step, stop)):
-                loud = np.flatnonzero(np.abs(block) > threshold)
-                last = position + int(loud[-1]) if len(loud) else last
-                position += len(block)
-            if last is not None:
-                return last
-            if position <= max(low, known):
+        for low in range(stop - step, known - step, -step):
+            parts = list(self._sounds(max(low, known), low + step, threshold))
+            if not parts:
                 break  # the header promises more than there is: searching on from its end could take forever
-        position, last = known, known
-        for block in self._span(known, stop):
-            loud = np.flatnonzero(np.abs(block) > threshold)
-            last = position + int(loud[-1]) if len(loud) else last
-            position += len(block)
-        return last
+            found = np.concatenate(parts)
+            if len(found):
+                return int(found[-1])
+        return max((int(part[-1]) for part in self._sounds(known, stop, threshold) if len(part)), default=known)
 
     def _promised_samples(self) -> int | None:
         """Return the samples at 48 kHz that the header promises, rounded as soxr does."""

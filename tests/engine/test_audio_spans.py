@@ -195,6 +195,23 @@ def test_the_trimmed_span_reaches_from_the_first_to_the_last_sound(loud: list[in
     assert abs(recording.end - (max(at) / rate + 1 / RATE)) <= slack
 
 
+def test_sound_behind_an_estimated_end_is_not_taken_for_silence() -> None:
+    loud_then_quiet_then_loud = np.concatenate([noise(2), 1e-5 * noise(20), noise(2)])
+    data = (
+        encoded(loud_then_quiet_then_loud, "MP3", "MPEG_LAYER_III")
+        .replace(b"Info", bytes(4))
+        .replace(b"Xing", bytes(4))
+    )
+    recording = audio.read(data, trim_silence=-40)
+    assert abs(recording.end - 24) < 0.1
+
+
+def test_trimming_bears_a_header_that_promises_years() -> None:
+    data = bytearray(encoded(np.concatenate([noise(2), np.zeros(2 * RATE, np.float32)]), "FLAC", "PCM_16"))
+    data[21:26] = (int.from_bytes(data[21:26], "big") >> 36 << 36 | 2**35).to_bytes(5, "big")
+    assert abs(audio.read(bytes(data), trim_silence=-60).end - 2) < 0.01
+
+
 # ---- what is wrong with a recording
 
 
