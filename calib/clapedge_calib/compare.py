@@ -1,0 +1,120 @@
+"""The variants of a bundle side by side over one data set."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clapedge.bundle import Bundle, Variant
+from clapedge.cli.options import read_labels
+from clapedge.clips import Fusion
+from clapedge.engine import Engine, Hearing
+from clapedge.errors import BundleError, UsageError
+from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.providers import ProviderWish
+from clapedge_calib.dataset import Example
+from clapedge_calib.embed import Embedded, embed_examples
+from clapedge_calib.embedding_journal import EmbeddingJournal
+from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
+from clapedge_calib.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared, and how.
+
+    Attributes:
+        bundle: its directory; None means the default bundle.
+        variants: the first is what the others are held against.
+        label_file: a label set that holds the classes; None makes one of their names.
+        work: directory that keeps embeddings; None keeps none.
+        provider: where to run.
+        fusion: which clips are fused, see `ClipOptions`.
+        hearing: how recordings are heard.
+    """
+
+    bundle: str | None
+    variants: Sequence[Variant]
+    label_file: str | None = None
+    work: Path | None = None
+    provider: ProviderWish = "auto"
+    fusion: Fusion = "long"
+    hearing: Hearing
+
+    def engine(self, variant: Variant) -> Engine:
+        """Load a variant with one thread, since recordings share the cores between them."""
+        return Engine.load(self.bundle, provider=self.provider, precision=variant, threads=1, fusion=self.fusion)
+
+    def labels(self, engine: Engine, classes: Sequence[str]) -> EmbeddedLabels:
+        """Embed the label set."""
+        if self.label_file is None:
+            return engine.embed_labels(LabelSet.of(sorted(set(classes))))
+        return read_labels(lambda: engine, (), self.label_file, None)
+
+
+def chosen_variants(bundle: str | None, wish: str) -> list[Variant]:
+    """Return the variants of a wish such as `all` or `int8,fp32`, fp32 first.
+
+    Raises:
+        BundleError: the bundle does not hold one of them.
+    """
+    present = Bundle.open(bundle).variants("audio")
+    wanted = list(present) if wish == "all" else [part.strip() for part in wish.split(",") if part.strip()]
+    unknown = [name for name in wanted if name not in present]
+    if unknown or not wanted:
+        raise BundleError(
+            f"the bundle holds no audio tower in {', '.join(unknown) or 'no precision'} "
+            f"(it holds {', '.join(present)}); name one of these"
+        )
+    chosen = [name for name in present if name in wanted]
+    return sorted(chosen, key=lambda name: name != "fp32")
+
+
+def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[Evaluation], list[str]]:
+    """Measure every variant over the recordings that all of them could hear.
+
+    Returns:
+        The figures of each variant, and one sentence a recording that could not be read.
+
+    Raises:
+        UsageError: a recording has no class, or none could be read.
+        LabelError: a class is no label.
+    """
+    if nameless := [each.name for each in examples if each.label is None]:
+        raise UsageError(f"{nameless[0]} has no label; put it into a folder named like its class, or into a CSV")
+    classes = [each.label or "" for each in examples]
+    with comparison.engine(comparison.variants[0]) as engine:
+        labels = comparison.labels(engine, classes)
+        scale = engine.bundle.manifest.logit_scale
+    truth = truth_of(classes, labels)
+    embedded = _embed(comparison, examples)
+    failures = {place: text for each in embedded.values() for place, text in each.failures.items()}
+    kept = [place for place in range(len(examples)) if place not in failures]
+    if not kept:
+        raise UsageError(f"none of the {len(examples)} recordings could be read ({next(iter(failures.values()))})")
+    first, *_ = rows = {name: np.stack([each.rows[place] for place in kept]) for name, each in embedded.items()}
+    evaluations = [
+        evaluate(
+            name,
+            rows[name],
+            truth[kept],
+            labels,
+            logit_scale=scale,
+            reference=None if name == first else (first, rows[first]),
+        )
+        for name in rows
+    ]
+    return evaluations, [failures[place] for place in sorted(failures)]
+
+
+def _embed(comparison: Comparison, examples: Sequence[Example]) -> dict[Variant, Embedded]:
+    """Embed the recordings with each variant, through the journal."""
+    embedded: dict[Variant, Embedded] = {}
+    with EmbeddingJournal(comparison.work) as journal, warnings.catch_warnings():
+        for variant in comparison.variants:
+            with comparison.engine(variant) as engine:
+                embedded[variant] = embed_examples(engine, examples, comparison.hearing, journal, progress=Progress())
+            warnings.simplefilter("ignore")  # the first variant has said what there is to say
+    return embedded

@@ -1,0 +1,126 @@
+"""Labelled recordings: a folder per class, a CSV, or the layouts of ESC-50 and UrbanSound8K."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clapedge.errors import UsageError
+
+AUDIO_SUFFIXES = frozenset(
+    {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"}
+)
+"""What counts as a recording in a folder; a CSV may name anything."""
+
+KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
+"""CSV files by which a data set's folder is recognised: ESC-50's, UrbanSound8K's, and this project's own layout."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One recording of a data set.
+
+    Attributes:
+        name: what is shown, relative to the data set.
+        path: where it lies.
+        label: its class, or None where the data set names none.
+        fold: the part of the data set that it belongs to, or an empty string.
+    """
+
+    name: str
+    path: Path
+    label: str | None
+    fold: str = ""
+
+
+def read_dataset(
+    audio: Path | None = None,
+    manifest: Path | None = None,
+    *,
+    folds: Iterable[str] = (),
+    where: Iterable[tuple[str, str]] = (),
+) -> tuple[Example, ...]:
+    """List the recordings of a data set, sorted by name.
+
+    Args:
+        audio: its folder; one that holds a known CSV is read by it, another has a folder per class (or none).
+        manifest: a CSV with the columns file and label, or that of ESC-50 or UrbanSound8K; its files lie relative to
+            `audio`, or to itself.
+        folds: keep only these folds.
+        where: keep only rows of the CSV in which a column has a value.
+
+    Raises:
+        UsageError: nothing is found, or the CSV is not understood.
+    """
+    if audio is not None and not audio.is_dir():
+        raise UsageError(f"{audio} is no folder; name the folder that holds the recordings")
+    known = [audio / name for name in KNOWN_MANIFESTS if (audio / name).is_file()] if audio else []
+    table = manifest or (known[0] if known else None)
+    wanted, conditions = set(folds), dict(where)
+    if table is not None:
+        examples = _from_csv(table, audio, conditions)
+    elif audio is None:
+        raise UsageError("no recordings are named; give a folder (--audio) or a CSV (--manifest)")
+    else:
+        if wanted or conditions:
+            raise UsageError(f"{audio} holds no CSV that tells folds or columns; name one with --manifest")
+        examples = _from_folders(audio)
+    kept = sorted((each for each in examples if not wanted or each.fold in wanted), key=lambda each: each.name)
+    if not kept:
+        among = f" in fold {', '.join(sorted(wanted))}" if wanted else ""
+        raise UsageError(f"{table or audio} names no recordings{among}; check the path and what is asked for")
+    return tuple(kept)
+
+
+def class_name(label: str) -> str:
+    """Return a class as words: data sets write underscores where people write spaces."""
+    return " ".join(label.replace("_", " ").split())
+
+
+def _from_folders(audio: Path) -> list[Example]:
+    """List a folder: the first folder beneath it is the class; what lies beside the folders has none."""
+    found = []
+    for path in audio.rglob("*"):
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            parts = path.relative_to(audio).parts
+            if not any(part.startswith(".") for part in parts):
+                found.append(Example("/".join(parts), path, class_name(parts[0]) if len(parts) > 1 else None))
+    return found
+
+
+def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> list[Example]:
+    """Read a CSV of one of the known layouts."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows, columns = list(reader), tuple(reader.fieldnames or ())
+    except FileNotFoundError:
+        raise UsageError(f"{table} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{table} cannot be read as CSV in UTF-8 ({error})") from error
+    for column in conditions:
+        if column not in columns:
+            raise UsageError(f"{table} has no column {column!r}; it has {', '.join(columns)}")
+    rows = [row for row in rows if all(row[column] == value for column, value in conditions.items())]
+    return [_example(row, table, audio, columns, line) for line, row in enumerate(rows, 2)]
+
+
+def _example(row: dict[str, str], table: Path, audio: Path | None, columns: Sequence[str], line: int) -> Example:
+    """Make an example of one row."""
+    fold = row.get("fold") or ""
+    if {"filename", "category"} <= set(columns):
+        name, label, below = row["filename"], row["category"], "audio"
+    elif {"slice_file_name", "class", "fold"} <= set(columns):
+        name, label, below = row["slice_file_name"], row["class"], f"audio/fold{fold}"
+    elif "file" in columns:
+        name, label, below = row["file"], row.get("label") or "", ""
+    else:
+        raise UsageError(
+            f"{table} has the columns {', '.join(columns) or 'none'}; expected file and label (and fold), or those of "
+            "ESC-50 or UrbanSound8K"
+        )
+    if not name:
+        raise UsageError(f"{table} names no file in row {line}; fill it in or remove the row")
+    root = (table.parent.parent if below else table.parent) if audio is None else audio
+    folder = root / below if (root / below).is_dir() else root
+    return Example(name, folder / name, class_name(label) or None, fold)

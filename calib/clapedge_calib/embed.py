@@ -1,0 +1,76 @@
+"""Recordings to embeddings of one variant: side by side, kept as they are made, and what cannot be read is listed."""
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from clapedge.engine import Engine, Hearing
+from clapedge.errors import AudioError
+from clapedge.mel import Float32Array
+from clapedge.providers import usable_cores
+from clapedge_calib.dataset import Example
+from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
+from clapedge_calib.progress import Progress
+
+
+@dataclass
+class Embedded:
+    """What a run came to.
+
+    Attributes:
+        rows: the embedding (E,) of each example that could be read, by its place.
+        failures: what was wrong with the others, by their place.
+    """
+
+    rows: dict[int, Float32Array] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+def embed_examples(
+    engine: Engine,
+    examples: Sequence[Example],
+    hearing: Hearing,
+    journal: EmbeddingJournal,
+    *,
+    progress: Progress,
+    workers: int | None = None,
+) -> Embedded:
+    """Embed recordings with an engine.
+
+    Args:
+        engine: loaded with one thread, since recordings share the cores between them.
+        examples: the recordings.
+        hearing: how they are heard.
+        journal: is asked first, and keeps what is made.
+        progress: is told how far it is.
+        workers: recordings that are embedded at a time; None means one a core.
+    """
+    tower = engine.bundle.file("audio", engine.variant).sha256
+    done = Embedded()
+
+    def embed(place: int) -> None:
+        path = examples[place].path
+        try:
+            key = journal_key(path, tower, [hearing, engine.fusion, engine.plan.provider])
+            row = journal.get(key)
+            if row is None:
+                row = engine.embed_audio([path], **hearing)[0]
+                journal.put(key, row)
+        except (AudioError, OSError) as error:
+            done.failures[place] = str(error)
+            return
+        done.rows[place] = row
+
+    step = f"{engine.variant}: embedding"
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
+        waiting: set[Future[None]] = {pool.submit(embed, place) for place in range(len(examples))}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                progress(step, len(examples) - len(waiting), len(examples))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done

@@ -1,0 +1,107 @@
+"""`clapedge eval`: how well a bundle hears labelled recordings, variant by variant."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from clapedge_calib.evaluation import Evaluation
+
+
+@click.command("eval")
+@click.argument("bundle", required=False, type=click.Path())
+@click.option(
+    "--audio", type=click.Path(path_type=Path), help="Folder of recordings: a folder a class, or a known CSV."
+)
+@click.option("--manifest", type=click.Path(path_type=Path), help="CSV: file,label[,fold], ESC-50's or UrbanSound8K's.")
+@click.option("--fold", "folds", multiple=True, help="Only this fold; repeats.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows of the CSV; repeats.")
+@click.option("--labels", "label_file", metavar="FILE", help="Label set that holds the classes. [default: their names]")
+@click.option("--variant", default="all", show_default=True, metavar="LIST", help="Variants, for example fp32,int8.")
+@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]), default="auto")
+@click.option("--window", type=click.Choice(["first", "slide", "fuse"]), default="first", show_default=True)
+@click.option("--pad", type=click.Choice(["repeatpad", "repeat", "zero"]), default="repeatpad", show_default=True)
+@click.option("--fusion", type=click.Choice(["long", "always"]), default="long", show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), help="Directory that keeps embeddings: a second run resumes.")
+@click.option("--confusion", type=click.Path(path_type=Path), help="Write the first variant's matrix: .csv or .png.")
+@click.option("--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.pass_context
+def eval_(  # noqa: PLR0913 - one parameter an option
+    ctx: click.Context,
+    /,
+    *,
+    bundle: str | None,
+    audio: Path | None,
+    manifest: Path | None,
+    folds: Sequence[str],
+    where: Sequence[str],
+    label_file: str | None,
+    variant: str,
+    work: Path | None,
+    confusion: Path | None,
+    output_format: str,
+    **hearing: Any,  # noqa: ANN401 - click's values, checked by it
+) -> None:
+    """Measure accuracy over labelled recordings: top-1 and top-5, mAP, classes, confusion, with 95 % intervals.
+
+    BUNDLE is the default bundle unless named. Several variants are held against the first, fp32 where it is one.
+
+    \b
+    Examples:
+      clapedge eval bundles/clap-htsat-fused --audio ESC-50-master --work eval
+      clapedge eval --manifest clips.csv --fold 4 --labels labels/kitchen.toml --confusion confusion.png
+      clapedge eval bundles/kitchen --audio recordings --variant fp32,int8 --format json
+
+    Exit codes: 0 all recordings measured, 1 some could not be read, 2 usage, 3 bundle, 4 provider.
+    """  # noqa: D301 - click reads the control character
+    from clapedge_calib.compare import Comparison, chosen_variants, compare  # noqa: PLC0415 - keeps --help fast
+    from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
+    from clapedge_calib.figures import write_confusion  # noqa: PLC0415
+
+    examples = read_dataset(audio, manifest, folds=folds, where=[_pair(text) for text in where])
+    comparison = Comparison(
+        bundle=bundle,
+        variants=chosen_variants(bundle, variant),
+        label_file=label_file,
+        work=work,
+        provider=hearing.pop("provider"),
+        fusion=hearing.pop("fusion"),
+        hearing=hearing,  # type: ignore[arg-type]  # click has checked the choices
+    )
+    evaluations, failures = compare(comparison, examples)
+    for sentence in failures:
+        click.echo(f"error: {sentence}", err=True)
+    if confusion is not None:
+        write_confusion(evaluations[0], confusion)
+    _print(evaluations, output_format)
+    if failures:
+        click.echo(f"{len(failures)} of {len(examples)} recordings could not be read", err=True)
+    ctx.exit(1 if failures else 0)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Split COLUMN=VALUE."""
+    column, separator, value = text.partition("=")
+    if not separator:
+        raise click.UsageError(f"--where {text!r} is no COLUMN=VALUE")
+    return column, value
+
+
+def _print(evaluations: "Sequence[Evaluation]", output_format: str) -> None:
+    """Print the figures on stdout."""
+    import msgspec  # noqa: PLC0415 - keeps --help fast
+
+    from clapedge_calib.figures import class_table, classes_csv, confusion_text, summary  # noqa: PLC0415
+
+    if output_format == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(evaluations)).decode())
+    elif output_format == "csv":
+        sys.stdout.write(classes_csv(evaluations))
+    else:
+        parts = [summary(evaluations)]
+        for each in evaluations:
+            parts += [class_table(each), confusion_text(each)]
+        click.echo("\n\n".join(parts))

@@ -1,0 +1,136 @@
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from clapedge.cli import cli
+from clapedge.engine import Engine
+from clapedge.errors import BundleError, LabelError, UsageError
+from clapedge.mel import Float32Array
+from clapedge_calib.embedding_journal import JOURNAL_NAME, EmbeddingJournal
+
+pytestmark = pytest.mark.filterwarnings("ignore::clapedge.engine.ClapEdgeWarning")
+
+
+def evaluate(*words: str | Path) -> Result:
+    done = CliRunner().invoke(cli, ["eval", *map(str, words)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit | click.exceptions.Exit):
+        raise done.exception
+    return done
+
+
+def test_every_variant_is_measured_and_held_against_fp32(tones: Path) -> None:
+    done = evaluate("--audio", tones, "--format", "json")
+    assert done.exit_code == 0
+    first, second = json.loads(done.stdout)
+    assert (first["variant"], second["variant"]) == ("fp32", "int8")
+    assert first["clips"] == 24
+    assert first["labels"] == ["low hum", "whistle"]
+    assert sum(map(sum, first["confusion"])) == 24
+    assert first["agreement"] is None
+    assert second["agreement"]["reference"] == "fp32"
+    assert 0.9 < second["agreement"]["cosine_min"] <= second["agreement"]["cosine_mean"] <= 1.0
+
+
+def test_the_figures_are_those_of_the_public_engine(tones: Path) -> None:
+    done = evaluate("--audio", tones, "--variant", "fp32", "--format", "json")
+    paths = sorted(tones.rglob("*.wav"), key=lambda path: path.relative_to(tones).as_posix())
+    with Engine.load(precision="fp32") as engine:
+        best = [engine.score(path, ["low hum", "whistle"]).top.name for path in paths]
+    right = np.mean([name == path.parent.name.replace("_", " ") for name, path in zip(best, paths, strict=True)])
+    assert json.loads(done.stdout)[0]["top1"]["value"] == pytest.approx(right)
+
+
+def test_a_table_names_classes_and_a_csv_has_a_row_for_each(tones: Path) -> None:
+    table = evaluate("--audio", tones, "--variant", "fp32").stdout
+    assert "low hum" in table
+    assert "rows: the truth" in table
+    rows = list(csv.DictReader(io.StringIO(evaluate("--audio", tones, "--format", "csv").stdout)))
+    assert [row["class"] for row in rows] == ["*", "low hum", "whistle"] * 2
+
+
+def test_a_second_run_takes_what_the_first_has_kept(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate("--audio", tones, "--work", tmp_path, "--format", "json").stdout
+    kept = (tmp_path / JOURNAL_NAME).read_bytes()
+    (tmp_path / JOURNAL_NAME).write_bytes(kept[:-20])  # as if the power had failed in the last line
+    heard: list[object] = []
+    embed_audio = Engine.embed_audio
+
+    def counted(self: Engine, sources: Sequence[Path], **hearing: Any) -> Float32Array:  # noqa: ANN401 - as the engine takes it
+        heard.append(sources)
+        return embed_audio(self, sources, **hearing)
+
+    monkeypatch.setattr(Engine, "embed_audio", counted)
+    assert evaluate("--audio", tones, "--work", tmp_path, "--format", "json").stdout == first
+    assert len(heard) == 1
+    evaluate("--audio", tones, "--work", tmp_path, "--pad", "zero")
+    assert len(heard) == 1 + 48
+
+
+def test_a_journal_that_was_cut_off_goes_on_with_a_line_of_its_own(tmp_path: Path) -> None:
+    row = np.arange(4, dtype=np.float32)
+    (tmp_path / JOURNAL_NAME).write_text('{"key": "a", "ro')
+    with EmbeddingJournal(tmp_path) as journal:
+        journal.put("b", row)
+    with EmbeddingJournal(tmp_path) as journal:
+        assert journal.get("a") is None
+        found = journal.get("b")
+        assert found is not None
+        assert found.tolist() == row.tolist()
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_is_measured(tones: Path, tmp_path: Path) -> None:
+    shutil.copytree(tones, tmp_path / "tones")
+    (tmp_path / "tones" / "whistle" / "bad.wav").write_text("no sound")
+    done = evaluate("--audio", tmp_path / "tones", "--variant", "fp32", "--format", "json")
+    assert done.exit_code == 1
+    assert "bad.wav" in done.stderr
+    assert "1 of 25 recordings could not be read" in done.stderr
+    assert json.loads(done.stdout)[0]["clips"] == 24
+
+
+def test_labels_carry_the_classes_under_any_prompts(tones: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.toml"
+    labels.write_text(
+        '[[label]]\nname = "Low Hum"\nprompts = ["mains hum"]\n[[label]]\nname = "whistle"\n[[label]]\nname = "rain"\n',
+        encoding="utf-8",
+    )
+    done = evaluate("--audio", tones, "--variant", "fp32", "--labels", labels, "--format", "json")
+    assert json.loads(done.stdout)[0]["labels"] == ["Low Hum", "whistle", "rain"]
+    labels.write_text('[[label]]\nname = "rain"\n', encoding="utf-8")
+    with pytest.raises(LabelError, match="low hum, whistle"):
+        evaluate("--audio", tones, "--labels", labels)
+
+
+def test_the_confusion_matrix_is_written_as_csv(tones: Path, tmp_path: Path) -> None:
+    target = tmp_path / "confusion.csv"
+    evaluate("--audio", tones, "--variant", "fp32", "--confusion", target)
+    head, *rows = csv.reader(target.open(encoding="utf-8"))
+    assert head == ["truth", "low hum", "whistle"]
+    assert sum(int(cell) for row in rows for cell in row[1:]) == 24
+    with pytest.raises(UsageError, match=r"neither \.csv nor \.png"):
+        evaluate("--audio", tones, "--variant", "fp32", "--confusion", tmp_path / "confusion.gif")
+
+
+def test_a_confusion_matrix_is_drawn_where_matplotlib_is_installed(tones: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need the extra calib")
+    target = tmp_path / "confusion.png"
+    evaluate("--audio", tones, "--variant", "fp32", "--confusion", target)
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_variant_that_the_bundle_lacks_and_recordings_without_class_are_refused(tones: Path) -> None:
+    with pytest.raises(BundleError, match="fp16"):
+        evaluate("--audio", tones, "--variant", "fp16")
+    with pytest.raises(UsageError, match="has no label"):
+        evaluate("--audio", tones / "whistle")
