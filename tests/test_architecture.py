@@ -29,6 +29,7 @@ ROWS = (
     "result",
     "prompt_cache",
     "engine",
+    "label_check",
     "writers",
     "benchmark",
     "cli",

@@ -239,6 +239,10 @@ class Engine:
             )
         return tower.embed(prompts)
 
+    def count_tokens(self, prompt: str) -> int:
+        """Return the length of a prompt in tokens; of more than `max_tokens` of the manifest the rest is not read."""
+        return self._text().count_tokens(prompt)
+
     def embed_labels(self, labels: Labels) -> EmbeddedLabels:
         """Embed labels once; the same set is not encoded twice.
 

@@ -124,6 +124,11 @@ class TextTower:
                 rows.update(zip(part, self._run(np.array([encoded[k] for k in part], np.int64)), strict=True))
         return np.stack([rows[index] for index in range(len(encoded))])
 
+    def count_tokens(self, prompt: str) -> int:
+        """Return the length of a prompt in tokens, special tokens and those that are not read included."""
+        encoded = self._tokenizer.encode(prompt)
+        return len(encoded) + sum(sum(1 - mask for mask in rest.special_tokens_mask) for rest in encoded.overflowing)
+
     def truncated(self, prompts: Sequence[str]) -> list[str]:
         """Return those prompts of which the tower reads only the beginning."""
         return [prompt for prompt in prompts if self._tokenizer.encode(prompt).overflowing]

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clapedge.cli.options import label_options, read_labels
 from clapedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from clapedge.label_check import Advice
+    from clapedge.labels import LabelSet
 
 
 @click.group()
@@ -38,3 +43,43 @@ def embed(
     embedded = read_labels(lambda: Engine.load(bundle), words, label_file, template)
     embedded.save(target)
     click.echo(f"{target}: {len(embedded.label_set.labels)} labels, {len(embedded.label_set.prompts)} prompts")
+
+
+@labels.command()
+@click.argument("label_file", metavar="FILE")
+@click.option("--bundle", type=click.Path(), help="Bundle whose text tower judges; the default is that of score.")
+@click.option("--strict", is_flag=True, help="End with exit code 1 if there is any advice.")
+@click.pass_context
+def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict: bool) -> None:
+    """Look for what keeps the labels of FILE from being told apart, and say how to word them better.
+
+    \b
+    Examples:
+      clapedge labels check labels/industrial.toml
+      clapedge labels check kitchen.csv --bundle bundles/clap-htsat-fused --strict
+    """  # noqa: D301 - click reads the control character
+    from clapedge.labels import LabelSet  # noqa: PLC0415 - keeps --help fast
+
+    label_set = LabelSet.from_file(label_file)
+    found = _advice(label_set, bundle)
+    for number, advice in enumerate(found, 1):
+        concerned = ", ".join(repr(name) for name in advice.labels) or "the whole set"
+        click.echo(f"{number}. {concerned}: {advice.found}")
+        click.echo(f"   why: {advice.reason}")
+        click.echo(f"   better: {advice.better}")
+    click.echo(
+        f"{label_file}: {len(label_set.labels)} labels, {len(found) or 'no'} piece{'s' * (len(found) != 1)} of advice"
+    )
+    ctx.exit(1 if strict and found else 0)
+
+
+def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":
+    """Check a label set with a bundle, or by its words alone where the bundle has no text tower."""
+    from clapedge import label_check  # noqa: PLC0415 - keeps --help fast
+    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+
+    with Engine.load(bundle) as engine:
+        if not engine.bundle.files("text"):
+            click.echo("note: the bundle has no text tower: labels that nearly coincide are not looked for", err=True)
+            return label_check.check(label_set)
+        return label_check.check_with(engine, label_set)

@@ -20,7 +20,7 @@ Examples:
   clapedge score kitchen.wav -l "kettle whistle" -l "smoke alarm"
   clapedge score *.flac --labels labels/kitchen.toml --format csv > scores.csv
   clapedge score long.mp3 -l "dog barking,rain" --start 75 --duration 10
-  arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,normal fan noise"
+  arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,steady fan hum"
 
 \b
 Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provider.

@@ -1,0 +1,186 @@
+"""Advice on label sets: every planted fault is found, and good words get none."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check
+from clapedge.labels import Label, LabelSet
+
+SHIPPED = sorted((Path(__file__).parents[2] / "labels").glob("*.toml"))
+
+PLANTED = """
+[[label]]
+name = "Dog"
+prompts = ["a dog barking"]
+[[label]]
+name = "hound"
+prompts = ["A dog  barking."]
+[[label]]
+name = "正常"
+prompts = ["normal operation of the pump"]
+[[label]]
+name = "code"
+prompts = ["BPFO at 50 Hz"]
+[[label]]
+name = "quiet"
+prompts = ["the alarm isn't sounding"]
+[[label]]
+name = "雨"
+[[label]]
+name = "other"
+[[label]]
+name = "long"
+prompts = ["{long}"]
+[[label]]
+name = "engine"
+prompts = ["an engine idling"]
+[[label]]
+name = "motor"
+prompts = ["a motor idling", "a motor idling"]
+"""
+
+
+def rules(*prompts: str) -> set[str]:
+    """Return the rules that find something in prompts, each of a label of its own, beside two good labels."""
+    labels = [Label(f"label {at}", (prompt,)) for at, prompt in enumerate(prompts)]
+    good = [Label("rain", ("rain falling on a roof",)), Label("bell", ("a church bell ringing",))]
+    return {advice.rule for advice in check(LabelSet((*labels, *good)))}
+
+
+def test_every_fault_planted_in_a_file_is_found_with_a_reason_and_better_words(tmp_path: Path) -> None:
+    path = tmp_path / "planted.toml"
+    path.write_text(PLANTED.replace("{long}", "rain on the roof and " * 20), encoding="utf-8")
+    label_set = LabelSet.from_file(path)
+    embeddings = np.eye(10, dtype=np.float32)
+    embeddings[9] = [0, 0, 0, 0, 0, 0, 0, 0, 0.95, 0.312]
+    found = check(label_set, embeddings=embeddings)
+    assert [(advice.rule, advice.labels) for advice in found] == [
+        ("count", ()),
+        ("duplicate", ("Dog", "hound")),
+        ("duplicate", ("motor",)),
+        ("close", ("engine", "motor")),
+        ("state", ("正常",)),
+        ("code", ("code",)),
+        ("negation", ("quiet",)),
+        ("language", ("雨",)),
+        ("vague", ("other",)),
+        ("long", ("long",)),
+    ]
+    assert "0.95" in found[3].found
+    assert all(
+        re.search(r"'.+'|\".+\"|merge", advice.better) or advice.rule in {"duplicate", "long"} for advice in found
+    )
+    assert all(advice.reason for advice in found)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_words_of_a_shipped_set_need_no_advice(path: Path) -> None:
+    assert check(LabelSet.from_file(path)) == ()
+
+
+def test_sets_are_shipped_for_four_places() -> None:
+    assert [path.stem for path in SHIPPED] == ["city", "home", "industrial", "wildlife"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rule"),
+    [
+        ("机器异响", "language"),
+        ("un perro ladrando y el viento", "language"),
+        ("das Bellen eines Hundes", "language"),
+        ("HVAC running", "code"),
+        ("motor_3 whining", "code"),
+        ("P0301 misfire", "code"),
+        ("brng squeal", "code"),
+        ("compressorFault", "code"),
+        ("a faulty compressor", "state"),
+        ("Abnormal vibration", "state"),
+        ("machine OK", "state"),
+        ("background noise", "vague"),
+        ("This is a sound of something else.", "vague"),
+        ("no one is speaking", "negation"),
+        ("a room without voices", "negation"),
+        ("the pump doesn't run", "negation"),
+        ("the pump doesn\u2019t run", "negation"),
+    ],
+)
+def test_words_that_the_model_was_not_trained_on_are_found(prompt: str, rule: str) -> None:
+    assert rule in rules(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "the steady low hum of an electric motor",
+        "a 50 Hz hum",
+        "a TV playing in the next room",
+        "psst",
+        "dry leaves rustling",
+        "a 1st floor door slamming",
+        "white noise",
+        "someone knocking on a notice board",
+        "rhythmic knocking",
+    ],
+)
+def test_good_words_get_no_advice(prompt: str) -> None:
+    assert rules(prompt) == set()
+
+
+def test_a_name_in_any_language_needs_no_advice_where_the_prompts_are_english() -> None:
+    assert rules("a dog barking") == set()
+    labels = [Label(name, (f"{name} sound",)) for name in ("dog", "rain")]
+    assert check(LabelSet((*labels, Label("正常", ("a fan humming smoothly",))))) == ()
+
+
+@pytest.mark.parametrize(("count", "advised"), [(1, True), (2, True), (3, False), (7, False), (8, True)])
+def test_three_to_seven_labels_are_enough_and_not_too_many(count: int, advised: bool) -> None:  # noqa: FBT001 - a table
+    words = ["rain", "wind", "dog", "cat", "bell", "car", "train", "plane"][:count]
+    assert [advice.rule for advice in check(LabelSet.of(words))] == ["count"] * advised
+    assert MOST_LABELS == 7
+
+
+@pytest.mark.parametrize(("weights", "doubted"), [("pretrained", False), ("demo", True), ("random", True)])
+def test_labels_that_nearly_coincide_are_named_and_doubted_unless_the_model_is_trained(
+    weights: str,
+    doubted: bool,  # noqa: FBT001 - a table
+) -> None:
+    rows = np.array([[1, 0, 0], [0, 1, 0], [CLOSE_COSINE, np.sqrt(1 - CLOSE_COSINE**2), 0]], np.float32)
+    rows[2] *= 1.0001
+    (advice,) = check(LabelSet.of(["rain", "wind", "drizzle"]), embeddings=rows, weights=weights)
+    assert (advice.rule, advice.labels) == ("close", ("rain", "drizzle"))
+    assert ("mean little" in advice.found) is doubted
+
+
+def test_the_nearest_pair_comes_first() -> None:
+    angles = np.array([0, 0.4, 0.5])
+    rows: npt.NDArray[np.float32] = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = check(LabelSet.of(["rain", "wind", "drizzle"]), embeddings=rows)
+    assert [advice.labels for advice in found] == [("wind", "drizzle"), ("rain", "wind")]
+
+
+def test_a_prompt_is_too_long_by_its_tokens_and_by_what_the_tower_reads() -> None:
+    label_set = LabelSet.of(["rain", "wind", "dog"])
+    assert check(label_set, count_tokens=lambda _: LONGEST_PROMPT_TOKENS) == ()
+    assert {advice.rule for advice in check(label_set, count_tokens=lambda _: LONGEST_PROMPT_TOKENS + 1)} == {"long"}
+    assert {advice.rule for advice in check(label_set, count_tokens=lambda _: 20, max_tokens=16)} == {"long"}
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=9, unique=True))
+def test_any_words_can_be_judged(words: list[str]) -> None:
+    names = {word.strip(): word for word in words if word.isprintable()}
+    if names:
+        for advice in check(LabelSet.of(names)):
+            assert advice.found
+            assert advice.reason
+            assert advice.better
+            assert set(advice.labels) <= set(names)
+
+
+def test_a_long_prompt_of_vague_words_is_judged_at_once() -> None:
+    assert "vague" not in rules("the sound of " * 2000 + "rain")
