@@ -142,7 +142,14 @@ class Engine:
         variant = _pick(opened, "audio", plan.provider) if precision == "auto" else precision
         return cls(opened, plan, variant, threads=threads, fusion=fusion)
 
-    def score(self, source: AudioSource, labels: Labels, **hearing: "Unpack[Hearing]") -> Result:
+    def score(
+        self,
+        source: AudioSource,
+        labels: Labels,
+        *,
+        decision: scoring.Decision | None = None,
+        **hearing: "Unpack[Hearing]",
+    ) -> Result:
         """Score one recording against labels.
 
         A recording heard in several clips (`slide`) is scored by the mean of their embeddings; it is read and embedded
@@ -151,6 +158,7 @@ class Engine:
         Args:
             source: a path, bytes, a file object, or samples: (samples,) or (channels, samples).
             labels: a label set, an embedded one, or a list of words.
+            decision: whether labels are decided apart, and when a decision is unsure.
             **hearing: how the recording is heard, see `Hearing`.
 
         Raises:
@@ -161,13 +169,14 @@ class Engine:
         began = time.perf_counter()
         listened = self._listen(source, hearing, self._audio_tower)
         manifest = self.bundle.manifest
-        scores = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
+        ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
+        scores, unsure = scoring.decide(ranked, embedded.label_set, decision)
         total = time.perf_counter() - began
         seconds = (listened.decode, listened.frontend, total - listened.decode - listened.frontend, total)
         return Result(
             file=audio.source_name(source),
             labels=scores,
-            unsure=scoring.is_unsure(scores),
+            unsure=unsure,
             heard=listened.heard,
             warnings=listened.warnings,
             model=manifest.model,

@@ -1,15 +1,24 @@
 """Embeddings to similarities, probabilities and a decision. Pure NumPy."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from clapedge.errors import UsageError
 from clapedge.labels import LabelSet
 from clapedge.mel import Float32Array
 
 UNSURE_MARGIN = 0.1
 """Two best probabilities closer than this: the recording could be either."""
+
+UNSURE_SIMILARITY = 0.02
+"""A similarity closer than this to its threshold could be on either side: padding alone moves it as much."""
+
+THRESHOLD = 0.3
+"""Similarity from which a label without a threshold of its own counts as present: where published CLAP models put
+recordings and their own captions. Every model and label has its own place, so it is a beginning, not a result."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,57 @@ class Score:
     similarity: float
 
 
+@dataclass(frozen=True)
+class DecidedScore(Score):
+    """A score of a label that is decided apart from the others.
+
+    Attributes:
+        threshold: similarity from which it counts as present.
+        present: whether it does.
+    """
+
+    threshold: float
+    present: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become an answer.
+
+    Attributes:
+        multi: whether labels are decided apart, each by its own similarity, so that several or none may be present;
+            else they share the probability, and the best one is the answer.
+        unsure_margin: how close a decision is unsure: the probability between the two best labels (None means 0.1)
+            or, with `multi`, the similarity between a label and its threshold (None means 0.02).
+        threshold: similarity from which a label is present that has no threshold of its own; used with `multi` alone.
+    """
+
+    multi: bool = False
+    unsure_margin: float | None = None
+    threshold: float = THRESHOLD
+
+    def __post_init__(self) -> None:
+        """Refuse values that decide nothing."""
+        if self.unsure_margin is not None and not 0 <= self.unsure_margin <= 1:
+            raise UsageError(f"the margin of unsure is {self.unsure_margin}; give a number from 0 to 1")
+        if not (math.isfinite(self.threshold) and -1 <= self.threshold <= 1):
+            raise UsageError(f"the threshold is {self.threshold}; a similarity lies between -1 and 1")
+
+    @property
+    def margin(self) -> float:
+        """The margin within which a decision is unsure."""
+        if self.unsure_margin is not None:
+            return self.unsure_margin
+        return UNSURE_SIMILARITY if self.multi else UNSURE_MARGIN
+
+
 def similarities(audio: Float32Array, labels: Float32Array) -> Float32Array:
     """Return the cosines (N, labels) of unit embeddings (N, E) and (labels, E).
 
     Not as a matrix product, whose last bits depend on how many rows there are: a score must not.
     """
-    return np.asarray(np.einsum("ne,le->nl", audio, labels), np.float32)
+    cosines: Float32Array = np.einsum("ne,le->nl", audio, labels)
+    return cosines
 
 
 def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> npt.NDArray[np.float64]:
@@ -80,3 +134,26 @@ def rank_many(
 def is_unsure(scores: tuple[Score, ...], margin: float = UNSURE_MARGIN) -> bool:
     """Tell whether the two best labels are too close to choose between."""
     return len(scores) > 1 and scores[0].probability - scores[1].probability < margin
+
+
+def decide(
+    scores: tuple[Score, ...], label_set: LabelSet, decision: Decision | None = None
+) -> tuple[tuple[Score, ...], bool]:
+    """Return the scores, with `multi` as `DecidedScore`, and whether the decision is unsure.
+
+    Args:
+        scores: of the labels that are not hidden, best first.
+        label_set: the labels, for their thresholds.
+        decision: how to decide.
+    """
+    decision = decision or Decision()
+    if not decision.multi:
+        return scores, is_unsure(scores, decision.margin)
+    own = {label.name: label.threshold for label in label_set.labels}
+    limits = [decision.threshold if (limit := own[score.name]) is None else limit for score in scores]
+    decided = tuple(
+        DecidedScore(score.name, score.probability, score.similarity, limit, score.similarity >= limit)
+        for score, limit in zip(scores, limits, strict=True)
+    )
+    close = (abs(score.similarity - limit) < decision.margin for score, limit in zip(scores, limits, strict=True))
+    return decided, any(close)

@@ -1,19 +1,45 @@
 """Results to text: one class an output format, each a way to write a result and a way to write a failure."""
 
 import csv
-import json
 import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, ClassVar, TextIO
+from dataclasses import replace
+from typing import ClassVar, TextIO
 
+import msgspec
+
+from clapedge.explanation import explain
 from clapedge.result import Result
+from clapedge.scoring import DecidedScore, Decision, Score
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 """Blocks of zero to eight eighths: a bar as fine as a terminal can draw it."""
+
+COLUMNS = (
+    "file",
+    "rank",
+    "label",
+    "probability",
+    "similarity",
+    "unsure",
+    "start",
+    "end",
+    "of",
+    "model",
+    "weights",
+    "variant",
+    "provider",
+    "ms",
+    "warnings",
+    "error",
+)
+"""Columns of a table with a row a label: CSV and Parquet. New ones are put at the end."""
+
+DECIDED_COLUMNS = ("threshold", "present")
+"""Columns that follow where labels are decided apart."""
 
 
 class Writer:
@@ -21,10 +47,11 @@ class Writer:
 
     format_name: ClassVar[str]
 
-    def __init__(self, stream: TextIO, *, top_k: int | None = None) -> None:
-        """Write to `stream`, only the `top_k` best labels of each result if given."""
+    def __init__(self, stream: TextIO, *, top_k: int | None = None, decision: Decision | None = None) -> None:
+        """Write to `stream`, only the `top_k` best labels of each result if given, as the decision made them."""
         self.stream = stream
         self.top_k = top_k
+        self.decision = decision or Decision()
 
     def begin(self) -> None:
         """Write what comes before the first result."""
@@ -54,18 +81,31 @@ class TableWriter(Writer):
         width = min(max(_columns(score.name) for score in scores), max(20, shutil.get_terminal_size().columns - 50))
         for score in scores:
             name = score.name + " " * (width - _columns(score.name))
-            print(
-                f"  {name}  {score.probability:7.1%}  {score.similarity:+.3f}  {_bar(score.probability)}".rstrip(),
-                file=self.stream,
-            )
+            print(f"  {name}  {_figures(score)}", file=self.stream)
         if result.unsure:
-            print("  unsure: the two best labels are close", file=self.stream)
+            close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
+            print(f"  unsure: {close}", file=self.stream)
+        self._explain(result)
         made_by = f"{result.model} {result.variant} on {result.provider}"
         took = f"{result.ms.total:.0f} ms · " if result.ms else ""
         print(f"  {took}{made_by} · {result.weights} weights\n", file=self.stream, flush=True)
 
     def fail(self, file: str, error: str) -> None:
         """Write nothing: the error stands on stderr."""
+
+    def _explain(self, result: Result) -> None:
+        """Write why the result is what it is: here nothing."""
+
+
+class ExplainingTableWriter(TableWriter):
+    """For people who ask why: the table with what decided each result, what was heard, and what to mind."""
+
+    format_name = "explained"
+
+    def _explain(self, result: Result) -> None:
+        """Write one line a reason."""
+        for sentence in explain(result, self.decision):
+            print(f"  · {sentence}", file=self.stream)
 
 
 class JsonLinesWriter(Writer):
@@ -75,14 +115,14 @@ class JsonLinesWriter(Writer):
 
     def write(self, result: Result) -> None:
         """Write one record."""
-        self._line(record(result, self.top_k))
+        self._line(replace(result, labels=result.labels[: self.top_k]))
 
     def fail(self, file: str, error: str) -> None:
         """Write a record of the failure."""
         self._line({"file": file, "error": error})
 
-    def _line(self, entry: dict[str, Any]) -> None:
-        print(json.dumps(entry, ensure_ascii=False), file=self.stream, flush=True)
+    def _line(self, entry: Result | dict[str, str]) -> None:
+        print(msgspec.json.encode(entry).decode(), file=self.stream, flush=True)
 
 
 class JsonWriter(JsonLinesWriter):
@@ -99,8 +139,8 @@ class JsonWriter(JsonLinesWriter):
         """Close the array."""
         self.stream.write("\n]\n")
 
-    def _line(self, entry: dict[str, Any]) -> None:
-        self.stream.write(f"{self._separator}\n{json.dumps(entry, ensure_ascii=False, indent=2)}")
+    def _line(self, entry: Result | dict[str, str]) -> None:
+        self.stream.write(f"{self._separator}\n{msgspec.json.format(msgspec.json.encode(entry), indent=2).decode()}")
         self._separator = ","
 
 
@@ -108,67 +148,41 @@ class CsvWriter(Writer):
     """For spreadsheets: one row a label, one row a failure; see docs/output.md for its columns."""
 
     format_name = "csv"
-    COLUMNS = (
-        "file",
-        "rank",
-        "label",
-        "probability",
-        "similarity",
-        "unsure",
-        "start",
-        "end",
-        "of",
-        "model",
-        "weights",
-        "variant",
-        "provider",
-        "ms",
-        "warnings",
-        "error",
-    )
 
     def begin(self) -> None:
         """Write the names of the columns."""
-        self._rows = csv.DictWriter(self.stream, self.COLUMNS, restval="", lineterminator="\n")
-        self._rows.writeheader()
+        self._rows = csv.writer(self.stream, lineterminator="\n")
+        self._rows.writerow(columns(self.decision))
 
     def write(self, result: Result) -> None:
         """Write one row a label."""
-        shared = {
-            "file": result.file,
-            "unsure": str(result.unsure).lower(),
-            **asdict(result.heard),
-            "model": result.model,
-            "weights": result.weights,
-            "variant": result.variant,
-            "provider": result.provider,
-            "ms": result.ms.total if result.ms else "",
-            "warnings": " | ".join(result.warnings),
-        }
-        for rank, score in enumerate(result.labels[: self.top_k], 1):
-            row = {"rank": rank, "label": score.name, "probability": score.probability, "similarity": score.similarity}
-            self._rows.writerow(shared | row)
+        for row in rows(result, self.top_k):
+            self._rows.writerow([str(value).lower() if isinstance(value, bool) else value for value in row])
         self.stream.flush()
 
     def fail(self, file: str, error: str) -> None:
         """Write a row with the error."""
-        self._rows.writerow({"file": file, "error": error})
+        self._rows.writerow(failed_row(file, error, self.decision))
 
 
-WRITERS = {writer.format_name: writer for writer in (TableWriter, JsonWriter, JsonLinesWriter, CsvWriter)}
+WRITER_CLASSES = (TableWriter, ExplainingTableWriter, JsonWriter, JsonLinesWriter, CsvWriter)
+WRITERS = {writer.format_name: writer for writer in WRITER_CLASSES}
 """Every output format by its name."""
 
 
 @contextmanager
-def open_writer(format_name: str, stream: TextIO, *, top_k: int | None = None) -> Iterator[Writer]:
+def open_writer(
+    format_name: str, stream: TextIO, *, top_k: int | None = None, decision: Decision | None = None
+) -> Iterator[Writer]:
     """Yield the writer of a format, begun, and end it whatever happens between.
 
     Args:
         format_name: a key of `WRITERS`.
         stream: where the text goes.
         top_k: how many labels of a result are written; None writes all.
+        decision: how the results were decided.
     """
-    writer = WRITERS[format_name](stream, top_k=top_k)
+    writer = WRITERS[format_name](stream, top_k=top_k, decision=decision)
     writer.begin()
     try:
         yield writer
@@ -176,9 +190,36 @@ def open_writer(format_name: str, stream: TextIO, *, top_k: int | None = None) -
         writer.end()
 
 
-def record(result: Result, top_k: int | None = None) -> dict[str, Any]:
-    """Return the JSON record of a result: its fields, of the labels the `top_k` best."""
-    return asdict(replace(result, labels=result.labels[:top_k]))
+def columns(decision: Decision) -> tuple[str, ...]:
+    """Return the columns of a table of results that were decided in this way."""
+    return (*COLUMNS, *DECIDED_COLUMNS) if decision.multi else COLUMNS
+
+
+def rows(result: Result, top_k: int | None = None) -> Iterator[tuple[object, ...]]:
+    """Yield a row of `columns` for each label of a result, of which the `top_k` best."""
+    heard = result.heard
+    about = (
+        *(result.unsure, heard.start, heard.end, heard.of),
+        *(result.model, result.weights, result.variant, result.provider),
+        *(result.ms.total if result.ms else None, " | ".join(result.warnings), None),
+    )
+    for rank, score in enumerate(result.labels[:top_k], 1):
+        decided = (score.threshold, score.present) if isinstance(score, DecidedScore) else ()
+        yield (result.file, rank, score.name, score.probability, score.similarity, *about, *decided)
+
+
+def failed_row(file: str, error: str, decision: Decision) -> tuple[object, ...]:
+    """Return the row of `columns` for a recording that failed."""
+    known = {"file": file, "error": error}
+    return tuple(map(known.get, columns(decision)))
+
+
+def _figures(score: Score) -> str:
+    """Return what a table says of a label: its share with a bar, or on which side of its threshold it lies."""
+    if isinstance(score, DecidedScore):
+        sign, side = (">=", "present") if score.present else ("< ", "absent")
+        return f"{score.similarity:+.3f} {sign} {score.threshold:.3f}  {side}"
+    return f"{score.probability:7.1%}  {score.similarity:+.3f}  {_bar(score.probability)}".rstrip()
 
 
 def _columns(text: str) -> int:

@@ -1,6 +1,9 @@
 """Advice on label sets: every planted fault is found, and good words get none."""
 
 import re
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check
+from clapedge import Engine
+from clapedge.cli import main
+from clapedge.engine import ClapEdgeWarning
+from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 from clapedge.labels import Label, LabelSet
 
 SHIPPED = sorted((Path(__file__).parents[2] / "labels").glob("*.toml"))
@@ -184,3 +190,46 @@ def test_any_words_can_be_judged(words: list[str]) -> None:
 
 def test_a_long_prompt_of_vague_words_is_judged_at_once() -> None:
     assert "vague" not in rules("the sound of " * 2000 + "rain")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """Open the demo model, which knows words of its own sounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClapEdgeWarning)
+        with Engine.load() as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_set_needs_no_advice_from_the_demo_model(engine: Engine, path: Path) -> None:
+    assert check_with(engine, LabelSet.from_file(path)) == ()
+
+
+def test_a_text_tower_finds_two_wordings_of_one_sound_and_a_prompt_that_it_does_not_read_whole(engine: Engine) -> None:
+    words = {"dog": "a dog barking", "hound": "the bark of a dog", "rain": "rain " * 200}
+    label_set = LabelSet(tuple(Label(name, (prompt,)) for name, prompt in words.items()))
+    with pytest.warns(ClapEdgeWarning, match="tokens of the prompt"):
+        found = check_with(engine, label_set)
+    assert [(advice.rule, advice.labels) for advice in found] == [("close", ("dog", "hound")), ("long", ("rain",))]
+    tokens = int(re.findall(r"about (\d+) tokens", found[1].found)[0])
+    assert tokens in range(200, 204)
+
+
+@pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 1)])
+def test_advice_ends_the_command_with_1_only_if_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    strict: tuple[str, ...],
+    code: int,
+) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("rain\nnormal\nwind\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["clapedge", "labels", "check", str(path), *strict])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    out = capsys.readouterr().out
+    assert "'normal': prompt 'This is a sound of normal.' names a state" in out
+    assert out.splitlines()[-1].endswith("3 labels, 1 piece of advice")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from clapedge.errors import LabelError
+from clapedge.errors import LabelError, UsageError
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
+    from clapedge.scoring import Decision
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -25,7 +26,7 @@ def label_options(command: Command) -> Command:
             "--labels",
             "label_file",
             metavar="FILE",
-            help="Label set: .toml, .csv, .txt (one a line), .npz (embedded), or the name of a set stored in the bundle.",
+            help="Label set: .toml, .csv, .txt (one a line), .npz (embedded), or the name of one in the bundle.",
         ),
         click.option(
             "-l", "--label", "words", multiple=True, help="A label, in any words; repeats, and splits at commas."
@@ -36,9 +37,16 @@ def label_options(command: Command) -> Command:
 
 
 def engine_options(command: Command) -> Command:
-    """Add the options that say which bundle runs, and how."""
+    """Add the options that say which bundle runs, and how, on one recording after the other."""
+    threads = click.option(
+        "--threads", type=click.IntRange(min=1), help="Threads of an operator. [default: usable cores]"
+    )
+    return bundle_options(threads(command))
+
+
+def bundle_options(command: Command) -> Command:
+    """Add the options that say which bundle runs, and where."""
     for option in (
-        click.option("--threads", type=click.IntRange(min=1), help="Threads of an operator. [default: usable cores]"),
         click.option(
             "--precision",
             type=click.Choice(["auto", "fp32", "fp16", "int8"]),
@@ -64,6 +72,72 @@ def engine_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def hearing_options(command: Command) -> Command:
+    """Add the options that say how a recording is heard."""
+    for option in (
+        click.option(
+            "--fusion",
+            type=click.Choice(["long", "always"]),
+            default="long",
+            show_default=True,
+            help="Fuse long recordings only, or always (what transformers does to a lone short clip).",
+        ),
+        click.option(
+            "--pad",
+            type=click.Choice(["repeatpad", "repeat", "zero"]),
+            default="repeatpad",
+            show_default=True,
+            help="How a short recording fills 10 s: whole copies then zeros, copies to the end, or zeros.",
+        ),
+        click.option(
+            "--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next."
+        ),
+        click.option(
+            "--window",
+            type=click.Choice(["first", "slide", "fuse"]),
+            default="first",
+            show_default=True,
+            help="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one fused input.",
+        ),
+        click.option("--duration", type=float, help="Seconds to hear at most."),
+        click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds."),
+    ):
+        command = option(command)
+    return command
+
+
+def decision_options(command: Command) -> Command:
+    """Add the options that say how scores become an answer."""
+    for option in (
+        click.option(
+            "--unsure-margin",
+            type=float,
+            help="Unsure below this probability between the two best [default: 0.1]; "
+            "with --multi, below this similarity between a label and its threshold [default: 0.02].",
+        ),
+        click.option(
+            "--threshold",
+            type=float,
+            help="With --multi: similarity from which a label without a threshold of its own is present.  "
+            "[default: 0.3]",
+        ),
+        click.option(
+            "--multi", is_flag=True, help="Decide labels apart: each is present from its threshold on, or absent."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
+    """Return how the options have results decided."""
+    from clapedge.scoring import THRESHOLD, Decision  # noqa: PLC0415 - keeps --help fast
+
+    if threshold is not None and not multi:
+        raise UsageError("--threshold goes with --multi; without it, labels share the probability")
+    return Decision(multi, unsure_margin, THRESHOLD if threshold is None else threshold)
 
 
 def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:

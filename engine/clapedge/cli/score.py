@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clapedge.cli.options import STANDARD_INPUT, engine_options, label_options, parse_provider_options, read_labels
-from clapedge.errors import AudioError
+from clapedge.cli.options import (
+    STANDARD_INPUT,
+    decision_options,
+    engine_options,
+    hearing_options,
+    label_options,
+    parse_provider_options,
+    read_decision,
+    read_labels,
+)
+from clapedge.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -19,6 +28,7 @@ EXAMPLES = """\b
 Examples:
   clapedge score kitchen.wav -l "kettle whistle" -l "smoke alarm"
   clapedge score *.flac --labels labels/kitchen.toml --format csv > scores.csv
+  clapedge score street.wav --labels labels/city.toml --multi --threshold 0.25 --explain
   clapedge score long.mp3 -l "dog barking,rain" --start 75 --duration 10
   arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,steady fan hum"
 
@@ -31,30 +41,9 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
 @click.argument("recordings", metavar="AUDIO...", nargs=-1, required=True)
 @label_options
 @engine_options
-@click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
-@click.option("--duration", type=float, help="Seconds to hear at most.")
-@click.option(
-    "--window",
-    type=click.Choice(["first", "slide", "fuse"]),
-    default="first",
-    show_default=True,
-    help="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one fused input.",
-)
-@click.option("--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next.")
-@click.option(
-    "--pad",
-    type=click.Choice(["repeatpad", "repeat", "zero"]),
-    default="repeatpad",
-    show_default=True,
-    help="How a short recording fills 10 s: whole copies then zeros, copies to the end, or zeros.",
-)
-@click.option(
-    "--fusion",
-    type=click.Choice(["long", "always"]),
-    default="long",
-    show_default=True,
-    help="Fuse long recordings only, or always (what transformers does to a lone short clip).",
-)
+@hearing_options
+@decision_options
+@click.option("--explain", is_flag=True, help="Say under each table what decided it, what was heard, what to mind.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
 @click.option(
     "--format",
@@ -79,6 +68,10 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     precision: str,
     threads: int | None,
     fusion: str,
+    multi: bool,
+    threshold: float | None,
+    unsure_margin: float | None,
+    explain: bool,
     top_k: int | None,
     output_format: str,
     **hearing: object,
@@ -99,12 +92,21 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
             provider_options=parse_provider_options(provider_options),
         )
 
+    decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
+    if explain and output_format != "table":
+        raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
     labels = read_labels(engine_of, words, label_file, template)
     failed = False
-    with writers.open_writer(output_format, sys.stdout, top_k=top_k) as writer:
+    written = "explained" if explain else output_format
+    with writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision) as writer:
         for name in recordings:
             try:
-                result = engine_of().score(_source(name), labels, **hearing)  # type: ignore[arg-type]
+                result = engine_of().score(  # click has checked the choices
+                    _source(name),
+                    labels,
+                    decision=decision,
+                    **hearing,  # type: ignore[arg-type]
+                )
             except AudioError as error:
                 failed = True
                 click.echo(f"error: {error}", err=True)
