@@ -70,7 +70,6 @@ def embed_examples(
                 for future in finished:
                     future.result()
                 progress(step, len(examples) - len(waiting), len(examples))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an interruption, those that wait are not begun
     return done

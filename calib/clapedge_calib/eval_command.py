@@ -73,12 +73,10 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     )
     evaluations, failures = compare(comparison, examples)
     for sentence in failures:
-        click.echo(f"error: {sentence}", err=True)
+        click.echo(f"error: {sentence} ({len(failures)} of {len(examples)} recordings could not be read)", err=True)
     if confusion is not None:
         write_confusion(evaluations[0], confusion)
     _print(evaluations, output_format)
-    if failures:
-        click.echo(f"{len(failures)} of {len(examples)} recordings could not be read", err=True)
     ctx.exit(1 if failures else 0)
 
 
