@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -17,27 +17,19 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource, Resample
 from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, ClipOptions, Fusion, Pad, Window
-from clapedge.errors import AudioError, BundleError, LabelError
+from clapedge.errors import AudioError, BundleError, LabelError, ProviderError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
-from clapedge.providers import Plan, Provider, ProviderOptions, ProviderWish, choose, usable_cores
+from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_cores
 from clapedge.result import Heard, Listened, Result, Timing
 from clapedge.towers import AudioTower, TextTower
+from clapedge.variants import PrecisionWish, preferred_variant
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
-
-PREFERRED: dict[Provider, tuple[Variant, ...]] = {
-    "cpu": ("int8", "fp32", "fp16"),
-    "openvino": ("int8", "fp32", "fp16"),
-    "cuda": ("fp16", "fp32"),
-    "tensorrt": ("fp16", "fp32"),
-}
-"""Which variant `auto` takes first: the fastest one on each provider."""
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
@@ -93,15 +85,18 @@ CLIP_OPTIONS = frozenset({"window", "pad", "hop", "seed"})
 class Engine:
     """Scores recordings against labels with one bundle. Thread-safe; a context manager."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, variant: Variant, *, threads: int | None, fusion: Fusion) -> None:
+    def __init__(
+        self, bundle: Bundle, plan: Plan, variant: Variant, *, fusion: Fusion, threads: int | None, spinning: bool
+    ) -> None:
         """Open the audio tower; use `Engine.load`."""
         self.bundle = bundle
         self.plan = plan
         self.variant = variant
         self.fusion = fusion
-        self._threads = threads
+        self._threads, self._spinning = threads, spinning
         self._clip_maker = ClipMaker(bundle.manifest.front_end)
-        self._audio_tower = AudioTower(bundle.path(bundle.file("audio", variant)), plan=plan, threads=threads)
+        path = bundle.path(bundle.file("audio", variant))
+        self._audio_tower = AudioTower(path, plan=plan, threads=threads, spinning=spinning)
         self._narrow_tower: AudioTower | None = None
         self._text_tower: TextTower | None = None
         self._embedded: dict[LabelSet, EmbeddedLabels] = {}
@@ -116,6 +111,7 @@ class Engine:
         precision: PrecisionWish = "auto",
         threads: int | None = None,
         fusion: Fusion = "long",
+        spinning: bool = True,
         provider_options: ProviderOptions | None = None,
     ) -> "Engine":
         """Open a bundle.
@@ -126,6 +122,7 @@ class Engine:
             precision: variant of the audio tower; `auto` takes the fastest present for the provider.
             threads: threads within an operator; None means every usable core.
             fusion: `long`, or `always` for what transformers does to a lone short clip.
+            spinning: whether idle threads wait busily: quicker, and a burden on a device that does other things too.
             provider_options: options of ONNX Runtime for the provider.
 
         Raises:
@@ -139,8 +136,15 @@ class Engine:
         note = WEIGHTS_NOTES.get(opened.manifest.weights)
         if note:
             warnings.warn(note.format(opened.manifest.model), ClapEdgeWarning, stacklevel=2)
-        variant = _pick(opened, "audio", plan.provider) if precision == "auto" else precision
-        return cls(opened, plan, variant, threads=threads, fusion=fusion)
+        while True:
+            variant = preferred_variant(opened, "audio", plan.provider) if precision == "auto" else precision
+            try:
+                return cls(opened, plan, variant, fusion=fusion, threads=threads, spinning=spinning)
+            except ProviderError as error:
+                if provider != "auto" or plan.provider == "cpu":
+                    raise
+                warnings.warn(f"running on the CPU: {error}", ClapEdgeWarning, stacklevel=2)
+                plan = choose("cpu")
 
     def score(
         self,
@@ -345,7 +349,7 @@ class Engine:
 
     def _text_file(self) -> BundleFile:
         """Return the variant of the text tower that `auto` means on the CPU, where it always runs."""
-        return self.bundle.file("text", _pick(self.bundle, "text", "cpu"))
+        return self.bundle.file("text", preferred_variant(self.bundle, "text", "cpu"))
 
     def _text(self) -> TextTower:
         """Return the text tower, opened when it is first needed: precomputed labels never need it."""
@@ -367,19 +371,8 @@ class Engine:
             bundle.read(bundle.file("tokenizer")),
             max_tokens=bundle.manifest.max_tokens,
             threads=self._threads,
+            spinning=self._spinning,
         )
-
-
-def _pick(bundle: Bundle, role: Literal["audio", "text"], provider: Provider) -> Variant:
-    """Return the variant of a tower that `auto` means on a provider."""
-    present = bundle.variants(role)
-    for variant in PREFERRED[provider]:
-        if variant in present:
-            return variant
-    raise BundleError(
-        f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "
-        f"export it again with --precision {PREFERRED[provider][0]}"
-    )
 
 
 AUDIBLE_REST = 0.05

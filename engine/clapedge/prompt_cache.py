@@ -1,19 +1,15 @@
 """Embeddings of prompts on disk, keyed by text tower and prompt: known words need no text tower to be opened."""
 
 import hashlib
-import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from clapedge.cache import default_directory
 from clapedge.labels import TextEncoder
 from clapedge.mel import Float32Array
-
-CACHE_VARIABLE = "CLAPEDGE_CACHE"
-"""Environment variable that names the cache's directory; set and empty, it switches the cache off."""
 
 
 class PromptCache:
@@ -66,18 +62,3 @@ class PromptCache:
             Path(stream.name).replace(path)
         except OSError:
             return
-
-
-def default_directory() -> Path | None:
-    """Return the cache's directory: `CLAPEDGE_CACHE`, else the user's cache directory; None where it is off."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named is not None:
-        return Path(named) if named else None
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return Path(base, "clapedge", "cache") if base else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(base) / "clapedge" if base else Path.home() / ".cache" / "clapedge"
-    except RuntimeError:  # no home directory
-        return None

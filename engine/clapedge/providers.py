@@ -8,10 +8,10 @@ import ctypes
 import importlib.metadata
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 import onnxruntime
@@ -21,6 +21,8 @@ from clapedge.errors import ProviderError
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 ProviderWish = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 ProviderOptions: TypeAlias = Mapping[str, str]
+
+GPU_PROVIDERS: frozenset[Provider] = frozenset({"cuda", "tensorrt"})
 
 ONNX_RUNTIME_NAMES: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",
@@ -40,6 +42,11 @@ PACKAGES: dict[Provider, str] = {
 AUTO_ORDER: tuple[Provider, ...] = ("cuda", "cpu")
 """What `auto` tries. TensorRT takes a minute to build an engine and OpenVINO is a matter of measuring: ask for them."""
 
+CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+COMPUTE_CAPABILITY_ATTRIBUTES = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
+
 DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
     "cpu": {},
     "cuda": {
@@ -48,10 +55,23 @@ DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
         "use_tf32": "0",
         "arena_extend_strategy": "kSameAsRequested",
         "do_copy_in_default_stream": "1",
+        "enable_cuda_graph": "1",
+        "gpu_mem_limit": str(4 << 30),
     },
-    "tensorrt": {"trt_fp16_enable": "0", "trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"},
+    "tensorrt": {
+        # without it TensorRT keeps to the types of the graph, so that half precision is where the export put it
+        "trt_fp16_enable": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_timing_cache_enable": "1",
+        "trt_builder_optimization_level": "3",
+        "trt_cuda_graph_enable": "1",
+    },
     "openvino": {"device_type": "CPU"},
 }
+
+
+class ProviderWarning(UserWarning):
+    """Something about the provider that a user should know; said once."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +92,26 @@ class Plan:
     def onnx_runtime_name(self) -> str:
         """ONNX Runtime's name of the provider."""
         return ONNX_RUNTIME_NAMES[self.provider]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on an NVIDIA GPU."""
+        return self.provider in GPU_PROVIDERS
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU, as its driver describes it.
+
+    Attributes:
+        name: product name.
+        compute_capability: major and minor version of its instruction set.
+        memory: bytes.
+    """
+
+    name: str
+    compute_capability: tuple[int, int]
+    memory: int
 
 
 def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = None) -> Plan:
@@ -108,7 +148,7 @@ def obstacle(provider: Provider) -> str | None:
             f"the installed ONNX Runtime (package {found}) does not contain it; "
             f"run: pip uninstall -y {found.replace(',', '')} && pip install {PACKAGES[provider]}"
         )
-    if provider in {"cuda", "tensorrt"}:
+    if provider in GPU_PROVIDERS:
         return _cuda_obstacle()
     return None
 
@@ -124,10 +164,43 @@ def installed_packages() -> dict[str, str]:
     return found
 
 
+def describe_gpu(device: int = 0, *, driver: ctypes.CDLL | None = None) -> Gpu:
+    """Ask the CUDA driver what a GPU is, without opening a context on it.
+
+    Args:
+        device: number of the GPU among those that `CUDA_VISIBLE_DEVICES` leaves.
+        driver: the driver's library; None loads it.
+
+    Raises:
+        ProviderError: there is no such GPU.
+    """
+    try:
+        driver = driver or ctypes.CDLL(CUDA_DRIVER)
+    except OSError as error:
+        raise ProviderError(f"no NVIDIA driver was found ({error}); install it, or use --provider cpu") from error
+    handle, total, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(handle), device):
+        raise ProviderError(f"the NVIDIA driver has no GPU {device}; check nvidia-smi and --provider-option device_id")
+    driver.cuDeviceGetName(name, len(name), handle)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(total), handle)
+    version = []
+    for attribute in COMPUTE_CAPABILITY_ATTRIBUTES:
+        value = ctypes.c_int()
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+        version.append(value.value)
+    return Gpu(name.value.decode(), (version[0], version[1]), total.value)
+
+
 def usable_cores() -> int:
-    """Return how many cores this process may use: its affinity, cut by the container's CPU quota."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
+    """Return how many threads this process can keep busy: the cores of its affinity, cut by the container's CPU quota.
+
+    Two hardware threads of one core count once: ONNX Runtime's products fill a core with one thread.
+    """
+    if sys.platform == "linux":
+        cores = _physical_cores(os.sched_getaffinity(0), Path("/sys/devices/system/cpu"))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"), _own_cgroup(Path("/proc/self/cgroup")))
     return max(1, min(cores, int(quota))) if quota else cores
 
 
@@ -144,11 +217,10 @@ def _compiled_in(provider: Provider) -> bool:
 @cache
 def _cuda_obstacle() -> str | None:
     """Ask the CUDA driver for a device without opening a context: ONNX Runtime would crash or fall back instead."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
-        driver = ctypes.CDLL(library)
+        driver = ctypes.CDLL(CUDA_DRIVER)
     except OSError:
-        return f"no NVIDIA driver was found ({library}); install it, or use --provider cpu"
+        return f"no NVIDIA driver was found ({CUDA_DRIVER}); install it, or use --provider cpu"
     status = driver.cuInit(0)
     if status:
         return f"the NVIDIA driver does not start (cuInit returned {status}); check nvidia-smi, or use --provider cpu"
@@ -163,14 +235,39 @@ def _gpu_present() -> bool:
     return _cuda_obstacle() is None
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """Return the CPU quota of this container in cores (cgroup v2, then v1), or None where there is none."""
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+def _physical_cores(usable: Iterable[int], root: Path) -> int:
+    """Return how many physical cores a set of logical ones lies on; Linux names each by its group of siblings."""
+    groups = set()
+    for cpu in usable:
         try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+            groups.add((root / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip())
+        except OSError:
+            groups.add(str(cpu))
+    return len(groups)
+
+
+def _own_cgroup(listing: Path) -> str:
+    """Return the path of this process's cgroup (version 2), which a container without its own namespace shows."""
+    try:
+        lines = listing.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")), "")
+
+
+def _cgroup_quota(root: Path, group: str = "") -> float | None:
+    """Return the CPU quota in cores, the least of a cgroup and those above it (version 2, else 1), or None."""
+    own = PurePosixPath(group)
+    quotas = []
+    for directory in (root / own, *(root / above for above in own.parents)):
+        try:
+            quotas.append((directory / "cpu.max").read_text().split())
+        except OSError:
+            continue
+    if not quotas:
+        try:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quotas = [[(root / "cpu" / name).read_text().strip() for name in names]]
         except OSError:
             return None
-    return None if quota in {"max", "-1"} else int(quota) / int(period)
+    return min((int(quota) / int(period) for quota, period in quotas if quota not in {"max", "-1"}), default=None)

@@ -1,54 +1,65 @@
-"""The two towers: arrays in, unit embeddings out. One ONNX Runtime session each, and the only place that opens one."""
+"""The two towers: arrays in, unit embeddings out. One ONNX Runtime session each; on a GPU one a batch size."""
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import tokenizers
-from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
 from clapedge.clips import BoolArray
-from clapedge.errors import BundleError, ProviderError
 from clapedge.mel import Float32Array
-from clapedge.providers import Plan, choose, usable_cores
+from clapedge.providers import Plan, choose
+from clapedge.sessions import DeviceSession, open_session
+from clapedge.tensorrt import locate
 
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 
-ONNX_RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
-    error for error in vars(onnxruntime_state).values() if isinstance(error, type) and issubclass(error, Exception)
-)
-"""Everything that ONNX Runtime raises: classes of its own without a common base."""
-
-LOG_ERRORS_ONLY = 3
-"""ONNX Runtime's severity; its warnings speak to those who build graphs, not to those who run them."""
+BUCKETS = (32, 8, 1)
+"""Batch sizes that a GPU is given: each has its own session, buffers and CUDA graph."""
 
 
 class AudioTower:
     """Log-mels to embeddings. Threads may share it."""
 
-    def __init__(self, model: str | os.PathLike[str], *, plan: Plan | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        plan: Plan | None = None,
+        threads: int | None = None,
+        spinning: bool = True,
+    ) -> None:
         """Open a session.
 
         Args:
             model: path of the exported tower.
             plan: the provider to run on; None means the CPU.
             threads: threads within an operator; None means every usable core.
+            spinning: whether idle threads wait busily, see `open_session`.
 
         Raises:
             BundleError: ONNX Runtime cannot run the file.
             ProviderError: the session does not run where it was asked to.
         """
-        self._session = _open_session(Path(model), plan or choose("cpu"), threads)
-        shape = self._session.get_inputs()[0].shape
-        self.channels: int = shape[1]
-        """Mels per clip: 4 for a fusion model, else 1."""
-        self.batch: int | None = shape[0] if isinstance(shape[0], int) else None
+        self._model, self._plan = Path(model), plan or choose("cpu")
+        self._on_device: dict[int, DeviceSession] = {}
+        self._lock = threading.Lock()
+        self.batch: int | None = None
         """Clips per run if the graph was exported for a fixed batch, else None."""
-        self._fused = any(node.name == "is_longer" for node in self._session.get_inputs())
+        if self._plan.on_gpu:
+            shape: Sequence[int | str] = self._device_session(1).input_shapes["input_features"]
+            self._fused = "is_longer" in self._device_session(1).input_shapes
+        else:
+            self._session = open_session(self._model, self._plan, threads=threads, spinning=spinning)
+            shape = self._session.get_inputs()[0].shape
+            self.batch = shape[0] if isinstance(shape[0], int) else None
+            self._fused = any(node.name == "is_longer" for node in self._session.get_inputs())
+        self.channels: int = int(shape[1])
+        """Mels per clip: 4 for a fusion model, else 1."""
 
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Embed clips.
@@ -60,19 +71,59 @@ class AudioTower:
         Returns:
             (N, E) float32, rows of unit norm.
         """
-        step = self.batch or len(features)
-        parts = [self._run(features[i : i + step], is_longer[i : i + step]) for i in range(0, len(features), step)]
+        parts = []
+        for start, stop, batch in self._runs(len(features)):
+            rows: slice | Int64Array = slice(start, stop)
+            if stop - start < batch:  # copies of the last clip fill it up
+                rows = np.minimum(np.arange(start, start + batch), stop - 1)
+            inputs = {"input_features": features[rows]} | ({"is_longer": is_longer[rows]} if self._fused else {})
+            parts.append(self._run(inputs, batch)[: stop - start])
         return np.concatenate(parts)
 
-    def _run(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
-        """Run the session once, filling a fixed batch up with copies of the last clip."""
-        count = len(features)
-        if self.batch and count < self.batch:
-            rows = np.minimum(np.arange(self.batch), count - 1)
-            features, is_longer = features[rows], is_longer[rows]
-        inputs = {"input_features": features} | ({"is_longer": is_longer} if self._fused else {})
+    def _runs(self, count: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, stop, batch) of the runs that so many clips take."""
+        if self._plan.on_gpu:
+            yield from split(count)
+            return
+        step = self.batch or count
+        for start in range(0, count, step):
+            yield start, min(start + step, count), step
+
+    def _run(self, inputs: Mapping[str, npt.NDArray[Any]], batch: int) -> Float32Array:
+        """Run one batch."""
+        if self._plan.on_gpu:
+            return self._device_session(batch).run(inputs)
         (embeddings,) = self._session.run(None, inputs)
-        return np.asarray(embeddings[:count], np.float32)
+        return np.asarray(embeddings, np.float32)
+
+    def _device_session(self, batch: int) -> DeviceSession:
+        """Return the session of a batch size, opened when it is first needed."""
+        with self._lock:
+            if batch not in self._on_device:
+                model, plan = locate(self._model, self._plan, batch=batch)
+                self._on_device[batch] = DeviceSession(model, plan, batch=batch)
+            return self._on_device[batch]
+
+
+def split(count: int, buckets: Sequence[int] = BUCKETS) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, stop, batch) of the batches that so many clips are run in.
+
+    A batch is taken if at least half of it is filled; its rest is computed in vain.
+
+    Args:
+        count: clips.
+        buckets: batch sizes, largest first, the last one 1.
+
+    Example:
+        >>> list(split(39))
+        [(0, 32, 32), (32, 39, 8)]
+    """
+    start = 0
+    while start < count:
+        batch = next(size for size in buckets if size <= 2 * (count - start))
+        stop = min(start + batch, count)
+        yield start, stop, batch
+        start = stop
 
 
 class TextTower:
@@ -86,6 +137,7 @@ class TextTower:
         max_tokens: int,
         plan: Plan | None = None,
         threads: int | None = None,
+        spinning: bool = True,
     ) -> None:
         """Open a session and read the tokenizer.
 
@@ -95,12 +147,13 @@ class TextTower:
             max_tokens: longest prompt in tokens, special tokens included.
             plan: the provider to run on; None means the CPU.
             threads: threads within an operator; None means every usable core.
+            spinning: whether idle threads wait busily, see `open_session`.
 
         Raises:
             BundleError: ONNX Runtime cannot run the file.
             ProviderError: the session does not run where it was asked to.
         """
-        self._session = _open_session(Path(model), plan or choose("cpu"), threads)
+        self._session = open_session(Path(model), plan or choose("cpu"), threads=threads, spinning=spinning)
         self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer.decode())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
@@ -138,26 +191,3 @@ class TextTower:
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         (embeddings,) = self._session.run(None, inputs)
         return np.asarray(embeddings, np.float32)
-
-
-def _open_session(model: Path, plan: Plan, threads: int | None) -> onnxruntime.InferenceSession:
-    """Open a session on exactly the planned provider; ONNX Runtime itself would quietly fall back to the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = LOG_ERRORS_ONLY
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    providers = [(plan.onnx_runtime_name, dict(plan.options))]
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
-    except ONNX_RUNTIME_ERRORS as error:
-        reason = " ".join(str(error).split())
-        if plan.provider == "cpu":
-            raise BundleError(f"{model} cannot be run by ONNX Runtime ({reason}); export it again") from error
-        raise ProviderError(f"provider {plan.provider} did not start ({reason}); use --provider cpu") from error
-    session.disable_fallback()
-    if session.get_providers()[0] != plan.onnx_runtime_name:
-        raise ProviderError(
-            f"{plan.provider} was asked for and ONNX Runtime took {session.get_providers()[0]}; "
-            "run: clapedge doctor, or use --provider cpu"
-        )
-    return session

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clapedge.prompt_cache import PromptCache, default_directory
+from clapedge.cache import default_directory
+from clapedge.prompt_cache import PromptCache
 
 
 class Encoder:

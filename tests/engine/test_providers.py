@@ -1,13 +1,14 @@
 """Providers: what is chosen, what is refused, and that nothing falls back without a word."""
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import onnxruntime
 import pytest
 
 from clapedge import providers
 from clapedge.errors import ProviderError
-from clapedge.providers import choose, obstacle, usable_cores
+from clapedge.providers import Gpu, choose, describe_gpu, obstacle, usable_cores
 
 CPU_ONLY = ["CPUExecutionProvider"]
 WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -88,8 +89,79 @@ def test_a_containers_quota_is_read_from_either_version_of_cgroups(
     assert providers._cgroup_quota(tmp_path) == cores
 
 
+def test_the_tightest_quota_above_a_cgroup_counts(tmp_path: Path) -> None:
+    service = tmp_path / "system.slice" / "listener.service"
+    service.mkdir(parents=True)
+    (service / "cpu.max").write_text("300000 100000\n")
+    (service.parent / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert providers._cgroup_quota(tmp_path, "system.slice/listener.service") == 1.5
+    assert providers._cgroup_quota(tmp_path, "not/seen/from/within/the/container") is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "group"),
+    [("0::/system.slice/x.service\n", "system.slice/x.service"), ("4:cpu:/a\n0::/\n", ""), ("4:cpu:/a\n", "")],
+)
+def test_the_own_cgroup_is_that_of_version_2(tmp_path: Path, listing: str, group: str) -> None:
+    (tmp_path / "cgroup").write_text(listing)
+    assert providers._own_cgroup(tmp_path / "cgroup") == group
+    assert providers._own_cgroup(tmp_path / "absent") == ""
+
+
+def test_two_hardware_threads_of_one_core_count_once(tmp_path: Path) -> None:
+    for cpu, siblings in enumerate(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]):
+        topology = tmp_path / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{siblings}\n")
+    assert providers._physical_cores(range(8), tmp_path) == 4
+    assert providers._physical_cores([0, 4, 5], tmp_path) == 2
+    assert providers._physical_cores([0, 8, 9], tmp_path) == 3  # what Linux does not tell counts as a core
+
+
 def test_a_quota_cuts_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "_cgroup_quota", lambda _: 0.5)
-    assert usable_cores() == 1
-    monkeypatch.setattr(providers, "_cgroup_quota", lambda _: None)
-    assert usable_cores() >= 1
+    monkeypatch.setattr(providers, "_physical_cores", lambda *_: 6)
+    for quota, cores in ((0.5, 1), (2.9, 2), (64.0, 6), (None, 6)):
+        monkeypatch.setattr(providers, "_cgroup_quota", lambda *_, quota=quota: quota)
+        assert usable_cores() == cores
+
+
+Out: TypeAlias = Any
+"""What a driver fills in: a reference made by ctypes."""
+
+
+class Driver:
+    """Answers as the CUDA driver of a machine with one GPU does."""
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own names
+        return flags
+
+    def cuDeviceGet(self, handle: Out, device: int) -> int:  # noqa: N802
+        handle._obj.value = device
+        return 0 if device == 0 else 101  # CUDA_ERROR_INVALID_DEVICE
+
+    def cuDeviceGetName(self, name: Out, length: int, _handle: Out) -> int:  # noqa: N802
+        name.value = b"NVIDIA Something"[:length]
+        return 0
+
+    def cuDeviceTotalMem_v2(self, total: Out, _handle: Out) -> int:  # noqa: N802
+        total._obj.value = 8 << 30
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Out, attribute: int, _handle: Out) -> int:  # noqa: N802
+        value._obj.value = {75: 8, 76: 6}[attribute]
+        return 0
+
+
+def test_a_gpu_is_described_by_its_driver() -> None:
+    driver: Any = Driver()
+    assert describe_gpu(driver=driver) == Gpu("NVIDIA Something", (8, 6), 8 << 30)
+    with pytest.raises(ProviderError, match="no GPU 1; check nvidia-smi"):
+        describe_gpu(1, driver=driver)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "CUDA_DRIVER", "libcuda-of-nobody.so.1")
+    with pytest.raises(ProviderError, match="libcuda-of-nobody"):
+        describe_gpu()
+    assert "libcuda-of-nobody" in (providers._cuda_obstacle.__wrapped__() or "")

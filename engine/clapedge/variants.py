@@ -1,0 +1,33 @@
+"""Which variant of a tower is run where none is asked for: the fastest one on each provider."""
+
+from typing import Literal
+
+from clapedge.bundle import Bundle, Variant
+from clapedge.errors import BundleError
+from clapedge.providers import Provider
+
+PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
+
+PREFERRED: dict[Provider, tuple[Variant, ...]] = {
+    "cpu": ("int8", "fp32", "fp16"),
+    "openvino": ("int8", "fp32", "fp16"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32"),
+}
+"""The variants that `auto` means, best first."""
+
+
+def preferred_variant(bundle: Bundle, role: Literal["audio", "text"], provider: Provider) -> Variant:
+    """Return the variant of a tower that `auto` means on a provider.
+
+    Raises:
+        BundleError: the bundle holds none that the provider runs.
+    """
+    present = bundle.variants(role)
+    for variant in PREFERRED[provider]:
+        if variant in present:
+            return variant
+    raise BundleError(
+        f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "
+        f"export it again with --precision {PREFERRED[provider][0]}"
+    )

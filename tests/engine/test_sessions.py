@@ -1,0 +1,164 @@
+"""Sessions: where they run, with how many threads, and what is said when they do not start."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from clapedge import providers, sessions
+from clapedge.bundle import Bundle
+from clapedge.engine import ClapEdgeWarning, Engine
+from clapedge.errors import BundleError, ProviderError
+from clapedge.providers import Plan, choose
+from clapedge.sessions import DeviceSession, open_session, session_options, strays
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    bundle = Bundle.open()
+    return bundle.path(bundle.file("audio", "fp32"))
+
+
+def pretend_gpu(monkeypatch: pytest.MonkeyPatch, *, missing: str | None) -> None:
+    """Pretend that ONNX Runtime has CUDA and the machine a GPU, but that a library is missing, or none."""
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(providers, "_cuda_obstacle", lambda: None)
+    monkeypatch.setattr(sessions, "missing_library", lambda _: missing)
+
+
+def test_threads_are_always_explicit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "usable_cores", lambda: 3)
+    assert session_options(None, spinning=True, batch=None).intra_op_num_threads == 3
+    assert session_options(2, spinning=True, batch=None).intra_op_num_threads == 2
+    assert session_options(2, spinning=True, batch=None).inter_op_num_threads == 1
+
+
+def test_idle_threads_spin_unless_they_are_told_not_to() -> None:
+    entry = "session.intra_op.allow_spinning"
+    assert session_options(1, spinning=False, batch=None).get_session_config_entry(entry) == "0"
+    with pytest.raises(RuntimeError):  # not set: ONNX Runtime spins
+        session_options(1, spinning=True, batch=None).get_session_config_entry(entry)
+
+
+def test_the_engine_passes_spinning_on_to_both_towers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAPEDGE_CACHE", "")
+    seen, real = [], sessions.session_options
+
+    def note(threads: int | None, *, spinning: bool, batch: int | None) -> onnxruntime.SessionOptions:
+        seen.append(spinning)
+        return real(threads, spinning=spinning, batch=batch)
+
+    monkeypatch.setattr(sessions, "session_options", note)
+    with pytest.warns(ClapEdgeWarning), Engine.load(provider="cpu", threads=1, spinning=False) as engine:
+        engine.embed_text(["rain"])
+    assert seen == [False, False]
+
+
+def test_a_batch_size_closes_the_symbolic_size_of_a_graph(model: Path) -> None:
+    session = open_session(model, choose("cpu"), threads=1, batch=8)
+    assert [node.shape[0] for node in session.get_inputs()] == [8, 8]
+
+
+def test_nodes_on_another_provider_are_counted_by_operator(model: Path) -> None:
+    options = session_options(1, spinning=True, batch=1)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    assert not strays(session, "CPUExecutionProvider")
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip(f"ONNX Runtime {onnxruntime.__version__} does not tell where a node runs")
+    found = strays(session, "CUDAExecutionProvider")
+    assert found["LayerNormalization"] > 10
+    assert found["Gelu"] == found["Softmax"] > 0
+
+
+def test_a_gpu_session_with_nodes_on_the_cpu_is_refused_with_their_operators(
+    monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    session = open_session(model, choose("cpu"), threads=1)
+    monkeypatch.setattr(sessions, "strays", lambda *_: Counter(MatMulInteger=18, Pad=1))
+    with pytest.raises(ProviderError, match=r"19 nodes would run elsewhere \(18 MatMulInteger, 1 Pad\)"):
+        sessions._refuse_strays(session, Plan("cuda"))
+
+
+def test_a_gpu_that_onnx_runtime_does_not_take_is_an_error_and_not_a_fallback(
+    monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    pretend_gpu(monkeypatch, missing="libcublasLt.so.13: cannot open shared object file: No such file or directory")
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"), pytest.raises(ProviderError) as caught:
+        open_session(model, choose("cuda"), threads=1)
+    assert str(caught.value) == (
+        "provider cuda did not start: the library libcublasLt.so.13 is missing; "
+        "run: pip install 'onnxruntime-gpu[cuda,cudnn]', or use --provider cpu"
+    )
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_runs_on_the_cpu_and_says_why_when_the_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch, missing="libcudart.so.13: cannot open shared object file: No such file or directory")
+    with pytest.warns(ClapEdgeWarning) as said, Engine.load(threads=1) as engine:
+        assert engine.embed_audio([np.zeros(48_000, np.float32)]).shape[0] == 1
+    assert (engine.plan.provider, engine.variant) == ("cpu", "int8")
+    reasons = [str(warning.message) for warning in said if "libcudart.so.13" in str(warning.message)]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("running on the CPU: provider cuda did not start")
+
+
+def test_an_explicit_gpu_that_does_not_start_is_an_error_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch, missing=None)
+    with pytest.warns(), pytest.raises(ProviderError, match="provider cuda did not start"):
+        Engine.load(provider="cuda", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("libnvinfer.so.10: cannot open shared object file", "TensorRT is missing (libnvinfer.so.10)"),
+        (
+            "Could not find module 'C:\\x\\onnxruntime_providers_cuda.dll' (or one of its dependencies)",
+            "cuda.dll is missing",
+        ),
+        ("cuda_call.cc CUDA failure 35: CUDA driver version is insufficient", "the NVIDIA driver is too old"),
+        ("CUDA failure 2: out of memory ; GPU=0", "the memory of the GPU is full"),
+        ("CUDA failure 201: invalid device context", "CUDA failure 201: invalid device context; use --provider cpu"),
+        ('Parse Unknown provider option: "nonsense".', "knows no option nonsense"),
+        ("fallback to CPU EP has been explicitly disabled by the user", "cannot run every operator"),
+    ],
+)
+def test_what_onnx_runtime_says_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, said: str, expected: str
+) -> None:
+    monkeypatch.setattr(sessions, "missing_library", lambda _: None)
+    assert expected in sessions._explain(Plan("cuda"), said)
+
+
+def test_a_missing_provider_library_is_named_by_the_systems_loader() -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("the installed ONNX Runtime brings the library")
+    assert "onnxruntime_providers_cuda" in (sessions.missing_library("cuda") or "")
+
+
+def test_a_file_that_is_no_graph_is_the_bundles_fault(tmp_path: Path) -> None:
+    (tmp_path / "audio.onnx").write_bytes(b"no graph")
+    with pytest.raises(BundleError, match="export it again"):
+        open_session(tmp_path / "audio.onnx", choose("cpu"))
+
+
+def test_bound_buffers_give_what_a_plain_run_gives(model: Path) -> None:
+    bound = DeviceSession(model, choose("cpu"), batch=2)
+    features = np.random.default_rng(0).normal(-40, 15, (2, 4, 1001, 64)).astype(np.float32)
+    inputs = {"input_features": features, "is_longer": np.array([True, False])}
+    plain = open_session(model, choose("cpu"), batch=2)
+    first = bound.run(inputs)
+    bound.run({**inputs, "input_features": features[::-1]})
+    np.testing.assert_array_equal(first, plain.run(None, inputs)[0])  # a copy: later runs do not change it
+    assert bound.input_shapes == {"input_features": (2, 4, 1001, 64), "is_longer": (2,)}
+
+
+def test_a_graph_of_a_fixed_batch_is_refused_for_another() -> None:
+    bundle = Bundle.open()
+    with pytest.raises(BundleError, match="takes batches of 1, not 8"):
+        DeviceSession(bundle.path(bundle.file("audio", "int8")), choose("cpu"), batch=8)
