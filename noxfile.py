@@ -12,7 +12,7 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox says which interpreter it did not find
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
-EXTRAS = ("cpu", "formats")
+EXTRAS = ("cpu", "formats", "parquet")
 """What the engine's tests need beside the engine itself."""
 
 

@@ -39,6 +39,12 @@ class UsageError(ClapEdgeError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
+class StorageError(ClapEdgeError, OSError):
+    """Results or embeddings cannot be written, or what was kept of them cannot be read back."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class LabelError(UsageError):
     """A label set is empty, ambiguous or not understood."""
 

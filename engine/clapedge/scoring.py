@@ -85,8 +85,7 @@ def similarities(audio: Float32Array, labels: Float32Array) -> Float32Array:
 
     Not as a matrix product, whose last bits depend on how many rows there are: a score must not.
     """
-    cosines: Float32Array = np.einsum("ne,le->nl", audio, labels)
-    return cosines
+    return np.asarray(np.einsum("ne,le->nl", audio, labels), np.float32)
 
 
 def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> npt.NDArray[np.float64]:
@@ -99,7 +98,7 @@ def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> n
 def merge(embeddings: Float32Array) -> Float32Array:
     """Return the one embedding (E,) of a recording heard in several clips (N, E): their mean, normalised again."""
     if len(embeddings) == 1:
-        return embeddings[0]
+        return np.asarray(embeddings[0])
     mean = embeddings.mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), float(np.finfo(np.float32).tiny)), np.float32)
 

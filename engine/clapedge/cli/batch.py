@@ -1,0 +1,152 @@
+"""`clapedge batch`: whole folders of recordings to one file of results."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clapedge.cli.embed import HEARING, embed_recordings, find_recordings, folder_options, load_engine, report_failures
+from clapedge.cli.options import (
+    bundle_options,
+    decision_options,
+    hearing_options,
+    label_options,
+    read_decision,
+    read_labels,
+)
+from clapedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from clapedge.archive import Archive
+    from clapedge.cli.embed import Embedded
+    from clapedge.outputs import Sink
+    from clapedge.result import Result
+
+EXAMPLES = """\b
+Examples:
+  clapedge batch recordings/ --recursive --labels kitchen.toml -o results.csv
+  clapedge batch recordings/ --recursive --labels kitchen.toml -o results.csv --resume
+  clapedge batch recordings/ -l "dog barking,rain" -o results.parquet --embeddings kept/
+  clapedge batch --embeddings kept/ --labels other.toml -o other.csv
+
+\b
+Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provider, 130 interrupted.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@label_options
+@click.option("-o", "--output", required=True, help="Where to write: NAME.csv, NAME.jsonl or NAME.parquet.")
+@folder_options
+@click.option("--embeddings", metavar="DIR", help="Keep the embeddings here, and use those that are here already.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
+@click.option("--force", is_flag=True, help="Replace the output, and begin an interrupted run again.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
+@decision_options
+@hearing_options
+@bundle_options
+@click.pass_context
+def batch(  # noqa: PLR0913 - one parameter an option is click's way
+    ctx: click.Context,
+    /,
+    *,
+    paths: Sequence[str],
+    words: Sequence[str],
+    label_file: str | None,
+    template: str | None,
+    output: str,
+    recursive: bool,
+    workers: int | None,
+    embeddings: str | None,
+    resume: bool,
+    force: bool,
+    top_k: int | None,
+    multi: bool,
+    threshold: float | None,
+    unsure_margin: float | None,
+    **options: object,
+) -> None:
+    """Score recordings, and those in folders (PATH...), against labels into one file.
+
+    Without a PATH, every recording of --embeddings is scored; no audio is read.
+    """
+    from clapedge.batch import score_archive  # noqa: PLC0415 - keeps --help fast
+    from clapedge.outputs import open_output  # noqa: PLC0415 - keeps --help fast
+
+    target = Path(output)
+    if not paths:
+        _refuse_what_reads_audio(ctx, embeddings)
+    if target.exists() and not (force or resume):
+        raise UsageError(f"{target} exists; replace it with --force, or name another file")
+    decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
+    files = find_recordings(paths, recursive=recursive) if paths else None
+    engine_of = cache(lambda: load_engine(options))
+    labels = read_labels(engine_of, words, label_file, template)
+    keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
+    with open_output(target, top_k=top_k, decision=decision) as sink:
+        if files is None:
+            archive, names, failures = _kept(keep)
+        else:
+            archive, names, failures = embed_recordings(engine_of(), files, keep, workers=workers, options=options)
+        score = partial(
+            score_archive, labels=labels, logit_scale=engine_of().bundle.manifest.logit_scale, decision=decision
+        )
+        _write(sink, archive, names, failures, score)
+    if not embeddings:
+        shutil.rmtree(keep)
+    report_failures(failures)
+    ctx.exit(1 if failures else 0)
+
+
+def _kept(keep: Path) -> "Embedded":
+    """Return an archive with the names of all that is in it; nothing can fail."""
+    from clapedge.archive import Archive  # noqa: PLC0415 - keeps --help fast
+
+    archive = Archive.open(keep)
+    return archive, sorted(archive.by_file), {}
+
+
+def _write(
+    sink: "Sink",
+    archive: "Archive",
+    names: Sequence[str],
+    failures: Mapping[str, str],
+    score: Callable[["Archive", Iterable[str]], Iterator["Result"]],
+) -> None:
+    """Score what did not fail; write the results, and the failures in their places; say how many carry warnings."""
+    results = score(archive, [name for name in names if name not in failures])
+    warned = 0
+    for name in names:
+        if name in failures:
+            sink.fail(name, failures[name])
+            continue
+        result = next(results)
+        warned += bool(result.warnings)
+        sink.write(result)
+    if warned:
+        click.echo(f"note: {warned} recordings have warnings; they stand in the results", err=True)
+
+
+def _partial(target: Path, *, resume: bool, force: bool) -> Path:
+    """Return where a run keeps its embeddings until it is complete, cleared unless it is to be resumed."""
+    path = target.with_name(target.name + ".partial")
+    if path.exists() and not resume:
+        if not force:
+            raise UsageError(
+                f"{path} is what an interrupted run left; go on with --resume, or begin again with --force"
+            )
+        shutil.rmtree(path)
+    return path
+
+
+def _refuse_what_reads_audio(ctx: click.Context, embeddings: str | None) -> None:
+    """Refuse options about reading recordings where none are named."""
+    if not embeddings:
+        raise UsageError("name recordings or folders to score, or --embeddings to score what is kept there")
+    for name in ("recursive", "workers", "resume", *HEARING):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} says how recordings are read; name some, or leave it out to score what is kept")

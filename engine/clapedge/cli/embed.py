@@ -1,0 +1,128 @@
+"""`clapedge embed`: recordings to embeddings on disk, and what `clapedge batch` shares with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import click
+
+from clapedge.cli.options import bundle_options, hearing_options, parse_provider_options
+from clapedge.cli.progress import progress_line
+from clapedge.errors import AudioError
+
+if TYPE_CHECKING:
+    from clapedge.archive import Archive
+    from clapedge.engine import Engine
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+Embedded: TypeAlias = "tuple[Archive, Sequence[str], Mapping[str, str]]"
+"""An archive, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
+
+HEARING = ("start", "duration", "window", "hop", "pad")
+"""Names of the options that say how a recording is heard."""
+
+EXAMPLES = """\b
+Examples:
+  clapedge embed recordings/ --recursive -o kept/
+  clapedge search "a dog barking in the distance" --embeddings kept/
+  clapedge batch --embeddings kept/ -l "dog barking,rain" -o results.csv
+
+\b
+Exit codes: 0 all embedded, 1 some recordings failed, 2 usage, 3 bundle, 4 provider, 130 interrupted.
+"""
+
+
+def folder_options(command: Command) -> Command:
+    """Add the options that say which recordings are taken, and how many at once."""
+    for option in (
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Recordings listened to at once. [default: usable cores]"
+        ),
+        click.option("--recursive", is_flag=True, help="Look through folders in folders, too."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="DIR", required=True, help="Where to keep them; what is there is added to.")
+@folder_options
+@hearing_options
+@bundle_options
+@click.pass_context
+def embed(
+    ctx: click.Context,
+    /,
+    *,
+    paths: Sequence[str],
+    output: str,
+    recursive: bool,
+    workers: int | None,
+    **options: object,
+) -> None:
+    """Keep the embeddings of recordings, and of those in folders (PATH...).
+
+    What is kept already is not read again; an interrupted run goes on where it was.
+    """
+    files = find_recordings(paths, recursive=recursive)
+    archive, _, failures = embed_recordings(load_engine(options), files, Path(output), workers=workers, options=options)
+    report_failures(failures)
+    click.echo(f"{output}: embeddings of {len(archive.by_file)} recordings")
+    ctx.exit(1 if failures else 0)
+
+
+def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
+    """Return the recordings that paths name, and say how many other files lie in the folders.
+
+    Raises:
+        AudioError: there are none.
+    """
+    from clapedge.folders import find  # noqa: PLC0415 - keeps --help fast
+
+    found = find(paths, recursive=recursive)
+    if found.skipped:
+        click.echo(f"note: {found.skipped} files are no recordings and are passed over", err=True)
+    if not found.files:
+        deeper = "" if recursive else ", or look deeper with --recursive"
+        raise AudioError(f"there are no recordings in {', '.join(paths)}; name others{deeper}")
+    return found.files
+
+
+def load_engine(options: Mapping[str, object]) -> "Engine":
+    """Load the engine that the options describe, one thread wide: recordings are listened to side by side."""
+    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+
+    given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
+    pairs: Any = options["provider_options"]
+    return Engine.load(**given, threads=1, provider_options=parse_provider_options(pairs))
+
+
+def embed_recordings(
+    engine: "Engine", files: Sequence[str], keep: Path, *, workers: int | None, options: Mapping[str, object]
+) -> Embedded:
+    """Embed what an archive does not hold, with progress."""
+    from clapedge import batch  # noqa: PLC0415 - keeps --help fast
+    from clapedge.archive import appending  # noqa: PLC0415 - keeps --help fast
+    from clapedge.audio import source_name  # noqa: PLC0415 - keeps --help fast
+    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
+
+    hearing: Any = {name: options[name] for name in HEARING}
+    try:
+        with appending(keep, batch.making_of(engine, hearing)) as archive, progress_line(len(files)) as report:
+            progress = batch.embed_files(
+                engine, files, archive, workers=workers or usable_cores(), report=report, **hearing
+            )
+    except KeyboardInterrupt:
+        click.echo(f"what was embedded is kept in {keep}; the same command goes on (batch: with --resume)", err=True)
+        raise
+    if progress.known:
+        click.echo(f"note: {progress.known} of {len(files)} recordings were embedded before", err=True)
+    return archive, [source_name(file) for file in files], progress.failures
+
+
+def report_failures(failures: Mapping[str, str]) -> None:
+    """Say which recordings cannot be used, and why."""
+    for error in failures.values():
+        click.echo(f"error: {error}", err=True)

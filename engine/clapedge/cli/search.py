@@ -1,0 +1,49 @@
+"""`clapedge search`: words to the recordings that fit them best."""
+
+import json
+
+import click
+
+from clapedge.cli.embed import load_engine
+from clapedge.cli.options import bundle_options
+from clapedge.errors import UsageError
+
+EXAMPLES = """\b
+Example:
+  clapedge search "glass breaking" --embeddings kept/ --top-k 20
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("words")
+@click.option("--embeddings", metavar="DIR", required=True, help="What `clapedge embed` or `batch` kept.")
+@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many clips to report.")
+@click.option("--template", help="Prompt with {} where the words go. [default: 'This is a sound of {}.']")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="Form of the results on stdout.",
+)
+@bundle_options
+def search(
+    *, words: str, embeddings: str, top_k: int, template: str | None, output_format: str, **options: object
+) -> None:
+    """Find the clips of kept recordings that fit WORDS best; no audio is read."""
+    from clapedge.archive import Archive  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch import search_archive  # noqa: PLC0415 - keeps --help fast
+    from clapedge.labels import DEFAULT_TEMPLATE, LabelSet  # noqa: PLC0415 - keeps --help fast
+
+    if not words.strip():
+        raise UsageError("there are no words to search for; describe a sound, such as 'glass breaking'")
+    archive = Archive.open(embeddings)
+    label_set = LabelSet.of([words], template=template or DEFAULT_TEMPLATE)
+    query = load_engine({**options, "fusion": "long"}).embed_labels(label_set)
+    for match in search_archive(archive, query, count=top_k):
+        if output_format == "jsonl":
+            record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
+            click.echo(json.dumps(record, ensure_ascii=False))
+        else:
+            click.echo(f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {match.file}")
