@@ -5,6 +5,7 @@ the first clip is taken (`first`), or all of it in overlapping clips (`slide`), 
 mels (`fuse`): the whole shrunk to one clip's length, and a crop from each third.
 
 Sliding clips begin every `hop` seconds as long as they fit; where that leaves a rest, one more ends with the recording.
+They may hear less than 10 s each (`length`), padded as a recording of that length would be.
 
 A recording comes at once or in blocks; the clips are the same, bit by bit. Of blocks, no more is kept than the clips
 that are being made need, so that memory does not grow with the recording.
@@ -36,6 +37,9 @@ RUN_FRAMES = 1000
 NEAR_FRAMES = 8
 """Wanted frames with fewer others between them are computed in one go: a call costs as much as a few frames."""
 
+SHORTEST_LENGTH = 0.1
+"""Seconds of the shortest sliding clip: longer than what hears both of its ends; less is recognised by nobody."""
+
 BATCH_CLIPS = 4
 """Clips made at once of a long recording: 4 MB of features, and what the tower needs for them."""
 
@@ -51,6 +55,8 @@ class ClipOptions:
         fusion: `long` fuses only recordings of more than one clip's frames; `always` marks every clip as longer,
             which is what transformers does to a lone short clip.
         hop: seconds from one sliding clip to the next; on multiples of 10 ms, overlapping clips share their frames.
+        length: seconds that each sliding clip hears, padded if it is less than a clip; None means a clip's 10 s. On
+            multiples of 10 ms, overlapping clips share their frames.
         seed: of the random crops in `fuse`, drawn as transformers draws them after `numpy.random.seed(seed)`; None
             takes the centre of each third.
     """
@@ -59,6 +65,7 @@ class ClipOptions:
     pad: Pad = "repeatpad"
     fusion: Fusion = "long"
     hop: float = 10.0
+    length: float | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +75,10 @@ class ClipOptions:
                 raise UsageError(f"{value!r} is none of {', '.join(get_args(known))}; choose one of them")
         if not (self.hop > 0 and math.isfinite(self.hop)):
             raise UsageError(f"hop is {self.hop} s; give a number of seconds greater than 0")
+        if self.length is not None and not (self.window == "slide" and SHORTEST_LENGTH <= self.length < math.inf):
+            raise UsageError(
+                f"length is {self.length} s; give at least {SHORTEST_LENGTH} s, and only with sliding clips"
+            )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; give a whole number from 0 to 4294967295")
 
@@ -146,6 +157,8 @@ class ClipMaker:
         options = options or ClipOptions()
         if not self.front_end.fusion and (options.window == "fuse" or options.fusion == "always"):
             raise UsageError("this model has no fusion; use --window first or slide, and --fusion long")
+        if options.length is not None and options.length > self.front_end.clip_seconds:
+            raise UsageError(f"length is {options.length} s; a clip is {self.front_end.clip_seconds:g} s long at most")
         if options.window == "slide":
             yield from self._slide(Tape(blocks, self.log_mel), options, batch)
         elif options.window == "fuse":
@@ -169,13 +182,14 @@ class ClipMaker:
 
     def _slide(self, tape: Tape, options: ClipOptions, batch: int) -> Iterator[Clips]:
         """Make clips that overlap, from blocks as they come."""
-        length, hop = self.front_end.clip_samples, self._hop_samples(options)
-        shares = hop < length and hop % self.front_end.hop_length == 0
+        hop, length = self._in_samples(options.hop), self._in_samples(options.length or self.front_end.clip_seconds)
+        grid = self.front_end.hop_length
+        shares = hop < length and hop % grid == 0 and length % grid == 0 and options.pad != "repeat"
         mels: list[Float32Array] = []
         spans: list[tuple[int, int]] = []
         start = 0
         while tape.reach(start, length):
-            mels.append(self._shared(tape, start) if shares else self.log_mel(tape.samples(start, start + length)))
+            mels.append((self._shared if shares else self._padded)(tape, start, length, options.pad))
             spans.append((start, start + length))
             start += hop
             if len(mels) == batch:
@@ -186,22 +200,36 @@ class ClipMaker:
             yield self._first(tape.samples(0, tape.end), options)
             return
         if heard < tape.end:
-            mels.append(self.log_mel(tape.samples(tape.end - length, tape.end)))
+            mels.append(self._padded(tape, tape.end - length, length, options.pad))
             spans.append((tape.end - length, tape.end))
         if mels:
             yield self._clips(np.stack(mels), spans, options)
 
-    def _shared(self, tape: Tape, start: int) -> Float32Array:
-        """Return the mel of the clip that begins at `start`, on the frame grid, with its inner frames computed once."""
-        hop_length, frames = self.front_end.hop_length, self.front_end.clip_frames
+    def _padded(self, tape: Tape, start: int, length: int, pad: Pad) -> Float32Array:
+        """Return the mel of the samples from `start` on, padded to a clip."""
+        return self.log_mel(pad_samples(tape.samples(start, start + length), self.front_end.clip_samples, pad))
+
+    def _shared(self, tape: Tape, start: int, length: int, pad: Pad) -> Float32Array:
+        """Return what `_padded` does, bit by bit, for samples on the frame grid, with inner frames computed once.
+
+        A clip is a number of copies and zeros. Only at the ends of a copy do frames hear something else than the
+        recording: a reflection at the clip's ends, the next copy, or zeros.
+        """
+        clip_samples, hop_length = self.front_end.clip_samples, self.front_end.hop_length
+        copies = clip_samples // length if pad == "repeatpad" else 1
         edge = EDGE_FRAMES * hop_length + self.front_end.n_fft // 2
         edge += -edge % hop_length
-        clip = tape.samples(start, start + self.front_end.clip_samples)
-        first = start // hop_length
-        inner = tape.frames(first + EDGE_FRAMES, first + frames - EDGE_FRAMES)
-        return np.concatenate(
-            [self.log_mel(clip[:edge])[:EDGE_FRAMES], inner, self.log_mel(clip[-edge:])[-EDGE_FRAMES:]]
-        )
+        before, after = edge // hop_length - EDGE_FRAMES, edge // hop_length + EDGE_FRAMES
+        window, first = tape.samples(start, start + length), start // hop_length
+        inner = tape.frames(first + EDGE_FRAMES, first + length // hop_length - EDGE_FRAMES)
+        parts = [self.log_mel(window[:edge])[:EDGE_FRAMES], inner]
+        if copies > 1:
+            seam = self.log_mel(np.concatenate([window[-edge:], window[:edge]]))[before:after]
+            parts += [seam, inner] * (copies - 1)
+        zeros = np.zeros(min(edge, clip_samples - copies * length), np.float32)
+        parts.append(self.log_mel(np.concatenate([window[-edge:], zeros]))[before:])
+        silent = self.front_end.clip_frames - sum(map(len, parts))
+        return np.concatenate([*parts, np.repeat(parts[-1][-1:], silent, axis=0)])
 
     def _fuse(self, blocks: Iterable[Float32Array], options: ClipOptions, samples: int | None) -> Clips:
         """Make one input of four mels: the whole shrunk, and a crop at the centre of each third.
@@ -252,9 +280,9 @@ class ClipMaker:
         rate = self.front_end.sampling_rate
         return Clips(features, is_longer, tuple((start / rate, stop / rate) for start, stop in spans))
 
-    def _hop_samples(self, options: ClipOptions) -> int:
-        """Return the hop between sliding clips in samples, at least one."""
-        return max(1, round(options.hop * self.front_end.sampling_rate))
+    def _in_samples(self, seconds: float) -> int:
+        """Return a time in samples, at least one."""
+        return max(1, round(seconds * self.front_end.sampling_rate))
 
 
 def _gathered(blocks: Iterable[Float32Array], most: int) -> Float32Array:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,3 +193,36 @@ def test_a_stream_of_a_file_gives_the_clips_of_its_samples() -> None:
     with audio.opened(array, rate=44_100) as stream:
         parts = list(FUSED.stream(stream, options, samples=stream.samples))
     assert same(joined(parts), FUSED(audio.read(array, rate=44_100).samples, options))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    samples=st.one_of(st.integers(1, 12 * RATE), st.sampled_from([4800, 9600, 2 * RATE, 3 * RATE + 1])),
+    length=st.one_of(st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0, 3.3, 5.0, 9.99, 10.0]), st.floats(0.1, 10.0)),
+    hop=st.sampled_from([0.25, 0.5, 1.0, 0.333, 4.0]),
+    pad=st.sampled_from(PADS),
+)
+def test_short_sliding_clips_are_padded_as_recordings_of_their_length(
+    samples: int, length: float, hop: float, pad: Pad
+) -> None:
+    clips = FUSED(SOUND[:samples], ClipOptions(window="slide", length=length, hop=hop, pad=pad))
+    starts = clip_starts(samples, round(length * RATE), round(hop * RATE))
+    assert [round(start * RATE) for start, _ in clips.spans] == starts
+    for index in {0, len(starts) // 2, len(starts) - 1}:
+        alone = SOUND[starts[index] : min(samples, starts[index] + round(length * RATE))]
+        np.testing.assert_array_equal(clips.features[index], FUSED(alone, ClipOptions(pad=pad)).features[0])
+        assert clips.spans[index][1] == (starts[index] + len(alone)) / RATE
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"window": "slide", "length": 0.05}, "at least 0.1 s"),
+        ({"window": "slide", "length": float("nan")}, "at least 0.1 s"),
+        ({"window": "first", "length": 2.0}, "only with sliding clips"),
+        ({"window": "slide", "length": 10.5}, "10 s long at most"),
+    ],
+)
+def test_a_length_that_no_clip_can_have_is_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        FUSED(SOUND[:RATE], ClipOptions(**options))
