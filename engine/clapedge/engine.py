@@ -5,7 +5,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
@@ -22,7 +22,7 @@ from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
 from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_cores
-from clapedge.result import Heard, Listened, Result, Timing
+from clapedge.result import Heard, Listened, Result, Timing, unheard
 from clapedge.towers import AudioTower, TextTower
 from clapedge.variants import PrecisionWish, preferred_variant
 
@@ -63,6 +63,7 @@ class Hearing(TypedDict, total=False):
         window: `first`, `slide` or `fuse`, see `ClipOptions`.
         pad: how a short recording fills a clip, see `ClipOptions`.
         hop: seconds from one sliding clip to the next.
+        length: seconds that each sliding clip hears; None means all that a clip can.
         seed: of random crops in `fuse`; None takes the centre of each third.
     """
 
@@ -75,10 +76,11 @@ class Hearing(TypedDict, total=False):
     window: Window
     pad: Pad
     hop: float
+    length: float | None
     seed: int | None
 
 
-CLIP_OPTIONS = frozenset({"window", "pad", "hop", "seed"})
+CLIP_OPTIONS = frozenset({"window", "pad", "hop", "length", "seed"})
 """Those of `Hearing` that say how clips are made; the others say what is read."""
 
 
@@ -189,6 +191,18 @@ class Engine:
             provider=self.plan.provider,
             ms=Timing(*(round(1e3 * value, 3) for value in seconds)),
         )
+
+    def listen(
+        self, source: AudioSource, *, told: Callable[[float, float], None] | None = None, **hearing: "Unpack[Hearing]"
+    ) -> Listened:
+        """Embed every clip of one recording, read and embedded a few clips at a time.
+
+        Args:
+            source: a path, bytes, a file object, or samples.
+            told: is told after each step up to which second the recording was heard, and where it ends.
+            **hearing: how the recording is heard, see `Hearing`.
+        """
+        return self._listen(source, hearing, self._audio_tower, told)
 
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
@@ -314,7 +328,13 @@ class Engine:
                 self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
             return self._narrow_tower
 
-    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower) -> Listened:
+    def _listen(
+        self,
+        source: AudioSource,
+        hearing: "Hearing",
+        tower: AudioTower,
+        told: Callable[[float, float], None] | None = None,
+    ) -> Listened:
         """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
         clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
         span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
@@ -329,10 +349,12 @@ class Engine:
                 rows.append(tower.embed(clips.features, clips.is_longer))
                 spans += [(stream.start + first, stream.start + last) for first, last in clips.spans]
                 embedding += time.perf_counter() - made
+                if told:
+                    told(spans[-1][1], stream.until)
             decode = opened + stream.spent
             end = min(stream.end, max(last for _, last in spans))
             heard = Heard(round(stream.start, 3), round(end, 3), round(stream.of, 3))
-            said = (*stream.warnings, *_unheard(heard, stream.until))
+            said = (*stream.warnings, *unheard(heard, stream.until))
         frontend = time.perf_counter() - began - decode - embedding
         return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
 
@@ -373,20 +395,3 @@ class Engine:
             threads=self._threads,
             spinning=self._spinning,
         )
-
-
-AUDIBLE_REST = 0.05
-"""Seconds that may go unheard without a word: less than any event."""
-
-
-def _unheard(heard: Heard, until: float) -> list[str]:
-    """Say how much was not heard of the span that was asked for, which lasts until so many seconds."""
-    rest = until - heard.end
-    if rest < AUDIBLE_REST:
-        return []
-    return [
-        (
-            f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
-            "--window slide or fuse hears all of it"
-        )
-    ]

@@ -84,3 +84,20 @@ class Result:
     def top(self) -> Score:
         """The best label."""
         return self.labels[0]
+
+
+AUDIBLE_REST = 0.05
+"""Seconds that may go unheard without a word: less than any event."""
+
+
+def unheard(heard: Heard, until: float) -> list[str]:
+    """Say how much was not heard of the span that was asked for, which lasts until so many seconds."""
+    rest = until - heard.end
+    if rest < AUDIBLE_REST:
+        return []
+    return [
+        (
+            f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
+            "--window slide or fuse hears all of it"
+        )
+    ]
