@@ -1,0 +1,1 @@
+"""Makes clapedge's built-in demo model: synthesised sounds, captions, training."""
