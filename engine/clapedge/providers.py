@@ -142,14 +142,15 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
 
 def obstacle(provider: Provider) -> str | None:
     """Return why a provider cannot be used here, with the fix, or None where nothing is known to stand against it."""
+    if provider in GPU_PROVIDERS and (reason := _cuda_obstacle()):
+        return reason
     if not _compiled_in(provider):
         found = ", ".join(installed_packages()) or "none"
+        wanted = "'clapedge[gpu]'" if provider in GPU_PROVIDERS else PACKAGES[provider]
         return (
             f"the installed ONNX Runtime (package {found}) does not contain it; "
-            f"run: pip uninstall -y {found.replace(',', '')} && pip install {PACKAGES[provider]}"
+            f"run: pip uninstall -y {found.replace(',', '')} && pip install {wanted}"
         )
-    if provider in GPU_PROVIDERS:
-        return _cuda_obstacle()
     return None
 
 

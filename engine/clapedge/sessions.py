@@ -51,7 +51,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(lib[\w-]+\.so[\w.]*|\w+\.dll): cannot open|Could not find module '(\S+)'",
-        "the library {0} is missing; run: pip install 'onnxruntime-gpu[cuda,cudnn]', or use --provider cpu",
+        "the library {0} is missing; run: pip install 'clapedge[gpu]', or use --provider cpu",
     ),
     (
         r"CUDA failure 35",

@@ -40,7 +40,7 @@ def test_auto_says_why_it_passed_over_a_gpu_package_without_gpu(monkeypatch: pyt
 def test_auto_says_why_it_passed_over_a_gpu_with_the_cpu_package(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, CPU_ONLY, None)
     (reason,) = choose("auto").passed_over
-    assert "pip install onnxruntime-gpu" in reason
+    assert "pip install 'clapedge[gpu]'" in reason
 
 
 def test_auto_is_quiet_on_a_machine_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +60,11 @@ def test_cuda_without_a_gpu_is_an_error_before_onnx_runtime_is_asked(monkeypatch
     pretend(monkeypatch, WITH_CUDA, "the NVIDIA driver sees no GPU")
     with pytest.raises(ProviderError, match="sees no GPU"):
         choose("cuda")
+
+
+def test_a_missing_gpu_is_named_before_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, CPU_ONLY, "no NVIDIA driver was found")
+    assert obstacle("cuda") == "no NVIDIA driver was found"  # another package would not help
 
 
 def test_options_of_the_user_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_a_gpu_that_onnx_runtime_does_not_take_is_an_error_and_not_a_fallback(
         open_session(model, choose("cuda"), threads=1)
     assert str(caught.value) == (
         "provider cuda did not start: the library libcublasLt.so.13 is missing; "
-        "run: pip install 'onnxruntime-gpu[cuda,cudnn]', or use --provider cpu"
+        "run: pip install 'clapedge[gpu]', or use --provider cpu"
     )
     assert caught.value.exit_code == 4
 

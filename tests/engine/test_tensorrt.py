@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from clapedge import tensorrt
+from clapedge import providers, tensorrt
+from clapedge.bundle import demo_directory
+from clapedge.cli.bundle import bundle
 from clapedge.errors import ProviderError
 from clapedge.providers import DEFAULT_OPTIONS, Gpu, Plan, ProviderWarning
 from clapedge.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
+from clapedge.towers import BUCKETS
 
 GPU = Gpu("NVIDIA Jetson Orin (nvgpu)", (8, 7), 8 << 30)
 PLAN = Plan("tensorrt", DEFAULT_OPTIONS["tensorrt"])
@@ -105,3 +109,25 @@ def test_a_build_appears_whole_or_not_at_all(model: Path, monkeypatch: pytest.Mo
         assert build(model, PLAN, batch=8).read_text() == "batch 8"
     assert locate(model, PLAN, batch=8)[0].name == CONTEXT_NAME
     assert [path.name for path in (tmp_path / "cache").rglob("batch-*")] == ["batch-8"]
+
+
+def test_compile_builds_an_engine_for_every_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def note(model: Path, plan: Plan, *, batch: int) -> Path:
+        built.append((model.name, plan.options["trt_builder_optimization_level"], batch))
+        return model
+
+    monkeypatch.setattr(providers, "obstacle", lambda _: None)
+    monkeypatch.setattr(tensorrt, "build", note)
+    option = ["--provider-option", "trt_builder_optimization_level=5"]
+    done = CliRunner().invoke(bundle, ["compile", str(demo_directory()), "--provider", "tensorrt", *option])
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, len(BUCKETS))
+    assert built == [("audio.fp32.onnx", "5", batch) for batch in sorted(BUCKETS)]
+
+
+def test_compile_without_a_gpu_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "obstacle", lambda _: "no NVIDIA driver was found")
+    done = CliRunner().invoke(bundle, ["compile", str(demo_directory()), "--provider", "tensorrt"])
+    assert isinstance(done.exception, ProviderError)
+    assert done.exception.exit_code == 4

@@ -1,15 +1,23 @@
-"""`clapedge bundle`: look into a bundle and check it."""
+"""`clapedge bundle`: look into a bundle, check it, prepare it for a device."""
 
 import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from clapedge.cli.options import parse_provider_options
 from clapedge.errors import BundleDamagedError
+
+if TYPE_CHECKING:
+    from clapedge.providers import Provider
+    from clapedge.variants import PrecisionWish
 
 
 @click.group()
 def bundle() -> None:
-    """Look into a bundle and check it."""
+    """Look into a bundle, check it, prepare it for a device."""
 
 
 @bundle.command()
@@ -68,3 +76,46 @@ def verify(directory: str | None) -> None:
     if faults:
         raise BundleDamagedError(f"{faults[0]}; copy the bundle again, or export it again")
     click.echo(f"{opened.directory}: {len(opened.manifest.files)} files are as the manifest says")
+
+
+@bundle.command("compile")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@click.option("--provider", type=click.Choice(["tensorrt"]), required=True, help="Whose engines to build.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Variant of the audio tower; auto takes fp16 where it is present.",
+)
+@click.option(
+    "--provider-option", "provider_options", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime option; repeats."
+)
+def compile_engines(
+    directory: str | None, *, provider: "Provider", precision: "PrecisionWish", provider_options: Sequence[str]
+) -> None:
+    """Build a provider's engines on this device, so that no later start waits for it.
+
+    They are kept in the cache ($CLAPEDGE_CACHE, else the user's cache directory) and serve this GPU alone. A score
+    with other options of the provider needs engines of its own.
+
+    \b
+    Example:
+      clapedge bundle compile bundles/clap-htsat-fused --provider tensorrt
+    """  # noqa: D301 - click reads the control character
+    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.providers import choose  # noqa: PLC0415
+    from clapedge.tensorrt import build  # noqa: PLC0415
+    from clapedge.towers import BUCKETS  # noqa: PLC0415
+    from clapedge.variants import preferred_variant  # noqa: PLC0415
+
+    opened = Bundle.open(directory)
+    plan = choose(provider, options=parse_provider_options(provider_options))
+    variant = preferred_variant(opened, "audio", provider) if precision == "auto" else precision
+    model = opened.path(opened.file("audio", variant))
+    for number, batch in enumerate(sorted(BUCKETS), start=1):
+        if sys.stderr.isatty():
+            click.echo(f"building {variant} for batches of {batch} ({number} of {len(BUCKETS)}) ...", err=True)
+        began = time.perf_counter()
+        path = build(model, plan, batch=batch)
+        click.echo(f"batch {batch:2}  {time.perf_counter() - began:6.1f} s  {path}")
