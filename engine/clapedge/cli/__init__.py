@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
     "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),
+    "calibrate": ("clapedge_calib.calibrate_command:calibrate", "Make an INT8 variant with sounds of the device."),
     "eval": ("clapedge_calib.eval_command:eval_", "Measure accuracy over labelled recordings."),
     "bench": ("clapedge.cli.bench:bench", "Measure what a bundle costs on this device."),
     "doctor": ("clapedge.cli.doctor:doctor", "Find out what works on this device, and why the rest does not."),

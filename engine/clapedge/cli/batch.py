@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clapedge.cli.embed import HEARING, embed_recordings, find_recordings, folder_options, load_engine, report_failures
+from clapedge.cli.embed import embed_recordings, find_recordings, folder_options, report_failures
 from clapedge.cli.options import (
+    HEARING,
     bundle_options,
     decision_options,
     hearing_options,
     label_options,
+    load_engine,
     read_decision,
     read_labels,
 )
@@ -84,7 +86,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
         raise UsageError(f"{target} exists; replace it with --force, or name another file")
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     files = find_recordings(paths, recursive=recursive) if paths else None
-    engine_of = cache(lambda: load_engine(options))
+    engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are listened to side by side
     labels = read_labels(engine_of, words, label_file, template)
     keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
     with open_output(target, top_k=top_k, decision=decision) as sink:

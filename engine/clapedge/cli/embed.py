@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from clapedge.cli.options import bundle_options, hearing_options, parse_provider_options
+from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
 from clapedge.errors import AudioError
 
@@ -18,9 +18,6 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 Embedded: TypeAlias = "tuple[Archive, Sequence[str], Mapping[str, str]]"
 """An archive, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
-
-HEARING = ("start", "duration", "window", "hop", "pad")
-"""Names of the options that say how a recording is heard."""
 
 EXAMPLES = """\b
 Examples:
@@ -67,7 +64,9 @@ def embed(
     What is kept already is not read again; an interrupted run goes on where it was.
     """
     files = find_recordings(paths, recursive=recursive)
-    archive, _, failures = embed_recordings(load_engine(options), files, Path(output), workers=workers, options=options)
+    archive, _, failures = embed_recordings(
+        load_engine(options, threads=1), files, Path(output), workers=workers, options=options
+    )
     report_failures(failures)
     click.echo(f"{output}: embeddings of {len(archive.by_file)} recordings")
     ctx.exit(1 if failures else 0)
@@ -88,15 +87,6 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise AudioError(f"there are no recordings in {', '.join(paths)}; name others{deeper}")
     return found.files
-
-
-def load_engine(options: Mapping[str, object]) -> "Engine":
-    """Load the engine that the options describe, one thread wide: recordings are listened to side by side."""
-    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
-
-    given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
-    pairs: Any = options["provider_options"]
-    return Engine.load(**given, threads=1, provider_options=parse_provider_options(pairs))
 
 
 def embed_recordings(

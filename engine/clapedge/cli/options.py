@@ -1,8 +1,8 @@
 """Options that several commands share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 STANDARD_INPUT = "-"
+
+HEARING = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
+"""Names of the options that say how a recording is heard: arguments of `Engine.score`."""
 
 
 def label_options(command: Command) -> Command:
@@ -92,6 +95,9 @@ def hearing_options(command: Command) -> Command:
             help="How a short recording fills 10 s: whole copies then zeros, copies to the end, or zeros.",
         ),
         click.option(
+            "--seed", type=click.IntRange(min=0), help="Draw the crops of fuse at random, as transformers does."
+        ),
+        click.option(
             "--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next."
         ),
         click.option(
@@ -100,6 +106,22 @@ def hearing_options(command: Command) -> Command:
             default="first",
             show_default=True,
             help="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one fused input.",
+        ),
+        click.option(
+            "--resample",
+            type=click.Choice(["VHQ", "HQ", "MQ", "LQ", "QQ"]),
+            default="VHQ",
+            show_default=True,
+            help="Quality of resampling, soxr's.",
+        ),
+        click.option(
+            "--trim-silence",
+            type=float,
+            metavar="DBFS",
+            help="Leave out what the recording begins and ends with below this level, for example -60.",
+        ),
+        click.option(
+            "--channel", type=click.IntRange(min=0), help="Hear this channel, from 0 on. [default: their mean]"
         ),
         click.option("--duration", type=float, help="Seconds to hear at most."),
         click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds."),
@@ -138,6 +160,15 @@ def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float 
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi; without it, labels share the probability")
     return Decision(multi, unsure_margin, THRESHOLD if threshold is None else threshold)
+
+
+def load_engine(options: Mapping[str, object], *, threads: int | None) -> "Engine":
+    """Load the engine that the options describe."""
+    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+
+    given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
+    pairs: Any = options["provider_options"]
+    return Engine.load(**given, threads=threads, provider_options=parse_provider_options(pairs))
 
 
 def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:

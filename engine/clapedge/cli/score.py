@@ -4,17 +4,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clapedge.cli.options import (
+    HEARING,
     STANDARD_INPUT,
     decision_options,
     engine_options,
     hearing_options,
     label_options,
-    parse_provider_options,
+    load_engine,
     read_decision,
     read_labels,
 )
@@ -22,7 +23,6 @@ from clapedge.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
-    from clapedge.engine import Engine
 
 EXAMPLES = """\b
 Examples:
@@ -62,36 +62,20 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
-    bundle: str | None,
-    provider: str,
-    provider_options: Sequence[str],
-    precision: str,
     threads: int | None,
-    fusion: str,
     multi: bool,
     threshold: float | None,
     unsure_margin: float | None,
     explain: bool,
     top_k: int | None,
     output_format: str,
-    **hearing: object,
+    **options: object,
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
     from clapedge import writers  # noqa: PLC0415 - keeps --help fast
 
-    @cache
-    def engine_of() -> "Engine":
-        from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
-
-        return Engine.load(  # click has checked the choices that the types ask for
-            bundle,
-            provider=provider,  # type: ignore[arg-type]
-            precision=precision,  # type: ignore[arg-type]
-            fusion=fusion,  # type: ignore[arg-type]
-            threads=threads,
-            provider_options=parse_provider_options(provider_options),
-        )
-
+    engine_of = cache(lambda: load_engine(options, threads=threads))
+    hearing: Any = {name: options[name] for name in HEARING}  # click has checked the choices
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     if explain and output_format != "table":
         raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
@@ -101,12 +85,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     with writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision) as writer:
         for name in recordings:
             try:
-                result = engine_of().score(  # click has checked the choices
-                    _source(name),
-                    labels,
-                    decision=decision,
-                    **hearing,  # type: ignore[arg-type]
-                )
+                result = engine_of().score(_source(name), labels, decision=decision, **hearing)
             except AudioError as error:
                 failed = True
                 click.echo(f"error: {error}", err=True)

@@ -4,8 +4,7 @@ import json
 
 import click
 
-from clapedge.cli.embed import load_engine
-from clapedge.cli.options import bundle_options
+from clapedge.cli.options import bundle_options, load_engine
 from clapedge.errors import UsageError
 
 EXAMPLES = """\b
@@ -40,7 +39,7 @@ def search(
         raise UsageError("there are no words to search for; describe a sound, such as 'glass breaking'")
     archive = Archive.open(embeddings)
     label_set = LabelSet.of([words], template=template or DEFAULT_TEMPLATE)
-    query = load_engine({**options, "fusion": "long"}).embed_labels(label_set)
+    query = load_engine({**options, "fusion": "long"}, threads=None).embed_labels(label_set)
     for match in search_archive(archive, query, count=top_k):
         if output_format == "jsonl":
             record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
