@@ -1,26 +1,21 @@
 """The audio tower (HTSAT, a Swin transformer over log-mels) as a static graph, without branches.
 
-It computes what `ClapModel.get_audio_features` computes, and differs in what a graph pays for:
+It computes what `ClapModel.get_audio_features` computes, and differs in what a graph pays for, as `audio_patches` does:
 
-- BatchNorm over the mel bins is one multiplication and one addition; the cubic resize of time is four weighted gathers.
-- Convolutions have a stride as long as their kernel, so they are products over patches, and BatchNorm folds into them.
 - Tokens stay in the order of the attention windows; each change of that order, merging included, is one gather.
-- q, k and v come from one product, with the attention's scale folded into q.
-- Fusion is computed for every clip and chosen by `is_longer` afterwards.
+- Within that order the place in a window comes first, so that attention needs one transposition instead of four.
+- The attention's scale is folded into q; products are of plain matrices, with which runtimes fuse the bias.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapModel
 
 from clapedge.errors import ModelError
-from clapedge_export.layers import Original, UnitNorm, fused_qkv, linear
-
-CUBIC_A = -0.75
-"""Coefficient of the cubic convolution kernel in PyTorch's bicubic interpolation."""
+from clapedge_export.audio_patches import FusedPatches, MelResize, Patches
+from clapedge_export.layers import Original, UnitNorm, qkv
 
 MASKED = -100.0
 """Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant)."""
@@ -63,83 +58,8 @@ class AudioTower(nn.Module):
         """
         mels = self.resize(input_features).to(self.norm.weight.dtype)
         tokens = self.patches(mels) if is_longer is None else self.patches(mels, is_longer)
-        pooled = self.norm(self.stages(tokens)).mean(1)
+        pooled = self.norm(self.stages(tokens.transpose(0, 1))).mean(0)
         return self.unit(self.projection(pooled))
-
-
-class MelResize(nn.Module):
-    """BatchNorm over mel bins, then the cubic resize of time with aligned corners."""
-
-    gain: Tensor
-    bias: Tensor
-
-    def __init__(self, norm: nn.BatchNorm2d, *, frames: int, resized: int) -> None:
-        """Fold the statistics of `norm` and tabulate the four taps of every resized frame."""
-        super().__init__()
-        gain, bias = _affine(norm)
-        self.register_buffer("gain", gain)
-        self.register_buffer("bias", bias)
-        taps, weights = cubic_taps(frames, resized)
-        for tap in range(4):
-            self.register_buffer(f"taps_{tap}", taps[tap])
-            self.register_buffer(f"weights_{tap}", weights[tap][:, None])
-
-    def forward(self, mels: Tensor) -> Tensor:
-        """Turn (batch, channels, frames, mels) dB into (batch, channels, resized, mels)."""
-        mels = mels * self.gain + self.bias
-        taps = [mels.index_select(2, self.get_buffer(f"taps_{tap}")) for tap in range(4)]
-        weighted = [frames * self.get_buffer(f"weights_{tap}") for tap, frames in enumerate(taps)]
-        return (weighted[0] + weighted[1]) + (weighted[2] + weighted[3])
-
-
-class Patches(nn.Module):
-    """Patches of 4 frames by 4 mels to tokens, in raster order of the image that HTSAT folds a clip into.
-
-    The image is square: its rows are (quarter of the clip, mel), its columns the time within a quarter.
-    """
-
-    def __init__(self, embed: Original, quarters: int) -> None:
-        """Turn the patch convolution into a product.
-
-        Args:
-            embed: `patch_embed` of the checkpoint's encoder.
-            quarters: parts of the clip that are stacked in the image (4: 256 rows of 64 mels).
-        """
-        super().__init__()
-        self.quarters, self.side = quarters, embed.patch_stride[0]
-        self.proj = _patch_product(embed.proj)
-        self.norm = embed.norm
-
-    def forward(self, mels: Tensor) -> Tensor:
-        """Turn (batch, 1, time, mels) into tokens (batch, tokens, width)."""
-        return self.norm(self.proj(cut(mels, self.quarters, self.side, self.side)).flatten(1, 3))
-
-
-class FusedPatches(nn.Module):
-    """Patches of the whole clip, fused with those of three crops by attention (AFF, 2D) where a clip is longer."""
-
-    def __init__(self, embed: Original, quarters: int) -> None:
-        """Turn the convolutions into products and fold the BatchNorms of the fusion into them; see `Patches`."""
-        super().__init__()
-        self.quarters, self.side = quarters, embed.patch_stride[0]
-        self.proj, self.local_proj = _patch_product(embed.proj), _patch_product(embed.mel_conv2d)
-        attention = embed.fusion_model
-        self.local_att = nn.Sequential(*_pointwise(attention.local_att))
-        self.global_att = nn.Sequential(*_pointwise(attention.global_att[1:]))
-        self.norm = embed.norm
-
-    def forward(self, mels: Tensor, is_longer: Tensor) -> Tensor:
-        """Turn (batch, 4, time, mels) and (batch,) bool into tokens (batch, tokens, width)."""
-        whole = self.proj(cut(mels[:, :1], self.quarters, self.side, self.side))
-        # a patch of a crop is as long as three of the whole, so that the crops side by side are as long as the whole
-        crops = [self.local_proj(cut(mels[:, crop], self.quarters, self.side, 3 * self.side)) for crop in (1, 2, 3)]
-        # 3 * 21 columns of the 64: the last one of the image stays empty
-        local = F.pad(torch.cat(crops, dim=3), (0, 0, 0, whole.shape[3] - 3 * crops[0].shape[3])).flatten(1, 3)
-        whole = whole.flatten(1, 3)
-        both = whole + local
-        weight = torch.sigmoid(self.local_att(both) + self.global_att(both.mean(1, keepdim=True)))
-        fused = 2 * whole * weight + 2 * local * (1 - weight)
-        return self.norm(torch.where(is_longer[:, None, None], fused, whole))
 
 
 class Reorder(nn.Module):
@@ -153,8 +73,8 @@ class Reorder(nn.Module):
         self.register_buffer("index", torch.argsort(before)[after])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Reorder (batch, tokens, width)."""
-        return tokens.index_select(1, self.index)
+        """Reorder (tokens, batch, width)."""
+        return tokens.index_select(0, self.index)
 
 
 class Merge(nn.Module):
@@ -167,19 +87,17 @@ class Merge(nn.Module):
         self.reduction = downsample.reduction
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn (batch, tokens, width) into (batch, tokens / 4, 2 * width)."""
-        _, count, width = tokens.shape
-        return self.reduction(self.norm(tokens.reshape(-1, count // 4, 4 * width)))
+        """Turn (tokens, batch, width) into (tokens / 4, batch, 2 * width)."""
+        four = tokens.unflatten(0, (-1, 4)).transpose(1, 2).flatten(2)
+        return self.reduction(self.norm(four.flatten(0, 1))).reshape(*four.shape[:2], -1)
 
 
 class Block(nn.Module):
     """Attention within windows, then the two-layer perceptron, each with its residual."""
 
+    bias: Tensor
     masks: Tensor | None
     kind: Tensor | None
-
-    bias: Tensor
-    mask: Tensor | None
 
     def __init__(self, layer: Original, *, resolution: int, window: int, shift: int) -> None:
         """Take the weights of a Swin layer.
@@ -193,8 +111,9 @@ class Block(nn.Module):
         super().__init__()
         attention = layer.attention.self
         self.heads, self.tokens = attention.num_attention_heads, window * window
+        self.windows = (resolution // window) ** 2
         self.norm_attention = layer.layernorm_before
-        self.qkv = fused_qkv(attention)
+        self.query, self.key, self.value = qkv(attention)
         self.out = layer.attention.output.dense
         self.norm_mlp = layer.layernorm_after
         self.expand = layer.intermediate.dense
@@ -209,25 +128,29 @@ class Block(nn.Module):
         self.register_buffer("kind", masks[1])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Transform (batch, tokens, width), tokens being in the order of the windows."""
-        tokens = tokens + self.attend(self.norm_attention(tokens))
-        return tokens + self.contract(self.activation(self.expand(self.norm_mlp(tokens))))
+        """Transform (tokens, batch, width), tokens being in the order of `places_first`."""
+        rows = tokens.flatten(0, 1)  # products of plain matrices take their bias along
+        rows = rows + self.attend(self.norm_attention(rows))
+        rows = rows + self.contract(self.activation(self.expand(self.norm_mlp(rows))))
+        return rows.reshape(tokens.shape)
 
-    def attend(self, tokens: Tensor) -> Tensor:
-        """Attend within each window."""
-        _, count, width = tokens.shape
-        parts = self.qkv(tokens).reshape(-1, self.tokens, 3, self.heads, width // self.heads)
-        # chunk rather than unbind: one Split node instead of three Slices
-        query, key, value = (part.squeeze(0) for part in parts.permute(2, 0, 3, 1, 4).chunk(3))
-        scores = query @ key.transpose(-1, -2)
+    def attend(self, rows: Tensor) -> Tensor:
+        """Attend within each window: (tokens * batch, width) to the same.
+
+        With the place within a window outermost, q, k and v are ready for the products: ONNX Runtime takes the
+        transpositions into them, as batches may lie behind rows, and only the result has to be transposed.
+        """
+        size = rows.shape[-1] // self.heads
+        # windows, clips and heads are one axis: a transposition of three axes costs half of one of five
+        query, key, value = (layer(rows).reshape(self.tokens, -1, size) for layer in (self.query, self.key, self.value))
+        scores = (query.transpose(0, 1) @ key.permute(1, 2, 0)).reshape(self.windows, -1, *self.bias.shape)
         if self.masks is None or self.kind is None:
             scores = scores + self.bias
         else:
             # the file holds bias and masks apart; ONNX Runtime joins constants when a session opens
-            joined = self.bias + self.masks[self.kind][:, None]
-            scores = (scores.reshape(-1, *joined.shape) + joined).reshape(-1, *self.bias.shape)
-        heard = torch.softmax(scores, dim=-1) @ value
-        return self.out(heard.transpose(1, 2).reshape(-1, count, width))
+            scores = scores + (self.bias + self.masks[self.kind][:, None])[:, None]
+        heard = torch.softmax(scores, dim=-1).flatten(0, 2) @ value.transpose(0, 1)
+        return self.out(heard.transpose(0, 1).reshape(rows.shape))
 
 
 def check_architecture(config: ClapAudioConfig) -> None:
@@ -256,45 +179,6 @@ def check_architecture(config: ClapAudioConfig) -> None:
         )
 
 
-def cubic_taps(frames: int, resized: int) -> tuple[Tensor, Tensor]:
-    """Return frames (4, resized) int64 and weights (4, resized) float32 of a cubic resize with aligned corners.
-
-    Kernel: R. Keys, "Cubic convolution interpolation for digital image processing" (1981) with a = -0.75. Taps beyond
-    an end repeat the last frame.
-    """
-    # Positions are rounded to float32 as PyTorch rounds them, since checkpoints were trained so: up to 6e-5 of a frame,
-    # which exact positions would turn into 1e-6 of an embedding. All else is computed in float64.
-    scale = torch.tensor((frames - 1) / (resized - 1), dtype=torch.float32)
-    position = (torch.arange(resized, dtype=torch.float32) * scale).double()
-    first = position.floor()
-    offsets = torch.arange(-1, 3, dtype=torch.float64)[:, None]
-    distance = (position - first - offsets).abs()
-    near = ((CUBIC_A + 2) * distance - (CUBIC_A + 3)) * distance**2 + 1
-    far = (((distance - 5) * distance + 8) * distance - 4) * CUBIC_A
-    weights = torch.where(distance <= 1, near, far)
-    taps = (first + offsets).clamp(0, frames - 1)
-    return taps.long(), weights.float()
-
-
-def cut(mels: Tensor, quarters: int, bins: int, frames: int) -> Tensor:
-    """Cut one channel of mels into patches.
-
-    Args:
-        mels: (batch, 1, time, mels) or (batch, time, mels).
-        quarters: parts of the clip that are stacked in the image.
-        bins: mels of a patch.
-        frames: frames of a patch; what is left at the end of a quarter is dropped.
-
-    Returns:
-        (batch, quarter, band, column, frames * bins).
-    """
-    time, bands = mels.shape[-2] // quarters, mels.shape[-1] // bins
-    columns = time // frames
-    stacked = mels.reshape(-1, quarters, time, bands * bins)[:, :, : columns * frames]
-    patches = stacked.reshape(-1, quarters, columns, frames, bands, bins)
-    return patches.permute(0, 1, 4, 2, 3, 5).flatten(-2)
-
-
 def raster(resolution: int) -> Tensor:
     """Return the order that reads an image row by row."""
     return torch.arange(resolution * resolution)
@@ -304,6 +188,11 @@ def window_order(resolution: int, window: int, shift: int) -> Tensor:
     """Return the order that reads an image window by window, after a cyclic shift towards its top left corner."""
     image = raster(resolution).reshape(resolution, resolution).roll((-shift, -shift), (0, 1))
     return _in_windows(image, window).flatten()
+
+
+def places_first(resolution: int, window: int, shift: int) -> Tensor:
+    """Return the order that reads the first token of every window, then the second of every window, and so on."""
+    return window_order(resolution, window, shift).reshape(-1, window * window).T.flatten()
 
 
 def merge_order(order: Tensor, resolution: int) -> Tensor:
@@ -326,7 +215,7 @@ def shift_mask(resolution: int, window: int, shift: int) -> Tensor:
 
 
 def _stages(encoder: Original, resolution: int) -> list[nn.Module]:
-    """Return blocks, reorderings and merges of the encoder, from tokens in raster order to tokens in raster order."""
+    """Return blocks, reorderings and merges of the encoder, for tokens in raster order."""
     steps: list[nn.Module] = []
     order = raster(resolution)
 
@@ -340,11 +229,11 @@ def _stages(encoder: Original, resolution: int) -> list[nn.Module]:
         window = min(resolution, encoder.config.window_size)
         for number, layer in enumerate(stage.blocks):
             shift = encoder.config.window_size // 2 if number % 2 and resolution > window else 0
-            follow(window_order(resolution, window, shift))
+            follow(places_first(resolution, window, shift))
             steps.append(Block(layer, resolution=resolution, window=window, shift=shift))
         if stage.downsample is not None:
             half = resolution // 2
-            merged = window_order(half, min(half, encoder.config.window_size), 0)
+            merged = places_first(half, min(half, encoder.config.window_size), 0)
             follow(merge_order(merged, resolution))
             steps.append(Merge(stage.downsample))
             order, resolution = merged, half
@@ -355,31 +244,6 @@ def _in_windows(image: Tensor, window: int) -> Tensor:
     """Return a square image (side, side) as windows (windows, tokens of a window)."""
     count = len(image) // window
     return image.reshape(count, window, count, window).transpose(1, 2).reshape(count * count, window * window)
-
-
-def _affine(norm: Original) -> tuple[Tensor, Tensor]:
-    """Return gain and bias, float32, of a BatchNorm in evaluation mode; computed in float64."""
-    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    bias = norm.bias.double() - norm.running_mean.double() * gain
-    return gain.float().detach(), bias.float().detach()
-
-
-def _patch_product(convolution: Original) -> nn.Linear:
-    """Return a convolution over one channel, stride as long as its kernel, as a product over (frames, mels) patches."""
-    weight = convolution.weight.squeeze(1).transpose(1, 2).flatten(1)
-    return linear(weight, convolution.bias)
-
-
-def _pointwise(layers: Sequence[Original]) -> list[nn.Module]:
-    """Return 1x1 convolution, BatchNorm, ReLU, 1x1 convolution, BatchNorm as products over tokens."""
-    first, first_norm, activation, second, second_norm = layers
-    return [_folded(first, first_norm), activation, _folded(second, second_norm)]
-
-
-def _folded(convolution: Original, norm: Original) -> nn.Linear:
-    """Return a 1x1 convolution and the BatchNorm after it as one layer."""
-    gain, bias = _affine(norm)
-    return linear(convolution.weight.flatten(1) * gain[:, None], convolution.bias * gain + bias)
 
 
 def _side(size: int | Sequence[int]) -> int:

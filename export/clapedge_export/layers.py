@@ -22,15 +22,19 @@ class UnitNorm(nn.Module):
         return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
 
 
-def fused_qkv(attention: Original) -> nn.Linear:
-    """Return q, k and v of an attention as one layer, with the scale of the scores folded into q."""
+def qkv(attention: Original) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """Return q, k and v of an attention, with the scale of the scores folded into q."""
     scale = 1.0 / math.sqrt(attention.attention_head_size)
-    parts = (attention.query, attention.key, attention.value)
-    scales = (scale, 1.0, 1.0)
-    weight = torch.cat([part.weight * factor for part, factor in zip(parts, scales, strict=True)])
-    if attention.query.bias is None:
-        return linear(weight, None)
-    return linear(weight, torch.cat([part.bias * factor for part, factor in zip(parts, scales, strict=True)]))
+    query, bias = attention.query, attention.query.bias
+    scaled = linear(query.weight * scale, None if bias is None else bias * scale)
+    return scaled, attention.key, attention.value
+
+
+def fused_qkv(attention: Original) -> nn.Linear:
+    """Return q, k and v of an attention as one layer; see `qkv`."""
+    parts = qkv(attention)
+    weight = torch.cat([part.weight for part in parts])
+    return linear(weight, None if attention.query.bias is None else torch.cat([part.bias for part in parts]))
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

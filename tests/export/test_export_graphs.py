@@ -89,17 +89,28 @@ def test_int8_leaves_the_patches_the_attention_and_the_projection_in_float(bundl
     nodes = graph_of(bundle, "audio", "int8").graph.node
     left = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
     integer = [node for node in nodes if node.op_type == "MatMulInteger"]
-    assert len(integer) == 4 * BLOCKS["audio"] + 3  # qkv, out, expand, contract of each block, and the merges
+    assert len(integer) == 6 * BLOCKS["audio"] + 3  # q, k, v, out, expand, contract of each block, and the merges
     assert any(name.startswith("patches") for name in left)
     assert sum(name.startswith("projection") for name in left) == 2
     assert sum(name.startswith("stages") for name in left) == 2 * BLOCKS["audio"]
+
+
+def test_attention_is_transposed_once_and_no_norm_follows_an_addition_of_tokens_in_the_patches(bundle: Bundle) -> None:
+    nodes = graph_of(bundle, "audio", "int8").graph.node
+    census = Counter(node.op_type for node in nodes if node.name.startswith("stages."))
+    assert not {"Split", "Slice", "Squeeze"} & census.keys()
+    assert census["Transpose"] == 4 * BLOCKS["audio"] + 3  # three of a block are taken into products; merges, with one
+    producers = {name: node.op_type for node in nodes for name in node.output}
+    (norm,) = (node for node in nodes if node.op_type == "LayerNormalization" and node.name.startswith("patches"))
+    assert producers[norm.input[0]] == "Sub"
 
 
 def test_half_precision_stores_weights_in_two_bytes_and_converts_at_the_ends_alone(bundle: Bundle) -> None:
     graph = graph_of(bundle, "audio", "fp16").graph
     floats = [tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT]
     assert all(name.startswith(("resize.", "val_")) for name in floats), floats
-    assert Counter(node.op_type for node in graph.node)["Cast"] == 2
+    casts = [node.name.partition("/")[0] for node in graph.node if node.op_type == "Cast"]
+    assert sorted(casts) == ["patches", "tower", "unit"]  # in the patches it is the flag that becomes a factor
 
 
 @pytest.mark.parametrize(

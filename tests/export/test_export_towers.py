@@ -14,7 +14,16 @@ from torch.nn import functional
 from transformers import ClapModel
 
 from clapedge.errors import ModelError
-from clapedge_export.audio_tower import AudioTower, Reorder, cubic_taps, merge_order, raster, shift_mask, window_order
+from clapedge_export.audio_patches import cubic_taps
+from clapedge_export.audio_tower import (
+    AudioTower,
+    Reorder,
+    merge_order,
+    places_first,
+    raster,
+    shift_mask,
+    window_order,
+)
 from clapedge_export.graphs import half_precision
 from clapedge_export.text_tower import TextTower
 
@@ -110,12 +119,14 @@ def test_the_taps_are_those_of_the_bicubic_interpolation_of_pytorch(frames: int,
 def test_orders_hold_every_token_once_and_a_reordering_leads_from_one_to_another(
     resolution: int, window: int, parts: int
 ) -> None:
-    order = window_order(resolution, window, window // parts if parts else 0)
+    shift = window // parts if parts else 0
+    order, windows = places_first(resolution, window, shift), window_order(resolution, window, shift)
     merged = merge_order(raster(resolution // 2), resolution)
-    for one in (order, merged):
+    for one in (order, windows, merged):
         assert torch.equal(one.sort().values, raster(resolution))
-    tokens = order[None, :, None]
-    assert torch.equal(Reorder(order, merged)(tokens)[0, :, 0], merged)
+    assert torch.equal(order.reshape(window * window, -1).T, windows.reshape(-1, window * window))
+    tokens = order[:, None, None]
+    assert torch.equal(Reorder(order, merged)(tokens)[:, 0, 0], merged)
 
 
 def test_the_mask_parts_only_windows_that_the_shift_has_joined() -> None:
