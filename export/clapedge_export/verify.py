@@ -15,7 +15,8 @@ from clapedge.clips import BoolArray
 from clapedge.errors import ParityError
 from clapedge.mel import Float32Array, LogMel
 from clapedge.providers import usable_cores
-from clapedge.towers import LOG_ERRORS_ONLY, AudioTower
+from clapedge.sessions import LOG_ERRORS_ONLY
+from clapedge.towers import AudioTower
 from clapedge_export.checkpoint import Checkpoint
 
 MAX_ERROR = {"fp32": 2e-6}
