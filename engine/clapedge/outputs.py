@@ -69,8 +69,11 @@ class ParquetSink:
 
     def close(self) -> None:
         """Write what is left, and the footer."""
-        self._flush()
-        self._writer.close()
+        try:
+            self._flush()
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # else it tries again when it is collected, and complains
 
     def _flush(self) -> None:
         """Write the rows that are held as one row group."""
@@ -131,8 +134,10 @@ def _sink(file: BinaryIO, suffix: str, top_k: int | None, decision: Decision) ->
     """Yield what writes results to a file, once, and write what belongs at its end."""
     if suffix == ".parquet":
         sink = ParquetSink(file, top_k=top_k, decision=decision)
-        yield sink
-        sink.close()
+        try:
+            yield sink
+        finally:
+            sink.close()
         return
     text = TextIOWrapper(file, encoding="utf-8", newline="")
     writer = TEXT_WRITERS[suffix](text, top_k=top_k, decision=decision)

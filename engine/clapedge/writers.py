@@ -156,8 +156,7 @@ class CsvWriter(Writer):
 
     def write(self, result: Result) -> None:
         """Write one row a label."""
-        for row in rows(result, self.top_k):
-            self._rows.writerow([str(value).lower() if isinstance(value, bool) else value for value in row])
+        self._rows.writerows(rows(result, self.top_k, truth=("false", "true")))
         self.stream.flush()
 
     def fail(self, file: str, error: str) -> None:
@@ -195,16 +194,18 @@ def columns(decision: Decision) -> tuple[str, ...]:
     return (*COLUMNS, *DECIDED_COLUMNS) if decision.multi else COLUMNS
 
 
-def rows(result: Result, top_k: int | None = None) -> Iterator[tuple[object, ...]]:
-    """Yield a row of `columns` for each label of a result, of which the `top_k` best."""
+def rows(
+    result: Result, top_k: int | None = None, *, truth: tuple[object, object] = (False, True)
+) -> Iterator[tuple[object, ...]]:
+    """Yield a row of `columns` for each label of a result, of which the `top_k` best; `truth` stands for no and yes."""
     heard = result.heard
     about = (
-        *(result.unsure, heard.start, heard.end, heard.of),
+        *(truth[result.unsure], heard.start, heard.end, heard.of),
         *(result.model, result.weights, result.variant, result.provider),
         *(result.ms.total if result.ms else None, " | ".join(result.warnings), None),
     )
     for rank, score in enumerate(result.labels[:top_k], 1):
-        decided = (score.threshold, score.present) if isinstance(score, DecidedScore) else ()
+        decided = (score.threshold, truth[score.present]) if isinstance(score, DecidedScore) else ()
         yield (result.file, rank, score.name, score.probability, score.similarity, *about, *decided)
 
 

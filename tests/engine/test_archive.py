@@ -1,0 +1,171 @@
+"""Embeddings kept on disk: what was cut off anywhere is mended, and what does not fit is refused."""
+
+import random
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from clapedge import scoring
+from clapedge.archive import HEADER_BYTES, INDEX_NAME, ROWS_NAME, Archive, GrowingArchive, Making, Stamp, appending
+from clapedge.batch import search_archive
+from clapedge.bundle import FrontEnd
+from clapedge.errors import LabelError, StorageError, UsageError
+from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.mel import Float32Array
+from clapedge.result import Heard, Listened
+
+SIZE = 8
+MAKING = Making(
+    model="model",
+    weights="random",
+    variant="fp32",
+    provider="cpu",
+    audio_tower="a",
+    text_tower="t",
+    embedding_size=SIZE,
+    front_end=FrontEnd(),
+    fusion="long",
+    hearing={"window": "slide", "hop": 10.0},
+)
+NAMES = ("a.wav", "b.wav", "雨.wav", "d.wav")
+CLIPS = (1, 3, 1, 2)
+
+
+def unit_rows(count: int, seed: int) -> Float32Array:
+    """Make random unit rows."""
+    rows = np.random.default_rng(seed).normal(size=(count, SIZE)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def listened(index: int) -> Listened:
+    """Make what listening to one of the recordings came to."""
+    spans = tuple((10.0 * clip, 10.0 * clip + 10.0) for clip in range(CLIPS[index]))
+    return Listened(unit_rows(CLIPS[index], index), spans, Heard(0.0, spans[-1][1], spans[-1][1]), (), 0.0, 0.0)
+
+
+def fill(archive: GrowingArchive) -> None:
+    """Add the recordings that an archive does not hold."""
+    for index, name in enumerate(NAMES):
+        if not archive.unchanged(name, Stamp(1, index)):
+            archive.add(name, Stamp(1, index), f"hash of {name}", listened(index))
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Return the files of an archive."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Make an archive."""
+    with appending(tmp_path / "kept", MAKING) as archive:
+        fill(archive)
+    return tmp_path / "kept"
+
+
+def test_what_is_kept_is_read_back_and_numpy_reads_it_too(kept: Path) -> None:
+    archive = Archive.open(kept)
+    assert tuple(archive.by_file) == NAMES
+    expected = np.stack([scoring.merge(listened(index).clips) for index in range(len(NAMES))])
+    np.testing.assert_array_equal(archive.embeddings([archive.by_file[name] for name in NAMES]), expected)
+    assert np.load(kept / ROWS_NAME, allow_pickle=False).shape == (sum(CLIPS), SIZE)
+
+
+@pytest.mark.parametrize("name", [INDEX_NAME, ROWS_NAME])
+def test_an_archive_cut_off_anywhere_goes_on_to_the_same_bytes(kept: Path, name: str) -> None:
+    whole = content(kept)
+    length = len(whole[name])
+    chance = random.Random(name)  # noqa: S311 - no secret
+    for cut in [0, 1, HEADER_BYTES, length - 1, *(chance.randrange(length) for _ in range(40))]:
+        (kept / name).write_bytes(whole[name][:cut])
+        with appending(kept, MAKING) as archive:
+            fill(archive)
+        assert content(kept) == whole
+
+
+def test_a_row_without_its_line_is_written_over(kept: Path) -> None:
+    whole = content(kept)
+    with (kept / ROWS_NAME).open("ab") as rows, (kept / INDEX_NAME).open("ab") as index:
+        rows.write(b"half a row")
+        index.write(b'{"file":"half a line')
+    assert len(Archive.open(kept).by_file) == len(NAMES)
+    with appending(kept, MAKING):
+        pass
+    assert content(kept) == whole
+
+
+def test_a_copy_under_another_name_shares_its_rows(kept: Path) -> None:
+    with appending(kept, MAKING) as archive:
+        known = archive.same_content("hash of b.wav")
+        assert known is not None
+        archive.add_copy("z.wav", Stamp(1, 9), known)
+    opened = Archive.open(kept)
+    assert opened.by_file["z.wav"].row == opened.by_file["b.wav"].row
+    assert len(opened.clips()) == sum(CLIPS)
+
+
+def test_a_recording_that_changed_is_found_by_its_newest_content_alone(kept: Path) -> None:
+    with appending(kept, MAKING) as archive:
+        assert not archive.unchanged("a.wav", Stamp(2, 0))
+        archive.add("a.wav", Stamp(2, 0), "other hash", listened(3))
+    opened = Archive.open(kept)
+    assert opened.by_file["a.wav"].row == sum(CLIPS)
+    assert len(opened.by_file) == len(NAMES)
+
+
+def test_embeddings_made_in_another_way_are_not_mixed_in(kept: Path) -> None:
+    other = msgspec.structs.replace(MAKING, variant="int8")
+    with pytest.raises(UsageError, match="made with variant fp32, not int8"), appending(kept, other):
+        pass
+
+
+def test_one_process_writes_at_a_time(kept: Path) -> None:
+    with (
+        appending(kept, MAKING),
+        pytest.raises(StorageError, match="being written by another process"),
+        appending(kept, MAKING),
+    ):
+        pass
+
+
+def test_what_is_no_archive_is_refused(kept: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="holds no embeddings"):
+        Archive.open(tmp_path)
+    with pytest.raises(StorageError, match="holds other files"), appending(tmp_path, MAKING):
+        pass
+    (kept / INDEX_NAME).write_text('{"file": 1}\n')
+    with pytest.raises(StorageError, match=r"index\.jsonl is damaged"):
+        Archive.open(kept)
+    (kept / "archive.json").write_text("{")
+    with pytest.raises(StorageError, match=r"archive\.json is damaged"):
+        Archive.open(kept)
+
+
+def test_rows_that_do_not_fit_their_index_are_refused(kept: Path) -> None:
+    archive = Archive.open(kept)
+    np.save(kept / ROWS_NAME, unit_rows(2, 0))
+    with pytest.raises(StorageError, match="not the file of its index"):
+        archive.clips()
+
+
+def test_search_finds_the_clip_and_where_it_lies(kept: Path) -> None:
+    archive = Archive.open(kept)
+    wanted = listened(1).clips[2:]
+    query = EmbeddedLabels(LabelSet.of(["words"]), wanted, "t")
+    matches = search_archive(archive, query, count=3)
+    assert (matches[0].file, matches[0].start, matches[0].end) == ("b.wav", 20.0, 30.0)
+    assert matches[0].similarity == pytest.approx(1.0)
+    similarities = [match.similarity for match in matches]
+    assert similarities == sorted(similarities, reverse=True)
+    with pytest.raises(LabelError, match="another model"):
+        search_archive(archive, EmbeddedLabels(LabelSet.of(["words"]), wanted, "other"), count=1)
+
+
+def test_cosines_do_not_depend_on_how_many_are_scored() -> None:
+    audio, labels = unit_rows(300, 1), unit_rows(7, 2)
+    together = scoring.similarities(audio, labels)
+    for step in (1, 3, 64):
+        apart = [scoring.similarities(audio[i : i + step], labels) for i in range(0, len(audio), step)]
+        np.testing.assert_array_equal(np.concatenate(apart), together)
