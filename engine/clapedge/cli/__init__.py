@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "batch": ("clapedge.cli.batch:batch", "Score whole folders into a file; resumes."),
     "embed": ("clapedge.cli.embed:embed", "Keep the embeddings of recordings, to score or search them later."),
     "search": ("clapedge.cli.search:search", "Find the recordings that fit words best."),
+    "timeline": ("clapedge.cli.timeline:timeline", "Find what is heard in a long recording, and when."),
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
     "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),

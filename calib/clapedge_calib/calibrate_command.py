@@ -1,0 +1,125 @@
+"""`clapedge calibrate`: sounds of a device to an INT8 variant of a bundle, with a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clapedge.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from clapedge.bundle import Bundle
+    from clapedge_calib.calibrate import Outcome
+    from clapedge_calib.dataset import Example
+
+EXAMPLES = """\b
+Examples:
+  clapedge calibrate bundles/kitchen --audio recordings
+  clapedge calibrate bundles/kitchen --manifest clips.csv --fold 1 --fold 2 --fold 3 --test-fold 4 --target tensorrt
+
+\b
+Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was), 2 usage, 3 bundle.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--audio", type=click.Path(path_type=Path), help="Folder of recordings; a folder a class where they have one."
+)
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="CSV: file[,label[,fold]], ESC-50's or UrbanSound8K's."
+)
+@click.option("--fold", "folds", multiple=True, help="Calibrate with this fold only; repeats.")
+@click.option(
+    "--test-fold", "test_folds", multiple=True, help="Judge by this fold; repeats. [default: every fourth clip]"
+)
+@click.option("--labels", "label_file", metavar="FILE", help="Label set to score against. [default: the classes]")
+@click.option("--target", type=click.Choice(["cpu", "tensorrt", "arm"]), default="cpu", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["minmax", "entropy", "percentile", "mse"]),
+    help="[default: minmax, or percentile if one is given]",
+)
+@click.option("--percentile", type=float, help="Share of values that the method percentile covers. [default: 99.99]")
+@click.option("--max-drop", type=float, default=1.0, show_default=True, help="Points of top-1 that may be lost.")
+@click.option("--min-cosine", type=float, default=0.99, show_default=True, help="Mean cosine with fp32 to keep.")
+@click.option("--samples", type=click.IntRange(min=16), default=200, show_default=True, help="Recordings at most.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw of recordings.")
+@click.option("--report", "report_directory", type=click.Path(path_type=Path), help="[default: BUNDLE-calibration]")
+@click.option("--write-table", "table", type=click.Path(path_type=Path), help="Also write a table for TensorRT 10.")
+@click.option(
+    "--restore/--no-restore", default=True, show_default=True, help="Put layers back to float until it holds."
+)
+@click.option("--dry-run", is_flag=True, help="Write the report, and leave the bundle as it is.")
+@click.pass_context
+def calibrate(
+    ctx: click.Context,
+    /,
+    *,
+    bundle: Path,
+    audio: Path | None,
+    manifest: Path | None,
+    folds: Sequence[str],
+    report_directory: Path | None,
+    table: Path | None,
+    dry_run: bool,
+    **options: Any,  # noqa: ANN401 - click's values, checked by it
+) -> None:
+    """Make an INT8 audio tower for BUNDLE, calibrated with recordings of the device and judged by others.
+
+    What it costs stands in a report (JSON, Markdown, HTML). Layers are put back to float until it keeps what is asked
+    for; if nothing does, it is refused.
+    """
+    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
+
+    if options["method"] is None:
+        options["method"] = "minmax" if options["percentile"] is None else "percentile"
+    elif options["percentile"] is not None and options["method"] != "percentile":
+        raise click.UsageError(f"--percentile goes with --method percentile, not {options['method']}")
+    options = {name: value for name, value in options.items() if value is not None}
+    opened = Bundle.open(bundle)
+    examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
+    outcome = _calibrate(opened, examples, options)
+    target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
+    _finish(opened, outcome, target, table, dry_run=dry_run)
+    ctx.exit(0 if outcome.model is not None else 1)
+
+
+def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any]) -> "Outcome":
+    """Run the calibration, or name the extra that it needs."""
+    try:
+        from clapedge_calib.calibrate import Options  # noqa: PLC0415 - loads onnx
+        from clapedge_calib.calibrate import calibrate as run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "onnx":
+            raise MissingExtraError("calibrate", "calib") from error
+        raise
+    from clapedge_calib.progress import Progress  # noqa: PLC0415
+
+    return run(bundle, examples, Options(**options), progress=Progress())
+
+
+def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path | None, *, dry_run: bool) -> None:
+    """Write the report, install what holds, and say so."""
+    from clapedge_calib.install import install, write_report, write_table  # noqa: PLC0415 - loads onnx
+
+    report = outcome.report
+    for sentence in report.left_out:
+        click.echo(f"note: left out: {sentence}", err=True)
+    write_report(report, directory)
+    if table is not None:
+        write_table(outcome.ranges, table)
+    for each in report.candidates:
+        drop = "" if each.drop is None else f"  drop {each.drop:5.2f}"
+        click.echo(
+            f"{each.name:13} {each.bytes / 1e6:7.1f} MB  {each.latency_ms:6.1f} ms  cosine {each.cosine_mean:.5f} "
+            f"(least {each.cosine_min:.5f}){drop}  {'' if each.holds else 'refused'}".rstrip()
+        )
+    click.echo(report.verdict)
+    if outcome.model is not None and not dry_run:
+        entry = install(bundle, outcome.model, report)
+        click.echo(f"installed as {bundle.directory / entry.path}")
+    click.echo(f"report: {directory / 'report.html'}")

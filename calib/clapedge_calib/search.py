@@ -1,0 +1,74 @@
+"""Which layers INT8 costs most, and the fewest that must go back to float."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from onnx import ModelProto
+
+from clapedge_calib.judge import Figures, Judge
+from clapedge_calib.layers import Layer
+from clapedge_calib.metrics import cosines
+from clapedge_calib.progress import Progress
+from clapedge_calib.report import Sensitivity, Step
+from clapedge_calib.running import Running
+from clapedge_calib.sounds import Sound
+
+SENSITIVITY_SOUNDS = 16
+"""Sounds over which a layer's error is averaged: layers differ by factors, which few sounds show."""
+
+Build = Callable[[Sequence[Layer]], ModelProto]
+"""Makes the graph in which the layers given are INT8."""
+
+
+def sensitivities(
+    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], build: Build, *, progress: Progress
+) -> list[tuple[Layer, Sensitivity]]:
+    """Measure what INT8 in each layer alone costs, the costliest first (ties in the order in which they run)."""
+    step = max(1, len(sounds) // SENSITIVITY_SOUNDS)
+    few, quiet = sounds[::step][:SENSITIVITY_SOUNDS], Progress(enabled=False)
+    expected = Running(model).embed(few, progress=quiet, step="")
+    found = []
+    for done, layer in enumerate(layers, 1):
+        rows = Running(build([layer])).embed(few, progress=quiet, step="")
+        error = float(np.maximum(0, 1 - cosines(rows, expected)).mean())
+        found.append((layer, Sensitivity(layer=layer.name, error=error)))
+        progress("measuring each layer alone", done, len(layers))
+    return sorted(found, key=lambda pair: -pair[1].error)
+
+
+def restore_fewest(
+    ranked: Sequence[Layer], build: Build, judge: Judge, name: str, *, most: int
+) -> tuple[int, Figures, tuple[Step, ...]]:
+    """Find the fewest layers, taken from the most sensitive on, that must stay in float for a variant to hold.
+
+    The number is found by bisection, as more layers in float lose less.
+
+    Args:
+        ranked: layers, the most sensitive first.
+        build: makes the graph.
+        judge: says whether it holds.
+        name: of the variant.
+        most: layers that may be put back.
+
+    Returns:
+        How many are put back, what that gives (it does not hold if nothing does), and what was tried.
+    """
+    tried: dict[int, Figures] = {}
+
+    def figures(count: int) -> Figures:
+        if count not in tried:
+            left = set(ranked[:count])
+            tried[count] = judge.measure(build([layer for layer in ranked if layer not in left]), name)
+        return tried[count]
+
+    count = 0
+    if not figures(0).holds:
+        low, count = 0, most
+        while figures(most).holds and count - low > 1:
+            middle = (low + count) // 2
+            low, count = (low, middle) if figures(middle).holds else (middle, count)
+    steps = tuple(
+        Step(restored=each, cosine=float(tried[each].cosines.mean()), drop=tried[each].drop, holds=tried[each].holds)
+        for each in sorted(tried)
+    )
+    return count, tried[count], steps if len(steps) > 1 else ()
