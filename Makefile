@@ -6,6 +6,8 @@ LABELS ?=
 OUT ?= bundles/$(subst :,-,$(patsubst %.pt,%,$(notdir $(MODEL:/=))))
 ESC10 ?=
 PYTEST_ARGS ?=
+BUNDLE ?= bundles/random
+JSON ?= bench/results/gpu.json
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +24,7 @@ export ESC10
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend docs wheel test-matrix clean
+.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend gpu-check docs wheel test-matrix clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
@@ -64,6 +66,9 @@ bench: $(BENCH) ## run every bench/bench_*.py
 
 bench-frontend: $(BENCH) ## time log-mels and MP3 to features beside transformers, librosa, torch and scipy
 	@$(BIN)/python bench/bench_frontend.py
+
+gpu-check: ## check and time a bundle on this machine's GPU: [BUNDLE=directory] [JSON=file] [PYTHON=one with clapedge[gpu]]
+	@$(PYTHON) bench/gpu_check.py --bundle '$(BUNDLE)' --out '$(JSON)'
 
 docs: $(DEV) ## check the documents: links, commands and Python examples
 	@$(BIN)/python -m pytest -q tests/test_docs.py
