@@ -135,12 +135,16 @@ def _write(
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:
     """Return where a run keeps its embeddings until it is complete, cleared unless it is to be resumed."""
+    from clapedge.archive import INDEX_NAME, MAKING_NAME  # noqa: PLC0415 - keeps --help fast
+
     path = target.with_name(target.name + ".partial")
-    if path.exists() and not resume:
-        if not force:
-            raise UsageError(
-                f"{path} is what an interrupted run left; go on with --resume, or begin again with --force"
-            )
+    if not (path / MAKING_NAME).exists():
+        return path
+    index = path / INDEX_NAME
+    holds_something = index.exists() and index.stat().st_size > 0
+    if holds_something and not (resume or force):
+        raise UsageError(f"{path} is what an interrupted run left; go on with --resume, or begin anew with --force")
+    if not (holds_something and resume):
         shutil.rmtree(path)
     return path
 
