@@ -147,7 +147,18 @@ def work(connection: Connection) -> None:
     while True:
         number, data = connection.recv()
         outcome = read_as_a_user_would(data, number)  # any other error ends the worker, which is the finding
-        connection.send((outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        connection.send((outcome, most_memory()))
+
+
+def most_memory() -> int:
+    """Return the most bytes that this program has held.
+
+    Linux counts `ru_maxrss` through the start of another program: in a worker of a large process it is that one's.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text(encoding="ascii").partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @dataclass

@@ -1,11 +1,16 @@
 """A short run of the fuzzer, on recordings that need no other program to be made."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tests.fuzz.fuzz_audio import fuzz, mutant, with_checksums
+
+pytest.importorskip("resource", reason="the fuzzer limits memory as Unix does")
+from tests.fuzz.fuzz_audio import fuzz, most_memory, mutant, with_checksums
 
 KINDS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
 
@@ -33,3 +38,13 @@ def test_the_same_seed_gives_the_same_mutants() -> None:
 def test_checksums_of_an_intact_recording_are_right_already() -> None:
     whole = seed("OGG", "VORBIS")
     assert with_checksums(bytearray(whole)) == whole
+
+
+def test_the_memory_of_a_worker_is_not_that_of_the_process_that_started_it() -> None:
+    ballast = np.ones(2**26, np.uint8)
+    mine = most_memory()
+    assert mine > len(ballast)
+    program = "from tests.fuzz.fuzz_audio import most_memory; print(most_memory())"
+    root = Path(__file__).parents[2]
+    started = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, check=True, text=True)
+    assert int(started.stdout) < mine - len(ballast) // 2
