@@ -18,8 +18,6 @@ from clapedge.engine import ClapEdgeWarning
 from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 from clapedge.labels import Label, LabelSet
 
-SHIPPED = sorted((Path(__file__).parents[2] / "labels").glob("*.toml"))
-
 PLANTED = """
 [[label]]
 name = "Dog"
@@ -83,15 +81,6 @@ def test_every_fault_planted_in_a_file_is_found_with_a_reason_and_better_words(t
         re.search(r"'.+'|\".+\"|merge", advice.better) or advice.rule in {"duplicate", "long"} for advice in found
     )
     assert all(advice.reason for advice in found)
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_words_of_a_shipped_set_need_no_advice(path: Path) -> None:
-    assert check(LabelSet.from_file(path)) == ()
-
-
-def test_sets_are_shipped_for_four_places() -> None:
-    assert [path.stem for path in SHIPPED] == ["city", "home", "industrial", "wildlife"]
 
 
 @pytest.mark.parametrize(
@@ -199,11 +188,6 @@ def engine() -> Iterator[Engine]:
         warnings.simplefilter("ignore", ClapEdgeWarning)
         with Engine.load() as opened:
             yield opened
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_set_needs_no_advice_from_the_demo_model(engine: Engine, path: Path) -> None:
-    assert check_with(engine, LabelSet.from_file(path)) == ()
 
 
 def test_a_text_tower_finds_two_wordings_of_one_sound_and_a_prompt_that_it_does_not_read_whole(engine: Engine) -> None:
