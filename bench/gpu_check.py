@@ -122,18 +122,18 @@ def tower_timings(bundle: Bundle, plan: Plan) -> Iterator[dict[str, Any]]:
 def tensorrt(bundle: Bundle) -> dict[str, Any]:
     """Build TensorRT's engines for FP16, compare and time them; or say why that did not run."""
     model, clips = bundle.path(bundle.file("audio", "fp16")), drawn_clips(CLIPS)
-    reference = AudioTower(bundle.path(bundle.file("audio", "fp32"))).embed(**clips)
+    reference = AudioTower(bundle.path(bundle.file("audio", "fp32"))).embed(*clips.values())
     began = time.perf_counter()
     try:
         tower = AudioTower(model, plan=choose("tensorrt"))
         for batch in BUCKETS:
-            tower.embed(**drawn_clips(batch))
+            tower.embed(*drawn_clips(batch).values())
     except ProviderError as error:
         return {"not_run": str(error)}
     report: dict[str, Any] = {"seconds_to_build_or_load": round(time.perf_counter() - began, 1)}
-    report["cosine"] = worst_cosine(tower.embed(**clips), reference)
+    report["cosine"] = worst_cosine(tower.embed(*clips.values()), reference)
     report["holds"] = report["cosine"] >= LEAST_COSINE
-    return report | {f"batch_{batch}": timings(partial(tower.embed, **drawn_clips(batch))) for batch in BUCKETS}
+    return report | {f"batch_{batch}": timings(partial(tower.embed, *drawn_clips(batch).values())) for batch in BUCKETS}
 
 
 def end_to_end(bundle: Bundle) -> dict[str, Any]:
@@ -165,6 +165,14 @@ def machine(plan: Plan) -> dict[str, Any]:
     }
 
 
+def save(report: dict[str, Any], path: Path) -> None:
+    """Write what is known so far: a crash of a driver may not cost what was measured before it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(report, indent=2) + "\n")
+    temporary.replace(path)
+
+
 def main() -> int:
     """Run the checks, then the timings; write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,15 +191,16 @@ def main() -> int:
         failed += not holds
         print(f"{'ok' if holds else 'FAILED':6} {name}: {figure:.3g}")
         report["checks"].append({"name": name, "holds": holds, "figure": figure})
+    save(report, arguments.out)
     for row in tower_timings(bundle, plan):
         print(json.dumps(row))
         report["tower"].append(row)
-    report |= {"tensorrt": tensorrt(bundle), "end_to_end": end_to_end(bundle)}
+    save(report, arguments.out)
+    report |= {"end_to_end": end_to_end(bundle), "tensorrt": tensorrt(bundle)}
     failed += not report["tensorrt"].get("holds", True)
-    for part in ("tensorrt", "end_to_end"):
+    save(report, arguments.out)
+    for part in ("end_to_end", "tensorrt"):
         print(json.dumps({part: report[part]}))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     print(f"{failed} checks failed; the figures are in {arguments.out}")
     return 1 if failed else 0
 

@@ -1,5 +1,7 @@
 """Providers: what is chosen, what is refused, and that nothing falls back without a word."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -170,3 +172,13 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ProviderError, match="libcuda-of-nobody"):
         describe_gpu()
     assert "libcuda-of-nobody" in (providers._cuda_obstacle.__wrapped__() or "")
+
+
+def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu(tmp_path: Path) -> None:
+    if obstacle("cuda") is None:
+        pytest.skip("this machine has a GPU: make gpu-check")
+    script = Path(__file__).parents[2] / "bench" / "gpu_check.py"
+    done = subprocess.run([sys.executable, script, "--out", tmp_path / "gpu.json"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1)
+    assert "provider cuda cannot be used here" in done.stderr
+    assert list(tmp_path.iterdir()) == []
