@@ -178,7 +178,9 @@ def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu(tmp_path: Path) -> 
     if obstacle("cuda") is None:
         pytest.skip("this machine has a GPU: make gpu-check")
     script = Path(__file__).parents[2] / "bench" / "gpu_check.py"
-    done = subprocess.run([sys.executable, script, "--out", tmp_path / "gpu.json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, "--out", tmp_path / "gpu.json"], capture_output=True, check=False, text=True
+    )
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1)
     assert "provider cuda cannot be used here" in done.stderr
     assert list(tmp_path.iterdir()) == []
