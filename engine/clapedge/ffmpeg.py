@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,7 +132,9 @@ class FfmpegDecoder:
             # whitelists keep FFmpeg from what a file may name: playlists, other files, addresses; as options of the
             # container alone, since PyAV up to 17 crashes on options for streams that are found late (FLV)
             options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-            with av.open(self._view, mode="r", container_options=options, metadata_errors="replace") as container:
+            # titles in other encodings than UTF-8 are no reason to fail: since PyAV 19 they are decoded when asked for
+            lenient: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004
+            with av.open(self._view, mode="r", container_options=options, **lenient) as container:
                 if not container.streams.audio:
                     raise AudioFormatError(f"{self._name} holds no sound; name a recording that has a stream of audio")
                 stream = container.streams.audio[0]
