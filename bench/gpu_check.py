@@ -153,7 +153,7 @@ def machine(plan: Plan) -> dict[str, Any]:
     driver = ctypes.c_int()
     ctypes.CDLL(CUDA_DRIVER).cuDriverGetVersion(ctypes.byref(driver))
     return {
-        "gpu": asdict(describe_gpu(int(plan.options.get("device_id", "0")))),
+        "gpu": asdict(describe_gpu(plan.device_id)),
         "driver_supports_cuda": f"{driver.value // 1000}.{driver.value % 1000 // 10}",
         "onnxruntime_cuda": getattr(onnxruntime, "cuda_version", ""),
         "onnxruntime": installed_packages(),

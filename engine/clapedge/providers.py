@@ -98,6 +98,18 @@ class Plan:
         """Whether it runs on an NVIDIA GPU."""
         return self.provider in GPU_PROVIDERS
 
+    @property
+    def device_id(self) -> int:
+        """Number of the GPU among those that `CUDA_VISIBLE_DEVICES` leaves.
+
+        Raises:
+            ProviderError: the option of that name is no number.
+        """
+        value = self.options.get("device_id", "0")
+        if not value.isdecimal():
+            raise ProviderError(f"--provider-option device_id={value} is no number of a GPU; see nvidia-smi")
+        return int(value)
+
 
 @dataclass(frozen=True)
 class Gpu:

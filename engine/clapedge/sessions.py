@@ -90,10 +90,11 @@ class DeviceSession:
             ProviderError: the session does not run where it was asked to.
         """
         self.batch = batch
-        self._session = open_session(model, plan, batch=batch)
+        # the device computes; a thread of the CPU has only to launch
+        self._session = open_session(model, plan, threads=1, batch=batch)
         self._lock = threading.Lock()
         self._binding = self._session.io_binding()
-        place = ("cuda" if plan.on_gpu else "cpu", int(plan.options.get("device_id", "0")))
+        place = ("cuda" if plan.on_gpu else "cpu", plan.device_id)
         self._inputs = {}
         for node in self._session.get_inputs():
             if node.shape[0] != batch:

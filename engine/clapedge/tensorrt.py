@@ -123,7 +123,7 @@ def _directory(model: Path, plan: Plan, batch: int) -> Path | None:
         plan.options,
         onnx_runtime=onnxruntime.__version__,
         tensorrt=_tensorrt_version(),
-        gpu=describe_gpu(int(plan.options.get("device_id", "0"))),
+        gpu=describe_gpu(plan.device_id),
     )
     return root / "tensorrt" / name / f"batch-{batch}"
 

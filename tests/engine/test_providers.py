@@ -10,7 +10,7 @@ import pytest
 
 from clapedge import providers
 from clapedge.errors import ProviderError
-from clapedge.providers import Gpu, choose, describe_gpu, obstacle, usable_cores
+from clapedge.providers import Gpu, Plan, choose, describe_gpu, obstacle, usable_cores
 
 CPU_ONLY = ["CPUExecutionProvider"]
 WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -165,6 +165,13 @@ def test_a_gpu_is_described_by_its_driver() -> None:
     assert describe_gpu(driver=driver) == Gpu("NVIDIA Something", (8, 6), 8 << 30)
     with pytest.raises(ProviderError, match="no GPU 1; check nvidia-smi"):
         describe_gpu(1, driver=driver)
+
+
+def test_a_gpu_is_named_by_a_number() -> None:
+    assert Plan("cuda").device_id == 0
+    assert Plan("cuda", {"device_id": "3"}).device_id == 3
+    with pytest.raises(ProviderError, match="device_id=first is no number"):
+        _ = Plan("cuda", {"device_id": "first"}).device_id
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

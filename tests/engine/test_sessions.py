@@ -151,7 +151,7 @@ def test_bound_buffers_give_what_a_plain_run_gives(model: Path) -> None:
     bound = DeviceSession(model, choose("cpu"), batch=2)
     features = np.random.default_rng(0).normal(-40, 15, (2, 4, 1001, 64)).astype(np.float32)
     inputs = {"input_features": features, "is_longer": np.array([True, False])}
-    plain = open_session(model, choose("cpu"), batch=2)
+    plain = open_session(model, choose("cpu"), threads=1, batch=2)
     first = bound.run(inputs)
     bound.run({**inputs, "input_features": features[::-1]})
     np.testing.assert_array_equal(first, plain.run(None, inputs)[0])  # a copy: later runs do not change it
