@@ -55,28 +55,38 @@ class Making(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The options of `clapedge.engine.Hearing` that were given."""
 
 
-class Stamp(msgspec.Struct, frozen=True):
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """What tells a changed file from an unchanged one without reading it: bytes, and nanoseconds of its last change."""
 
     bytes: int
     modified: int
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A recording in an archive: its rows are `row` and those that follow, one a span."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A recording in an archive: its first row, what each of its rows hears, and what they hear together, in seconds.
+
+    Flat, and unknown to the garbage collector, which would go through 100,000 of them again and again.
+    """
 
     file: str
     stamp: Stamp
     sha256: str
     row: int
     spans: tuple[tuple[float, float], ...]
-    heard: Heard
+    start: float
+    end: float
+    of: float
     warnings: tuple[str, ...]
 
     @property
-    def end(self) -> int:
-        """The row behind its last one."""
-        return self.row + len(self.spans)
+    def rows(self) -> range:
+        """The rows of its clips."""
+        return range(self.row, self.row + len(self.spans))
+
+    @property
+    def heard(self) -> Heard:
+        """The span that was heard."""
+        return Heard(self.start, self.end, self.of)
 
 
 class Archive:
@@ -132,7 +142,7 @@ class Archive:
         rows: Float32Array = np.array(stored[[entry.row for entry in entries]], np.float32)
         for row, entry in zip(rows, entries, strict=True):
             if len(entry.spans) > 1:
-                row[:] = scoring.merge(stored[entry.row : entry.end])
+                row[:] = scoring.merge(stored[entry.rows])
         return rows
 
     def clips(self) -> Float32Array:
@@ -154,7 +164,7 @@ class Archive:
         """Take an entry into account; a newer one of the same name replaces the older."""
         self.by_file[entry.file] = entry
         self._by_hash.setdefault(entry.sha256, entry)
-        self._end = max(self._end, entry.end)
+        self._end = max(self._end, entry.rows.stop)
 
 
 class GrowingArchive(Archive):
@@ -174,11 +184,12 @@ class GrowingArchive(Archive):
             StorageError: they cannot be written.
         """
         spans = tuple((round(start, 3), round(end, 3)) for start, end in listened.spans)
-        entry = Entry(file, stamp, sha256, self._end, spans, listened.heard, listened.warnings)
+        heard = listened.heard
+        entry = Entry(file, stamp, sha256, self._end, spans, heard.start, heard.end, heard.of, tuple(listened.warnings))
         try:
             self._rows.seek(HEADER_BYTES + self._end * self._row_bytes)
             _write(self._rows, np.ascontiguousarray(listened.clips, "<f4").tobytes())
-            self._write_header(entry.end)
+            self._write_header(entry.rows.stop)
         except OSError as error:
             raise _storage_error(self.directory, error) from error
         self._record(entry)
@@ -287,7 +298,7 @@ def _read_index(path: Path, making: Making) -> tuple[list[Entry], int]:
             entry = decoder.decode(line) if line.endswith(b"\n") else None
         except msgspec.MsgspecError as error:
             raise StorageError(f"{path / INDEX_NAME} is damaged ({error}); delete {path} and embed again") from error
-        if entry is None or entry.end > rows:
+        if entry is None or entry.rows.stop > rows:
             break
         entries.append(entry)
         size += len(line)

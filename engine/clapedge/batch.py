@@ -172,7 +172,7 @@ def search_archive(archive: Archive, query: EmbeddedLabels, *, count: int) -> li
     if not places:
         return []
     stored = archive.clips()
-    order = np.concatenate([np.arange(entry.row, entry.end) for entry in entries])
+    order = np.concatenate([entry.rows for entry in entries])
     parts = (stored[order[i : i + SCORED_AT_ONCE]] for i in range(0, len(order), SCORED_AT_ONCE))
     cosines = np.concatenate([scoring.similarities(part, query.embeddings)[:, 0] for part in parts])
     best = np.argsort(-cosines, kind="stable")[:count]
