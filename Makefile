@@ -87,9 +87,9 @@ clean: ## delete the environment, caches and builds (bundles stay)
 $(RUN): EXTRAS := cpu
 $(EXPORT): EXTRAS := cpu,export
 $(EXPORT): SERVES := $(RUN)
-$(DEV): EXTRAS := cpu,export,formats,parquet,dev
+$(DEV): EXTRAS := cpu,export,formats,parquet,plot,dev
 $(DEV): SERVES := $(RUN) $(EXPORT)
-$(BENCH): EXTRAS := cpu,export,formats,parquet,dev,bench
+$(BENCH): EXTRAS := cpu,export,formats,parquet,plot,dev,bench
 $(BENCH): SERVES := $(RUN) $(EXPORT) $(DEV)
 $(RUN) $(EXPORT) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."

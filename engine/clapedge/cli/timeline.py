@@ -1,0 +1,169 @@
+"""`clapedge timeline`: a long recording to events."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clapedge.cli.options import STANDARD_INPUT, engine_options, label_options, load_engine, read_labels
+from clapedge.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from clapedge.engine import Engine
+    from clapedge.timeline import Event, Timeline
+
+REDRAW_SECONDS = 0.2
+
+EXAMPLES = """\b
+Examples:
+  clapedge timeline night.wav --labels labels/wildlife.toml
+  clapedge timeline night.wav --labels labels/wildlife.toml --window 3 --hop 0.5 --format raven -o night.txt
+  clapedge timeline street.mp3 --labels labels/city.toml --merge-gap 2 --min-duration 1 --plot street.png
+  clapedge timeline street.mp3 --labels labels/city.toml --multi --format audacity > labels.txt
+
+\b
+Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("recording", metavar="AUDIO")
+@label_options
+@click.option("--window", type=float, default=10.0, show_default=True, help="Seconds that each window hears.")
+@click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
+@click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
+@click.option("--duration", type=float, help="Seconds to hear at most.")
+@click.option("--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]")
+@click.option("--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]")
+@click.option("--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events.")
+@click.option("--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close.")
+@click.option("--multi", is_flag=True, help="Decide labels apart, by similarity: several may be heard at once.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "csv", "jsonl", "audacity", "raven", "webvtt"]),
+    default="table",
+    show_default=True,
+    help="Form of the events.",
+)
+@click.option("-o", "--output", type=click.Path(), help="Where to write the events. [default: standard output]")
+@click.option("--plot", type=click.Path(), help="Draw spectrogram and probabilities: NAME.png, .svg or .pdf.")
+@engine_options
+def timeline(  # noqa: PLR0913 - one parameter an option is click's way
+    *,
+    recording: str,
+    words: Sequence[str],
+    label_file: str | None,
+    template: str | None,
+    window: float,
+    hop: float,
+    start: float,
+    duration: float | None,
+    on: float | None,
+    off: float | None,
+    min_duration: float,
+    merge_gap: float,
+    multi: bool,
+    output_format: str,
+    output: str | None,
+    plot: str | None,
+    threads: int | None,
+    **options: object,
+) -> None:
+    """Find what is heard in a long recording (AUDIO, - for standard input), from when to when."""
+    from clapedge import timeline as timelines  # noqa: PLC0415 - keeps --help fast
+
+    engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
+    rule = timelines.EventRule(on, off, min_duration, merge_gap, multi)
+    _check_plot(recording, plot)
+    labels = read_labels(engine_of, words, label_file, template)
+    if not multi and not any(label.hidden for label in labels.label_set.labels):
+        click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
+    source = sys.stdin.buffer if recording == STANDARD_INPUT else recording
+    with _progress() as told:
+        found = timelines.listen(
+            engine_of(), source, labels, window=window, hop=hop, start=start, duration=duration, told=told
+        )
+    for sentence in found.warnings:
+        click.echo(f"note: {recording}: {sentence}", err=True)
+    events = found.events(rule)
+    _write(output_format, found, events, output)
+    if plot:
+        _draw(engine_of(), found, events, plot)
+
+
+def _check_plot(recording: str, plot: str | None) -> None:
+    """Refuse a picture that could not be drawn, before the recording is heard."""
+    if not plot:
+        return
+    if recording == STANDARD_INPUT:
+        raise UsageError("--plot reads the recording a second time, which standard input cannot be; name a file")
+    if Path(plot).suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise UsageError(f"{plot} ends in none of .png, .svg, .pdf; the name says which format is drawn")
+    if not Path(plot).parent.is_dir():
+        raise UsageError(f"directory {Path(plot).parent} does not exist; make it first")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, float], None] | None]:
+    """Yield what draws how much was heard, how fast, and how long the rest takes, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    began = drawn = time.monotonic()
+    first: float | None = None
+
+    def draw(heard: float, until: float) -> None:
+        nonlocal began, drawn, first
+        now = time.monotonic()
+        if first is None:  # the time before it went into opening the recording
+            began, first = now, heard
+        if now - drawn < REDRAW_SECONDS or heard == first:
+            return
+        drawn = now
+        speed = (heard - first) / (now - began)
+        left = max(0.0, until - heard) / speed
+        words = f"{heard:.0f} of {until:.0f} s, {speed:.0f} times as fast as it sounds, {left:.0f} s left"
+        click.echo(f"\r{words}\033[K", err=True, nl=False)
+
+    try:
+        yield draw
+    finally:
+        click.echo("\r\033[K", err=True, nl=False)
+
+
+def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:
+    """Write events to standard output, or to a file that appears whole or not at all."""
+    from clapedge.timeline_writers import EVENT_WRITERS  # noqa: PLC0415 - keeps --help fast
+
+    writer = EVENT_WRITERS[output_format]
+    if output is None:
+        writer.write(found, events, sys.stdout)
+        return
+    text = io.StringIO()
+    writer.write(found, events, text)
+    target = Path(output)
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{output} cannot be written ({error.strerror}); name another place") from error
+    click.echo(f"{output}: {len(events)} events", err=True)
+
+
+def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
+    """Draw the picture."""
+    from clapedge import timeline_plot  # noqa: PLC0415 - keeps --help fast
+
+    front_end = engine.bundle.manifest.front_end
+    picture = timeline_plot.spectrogram(found.file, found.heard, front_end)
+    timeline_plot.draw(found, events, picture, front_end, plot)
+    click.echo(f"{plot}: drawn", err=True)
