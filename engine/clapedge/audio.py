@@ -34,7 +34,7 @@ class Recording:
     """A span of a recording.
 
     Attributes:
-        samples: (L,) float32 in ±1, mono, 48 kHz.
+        samples: (L,) float32 in ±1, mono, 48 kHz; of an array that is that already, a view.
         start: where the span begins in the recording, in seconds.
         end: where it ends, in seconds.
         of: length of the whole recording in seconds, as far as it is known.
@@ -116,7 +116,7 @@ def opened(
         raise AudioSpanError(f"duration is {duration} s; give a number of seconds greater than 0")
     if resample not in get_args(Resample):
         raise UsageError(f"resample is {resample!r}; give one of {', '.join(get_args(Resample))}")
-    if trim_silence is not None and not trim_silence <= 0:
+    if trim_silence is not None and not (math.isfinite(trim_silence) and trim_silence <= 0):
         raise UsageError(f"trim_silence is {trim_silence} dBFS; give a level below full scale, such as -60")
     if channel is not None and channel < 0:
         raise UsageError(f"channel is {channel}; channels are counted from 0")
@@ -124,7 +124,7 @@ def opened(
         stream = Stream(decoder, shown_name(source), channel=channel, resample=resample)
         stream.narrow(start, duration)
         if trim_silence is not None:
-            stream.trim(10.0 ** (trim_silence / 20.0))
+            stream.trim(trim_silence)
         yield stream
 
 
@@ -133,7 +133,7 @@ def _decoder(source: AudioSource, rate: int | None) -> Iterator[Decoder]:
     """Open any source with the decoder that knows it."""
     name = shown_name(source)
     if isinstance(source, np.ndarray):
-        yield _within_rates(ArrayDecoder(source, SAMPLING_RATE if rate is None else rate), name)
+        yield _within_rates(ArrayDecoder(source, SAMPLING_RATE if rate is None else _whole_hertz(rate)), name)
         return
     if rate is not None:
         raise UsageError(f"rate={rate} was given for {name}, which carries its own; leave it out")
@@ -147,6 +147,13 @@ def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | FfmpegDecoder
         return SoundFileDecoder(view, name)
     except NotRecognisedError:
         return FfmpegDecoder(view, name)
+
+
+def _whole_hertz(rate: float) -> int:
+    """Return a rate as a whole number: other libraries hand it on as a float."""
+    if not float(rate).is_integer():
+        raise UsageError(f"rate is {rate} Hz; give a whole number")
+    return int(rate)
 
 
 def _within_rates(decoder: Decoder, name: str) -> Decoder:

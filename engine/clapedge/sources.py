@@ -107,7 +107,7 @@ class ByteView:
     def _fetched(self, count: int) -> bytes:
         """Return up to `count` bytes from the current position as they are shown, patch and pretended tail included."""
         if self._size <= self.length - TAG_BYTES <= self._position:
-            return bytes(self.length - self._position)
+            return bytes(max(0, self.length - self._position))
         data = self.peek(self._position, max(0, min(count, self._size - self._position)))
         offset, patch = self._patch
         at = offset - self._position
@@ -144,18 +144,33 @@ def opened(source: AudioSource) -> Iterator[ByteView]:
 
     Raises:
         AudioFileNotFoundError: the path names no file.
-        AudioError: it cannot be read, or is empty.
+        AudioError: it cannot be read, or is empty; on leaving, it could not be read to its end.
         UsageError: it is nothing that could hold a recording.
     """
     name = shown_name(source)
+    with _opened_file(source, name) as file:
+        view = _view(file, name)
+        try:
+            yield view
+        except AudioError:
+            if view.failure is None:
+                raise
+        if view.failure is not None:  # decoders took it for the end, or for damage
+            raise AudioError(
+                f"{name} cannot be read to its end ({view.failure.strerror or view.failure}); copy it again"
+            ) from view.failure
+
+
+@contextmanager
+def _opened_file(source: AudioSource, name: str) -> Iterator[BinaryIO]:
+    """Yield a source as a file object, which is closed afterwards unless it was one."""
     if isinstance(source, (str, os.PathLike)):
-        file = _open_path(source, name)
-        with file:
-            yield _view(file, name)
+        with _open_path(source, name) as file:
+            yield file
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        yield _view(io.BytesIO(source), name)
+        yield io.BytesIO(bytes(source))
     elif not isinstance(source, np.ndarray) and hasattr(source, "read"):
-        yield _view(source, name)
+        yield source
     else:
         raise UsageError(
             f"{type(source).__name__} is no recording; give a path, bytes, a binary file object or an array"
@@ -200,9 +215,9 @@ def _spooled(stream: BinaryIO, name: str) -> BinaryIO:
     """Copy a stream into memory, or into a temporary file if it is large."""
     kept: BinaryIO = io.BytesIO()
     size = 0
-    while chunk := stream.read(2**20):
-        if not isinstance(chunk, bytes):
-            raise UsageError(f"{name} gives {type(chunk).__name__}; open it in binary mode")
+    while (chunk := stream.read(2**20)) != b"":
+        if not isinstance(chunk, bytes):  # None is what a stream says that has nothing yet
+            raise UsageError(f"{name} gives {type(chunk).__name__}; open it in binary mode, as a stream that blocks")
         if size <= SPOOL_BYTES < size + len(chunk):
             kept = _on_disk(kept)
         size += kept.write(chunk)

@@ -134,12 +134,13 @@ class Stream:
         """Read no further than so many seconds into the span; None reads all of it."""
         self._most = None if seconds is None else round(seconds * SAMPLING_RATE)
 
-    def trim(self, threshold: float) -> None:
-        """Narrow the span to what lies from the first to the last sample that exceeds a threshold.
+    def trim(self, level: float) -> None:
+        """Narrow the span to what lies from the first to the last sample that exceeds a level in dBFS.
 
         A span without any stays as it is, and that is said. The end is searched backwards where the length is known,
         so that trimming a long recording costs no more than its silence.
         """
+        threshold = 10.0 ** (level / 20.0)
         begin, end = self._first, self._stop
         first = last = None
         known = self.samples if self._decoder.exact else None
@@ -150,7 +151,7 @@ class Stream:
                 if known is not None:
                     break
         if first is None or last is None:
-            self._remarks.append(f"nothing exceeds {20 * math.log10(threshold):g} dBFS, so no silence was trimmed")
+            self._remarks.append(f"nothing exceeds {level:g} dBFS, so no silence was trimmed")
             return
         if known is not None:
             last = self._last_sound(last, begin + known, threshold)
@@ -281,6 +282,7 @@ class _Meter:
         self._garbage = 0
         self._clipped = 0
         self._peak = 0.0
+        self._mixed_peak = 0.0
         self._mono_peak = 0.0
 
     def mend(self, frames: Float32Array) -> Float32Array:
@@ -296,12 +298,15 @@ class _Meter:
         if peak >= CLIPPED_PEAK:
             self._clipped += _clipped(frames)
         if frames.shape[1] == 1:
+            self._mixed_peak = self._peak
             return np.ascontiguousarray(frames[:, 0])
         # column by column, which a mean along so short an axis takes 25 times as long for
         mono: Float32Array = frames[:, 0] + frames[:, 1]
         for channel in range(2, frames.shape[1]):
             mono += frames[:, channel]
         mono /= frames.shape[1]
+        if self._mixed_peak < SILENCE_PEAK:
+            self._mixed_peak = max(self._mixed_peak, float(mono.max()), -float(mono.min()))
         return mono
 
     def hear(self, samples: Float32Array) -> None:
@@ -317,12 +322,13 @@ class _Meter:
             faults.append(f"{self._garbage} samples are not finite numbers; they are heard as silence")
         if self._peak > UNSCALED_PEAK:
             faults.append(
-                f"samples reach {self._peak:.0f} where ±1 is full scale; divide integers by their range first"
+                f"samples reach {self._peak:.0f} where ±1 is full scale: damage, or integers; "
+                "divide integers by their range first"
             )
         elif self._clipped > CLIPPED_SHARE * self._values:
             share = 100 * self._clipped / self._values
             faults.append(f"it is clipped: {share:.1f} % of its samples are at full scale; record it with less gain")
-        if self._mono_peak < SILENCE_PEAK <= self._peak:
+        if self._mixed_peak < SILENCE_PEAK <= self._peak:
             faults.append("its channels cancel each other out, so the scores mean nothing; hear one of them")
         elif self._mono_peak < SILENCE_PEAK:
             faults.append("it is silent: nothing exceeds -80 dBFS, so the scores mean nothing")

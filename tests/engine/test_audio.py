@@ -63,7 +63,8 @@ def test_every_kind_of_source_gives_the_same_samples(tmp_path: Path) -> None:
     path.write_bytes(data)
     with path.open("rb") as file, path.open("rb", buffering=0) as raw:
         kinds: list[Any] = [path, str(path), data, bytearray(data), memoryview(data), file, raw, io.BytesIO(data)]
-        kinds += [Pipe(data), samples, samples[None]]
+        kinds += [Pipe(data), memoryview(np.repeat(np.frombuffer(data, np.uint8), 2).tobytes())[::2]]
+        kinds += [samples, samples[None]]
         for source in kinds:
             np.testing.assert_array_equal(audio.read(source).samples, samples)
         assert not file.closed
@@ -143,6 +144,42 @@ def test_a_closed_file_is_refused() -> None:
         audio.read(file)
 
 
+class Disk(io.BytesIO):
+    """A file of which the bytes behind some place cannot be read."""
+
+    readable_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() + max(0, size or 0) > self.readable_bytes:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("kind", [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_what_cannot_be_read_is_not_taken_for_the_end_or_for_damage(kind: tuple[str, str], share: float) -> None:
+    disk = Disk(encoded(noise(20), *kind))
+    disk.readable_bytes = int(share * len(disk.getvalue()))
+    with pytest.raises(AudioError, match=r"cannot be read to its end \(Input/output error\)"):
+        audio.read(disk)
+
+
+def test_a_stream_that_does_not_block_is_refused_rather_than_cut_off() -> None:
+    class Impatient(Pipe):
+        def readinto(self, buffer: Any) -> Any:  # noqa: ANN401
+            return None if self._inner.tell() else self._inner.readinto(buffer[:100])
+
+    with pytest.raises(UsageError, match="blocks"):
+        audio.read(cast("BinaryIO", Impatient(encoded(noise(1)))))
+
+
+def test_nothing_lies_behind_the_end_that_a_decoder_is_shown() -> None:
+    view = sources.ByteView(io.BytesIO(bytes(1000)))
+    view.pretend(length=2**40)
+    view.seek(2**40 + 10)
+    assert view.read(10) == b""
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioFormatError, match=r"pip install 'clapedge\[formats\]'"):
@@ -203,6 +240,16 @@ def test_reading_never_changes_the_callers_array() -> None:
 def test_a_rate_that_no_recording_has_is_refused(rate: int) -> None:
     with pytest.raises(AudioFormatError, match="Hz are understood"):
         audio.read(noise(0.1), rate=rate)
+
+
+def test_a_rate_is_a_whole_number_of_whatever_type() -> None:
+    samples = noise(0.5, rate=44_100)
+    expected = audio.read(samples, rate=44_100).samples
+    for rate in (44_100.0, np.float64(44_100), np.int32(44_100)):
+        np.testing.assert_array_equal(audio.read(samples, rate=rate).samples, expected)  # type: ignore[arg-type]
+    for rate in (44_100.5, float("nan")):
+        with pytest.raises(UsageError, match="whole number"):
+            audio.read(samples, rate=rate)  # type: ignore[arg-type]
 
 
 def test_a_rate_is_not_given_for_a_file_that_has_one() -> None:

@@ -175,6 +175,13 @@ def test_silence_is_trimmed_within_the_span() -> None:
     assert (recording.start, recording.end) == (5.0, 5.0 + 1 / RATE)
 
 
+def test_any_level_of_silence_is_a_number() -> None:
+    silence = np.zeros(RATE, np.float32)
+    assert "nothing exceeds -1e+09 dBFS" in audio.read(silence, trim_silence=-1e9).warnings[0]
+    with pytest.raises(UsageError, match="trim_silence"):
+        audio.read(silence, trim_silence=-np.inf)
+
+
 def test_what_holds_no_sound_is_not_trimmed_and_that_is_said() -> None:
     recording = audio.read(np.zeros(RATE, np.float32), trim_silence=-60)
     assert recording.end == 1.0
@@ -240,6 +247,13 @@ def test_silence_clipping_and_unscaled_integers_are_said() -> None:
     assert "clipped" in said(encoded(np.clip(20 * noise(1), -1, 1), "WAV", "PCM_16"))
     assert "divide integers" in said(noise(1) * 32768)
     assert "cancel each other" in said(np.stack([noise(1), -noise(1)]))
+
+
+def test_silence_beside_sound_is_not_taken_for_channels_that_cancel_each_other() -> None:
+    samples = np.concatenate([noise(1, rate=44_100), np.zeros(2 * 44_100, np.float32)])
+    for array in (samples, np.stack([samples, samples])):
+        (sentence,) = audio.read(array, rate=44_100, start=1.05, duration=1).warnings
+        assert sentence.startswith("it is silent")
 
 
 def test_a_full_scale_tone_is_not_clipped() -> None:
