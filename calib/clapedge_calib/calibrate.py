@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import onnx
 from onnx import ModelProto
@@ -18,13 +17,11 @@ from clapedge_calib.dataset import Example
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer, find_layers
 from clapedge_calib.progress import Progress
-from clapedge_calib.quantize import Scheme, quantize_dynamic, quantize_static, tensorrt_faults
+from clapedge_calib.quantize import Scheme, Target, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
 from clapedge_calib.search import Build, restore_fewest, sensitivities
 from clapedge_calib.sounds import Heard, hear, split
-
-Target = Literal["cpu", "tensorrt", "arm"]
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}
 """What is tried for a target; the fastest that holds is taken."""
@@ -119,7 +116,7 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, 
         name: choose(each, options.method, percentile=options.percentile, symmetric=symmetric)
         for name, each in counted.items()
     }
-    static = partial(quantize_static, reference, ranges=ranges, symmetric=symmetric)
+    static = partial(quantize_static, reference, ranges=ranges, target=options.target)
     builds: dict[Scheme, Build] = {"static": static, "dynamic": partial(quantize_dynamic, reference)}
     alone = sensitivities(reference, layers, calibration.sounds, static, progress=progress)
     ranked = [layer for layer, _ in alone]

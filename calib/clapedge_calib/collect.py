@@ -83,7 +83,7 @@ def _reduced(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
     graph = copy.graph
     graph.initializer.append(numpy_helper.from_array(np.array([0]), "calibration/axes"))
     for name, layer in {layer.activation: layer for layer in layers}.items():
-        channels = weight_of(model, layer).shape[1 - layer.channel_axis]
+        channels = len(weight_of(model, layer))
         shape = numpy_helper.from_array(np.array([-1, channels]), f"{name}/rows_shape")
         graph.initializer.append(shape)
         graph.node.append(helper.make_node("Reshape", [name, shape.name], [f"{name}/rows"]))

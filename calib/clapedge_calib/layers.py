@@ -24,14 +24,14 @@ class Layer:
         node: name of its node.
         activation: tensor that it multiplies.
         weight: initializer that it multiplies by.
-        channel_axis: axis of the weight's output channels.
+        transposed: whether the weight lies as (channels, inputs).
     """
 
     name: str
     node: str
     activation: str
     weight: str
-    channel_axis: int
+    transposed: bool
 
 
 def find_layers(model: ModelProto) -> tuple[Layer, ...]:
@@ -46,8 +46,7 @@ def find_layers(model: ModelProto) -> tuple[Layer, ...]:
         name = node.name.partition("/")[0]
         constant = node.op_type in PRODUCTS and node.input[1] in constants and node.input[0] not in constants
         if constant and not name.startswith(FLOAT_LAYERS):
-            axis = 0 if attribute(node, "transB") else 1
-            layers.append(Layer(name, node.name, node.input[0], node.input[1], axis))
+            layers.append(Layer(name, node.name, node.input[0], node.input[1], bool(attribute(node, "transB"))))
     if not layers:
         raise BundleError("the audio tower holds no product that could be INT8; export the bundle with clapedge export")
     return tuple(layers)
@@ -59,9 +58,10 @@ def attribute(node: NodeProto, name: str) -> int:
 
 
 def weight_of(model: ModelProto, layer: Layer) -> Float32Array:
-    """Return the weight of a layer."""
+    """Return the weight of a layer, (inputs, channels)."""
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == layer.weight)
-    return np.asarray(numpy_helper.to_array(tensor), np.float32)
+    weight = np.asarray(numpy_helper.to_array(tensor), np.float32)
+    return weight.T if layer.transposed else weight
 
 
 def activations(layers: Sequence[Layer]) -> tuple[str, ...]:

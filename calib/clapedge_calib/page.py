@@ -7,11 +7,11 @@ from html import escape
 from clapedge_calib.report import Candidate, Report, shown
 
 WIDTH, HEIGHT = 640, 280
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 16, 44
+LEFT, RIGHT, TOP, BOTTOM = 70, 40, 16, 44
 """Margins of a plot, in its units."""
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1d2733; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1d2733; }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 .verdict { border-left: 5px solid #2a7f4f; background: #edf7f0; padding: .8rem 1rem }
 .refused { border-color: #b3372f; background: #fbeeed }
@@ -144,11 +144,11 @@ def _latency_plot(report: Report) -> str:
     values = [height(each) for each in report.candidates]
     low, high = _padded(min(values), max(values))
     marks = []
-    for each, value in zip(report.candidates, values, strict=True):
+    for place, (each, value) in enumerate(zip(report.candidates, values, strict=True)):
         x, y = _x(each.latency_ms / slowest), _y((value - low) / (high - low))
         marks.append(
             f'<circle class="{"mark" if each.holds else "bad"}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
-            f'<text x="{x + 10:.1f}" y="{y + 4:.1f}">{escape(each.name)}</text>'
+            f'<text x="{x + 10:.1f}" y="{y + 4 + 22 * (place - 1):.1f}">{escape(each.name)}</text>'
         )
     ticks = _x_ticks(0, slowest, ".0f") + _y_ticks(low, high, ".3f")
     return _plot("".join(marks) + ticks, "milliseconds a clip", name)

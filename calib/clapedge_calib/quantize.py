@@ -1,6 +1,6 @@
 """A float32 tower to an INT8 one: static Q/DQ around each product's inputs, or scales found as it runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,13 +12,17 @@ from clapedge_calib.layers import Layer, weight_of
 from clapedge_calib.ranges import LEVELS, Range
 
 Scheme = Literal["static", "dynamic"]
+Target = Literal["cpu", "tensorrt", "arm"]
+
+BIAS = 2
+"""Place of the bias among the inputs of a Gemm."""
 
 INT8_TOP = 127
 """Largest magnitude of a weight: −128 is left out, so that the scale is symmetric."""
 
 
 def quantize_static(
-    model: ModelProto, layers: Sequence[Layer], ranges: Mapping[str, Range], *, symmetric: bool
+    model: ModelProto, layers: Sequence[Layer], ranges: Mapping[str, Range], *, target: Target
 ) -> ModelProto:
     """Return a copy in which the inputs of products pass through eight bits (QuantizeLinear, DequantizeLinear).
 
@@ -28,12 +32,15 @@ def quantize_static(
         model: float32 tower.
         layers: those that become INT8.
         ranges: of each activation that they multiply.
-        symmetric: signed activations around zero (TensorRT, ARM), else unsigned ones (x86).
+        target: `cpu` (x86) takes unsigned activations, the others signed ones around zero.
     """
-    rewriter = _Rewriter(model)
+    rewriter, symmetric = _Rewriter(model), target != "cpu"
+    nodes = {node.name: node for node in rewriter.graph.node}
     for layer in layers:
-        activation = rewriter.through_int8(layer.activation, ranges[layer.activation], symmetric=symmetric)
-        rewriter.take(layer, activation, rewriter.constant_int8(layer))
+        activation = rewriter.through_int8(layer, ranges[layer.activation], symmetric=symmetric)
+        weight = rewriter.constant_int8(layer)
+        # of MatMul and Add, ONNX Runtime's CPU provider makes a float Gemm before it looks for INT8; of Sub it does not
+        rewriter.make_static(nodes[layer.node], activation, weight, subtract=target != "tensorrt")
     return rewriter.finish()
 
 
@@ -52,16 +59,14 @@ def quantize_dynamic(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
     return rewriter.finish()
 
 
-def int8_weight(weight: Float32Array, axis: int) -> tuple[npt.NDArray[np.int8], Float32Array]:
-    """Quantise a weight with one symmetric scale an output channel.
+def int8_weight(weight: Float32Array) -> tuple[npt.NDArray[np.int8], Float32Array]:
+    """Quantise a weight (inputs, channels) with one symmetric scale an output channel.
 
     Returns:
         The weight in int8, and the scales (channels,).
     """
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    scales = np.maximum(np.abs(weight).max(axis=others), np.finfo(np.float32).tiny) / INT8_TOP
-    shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
-    rounded = np.clip(np.rint(weight / scales.reshape(shape)), -INT8_TOP, INT8_TOP)
+    scales = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / INT8_TOP
+    rounded = np.clip(np.rint(weight / scales), -INT8_TOP, INT8_TOP)
     return rounded.astype(np.int8), scales.astype(np.float32)
 
 
@@ -91,54 +96,73 @@ class _Rewriter:
         self.model.CopyFrom(model)
         self.graph = self.model.graph
         self._source = model
-        self._before: dict[str, list[NodeProto]] = {}
+        self._new: dict[str, NodeProto] = {}
 
-    def through_int8(self, tensor: str, values: Range, *, symmetric: bool) -> str:
-        """Let an activation pass through eight bits, once, and return the name of what comes out."""
-        result = f"{tensor}_dequantized"
-        if tensor in self._before:
+    def through_int8(self, layer: Layer, values: Range, *, symmetric: bool) -> str:
+        """Let the activation of a layer pass through eight bits, and return the name of what comes out.
+
+        Layers share the node that rounds; each has its own that scales back, since ONNX Runtime fuses that one.
+        """
+        tensor, result = layer.activation, f"{layer.node}_dequantized"
+        pair = [f"{tensor}_scale", f"{tensor}_zero_point"]
+        if f"{tensor}_int8" in self._new:
+            self._add("DequantizeLinear", [f"{tensor}_int8", *pair], [result])
             return result
         if symmetric:
             step, zero = values.symmetric().high / INT8_TOP, np.int8(0)
         else:
             step = (values.high - values.low) / (LEVELS - 1)
             zero = np.uint8(np.clip(round(-values.low / step) if step else 0, 0, LEVELS - 1))
-        scale = self.constant(f"{tensor}_scale", np.float32(max(step, np.finfo(np.float32).tiny)))
-        point = self.constant(f"{tensor}_zero_point", zero)
-        self._add(tensor, "QuantizeLinear", [tensor, scale, point], f"{tensor}_int8")
-        self._add(tensor, "DequantizeLinear", [f"{tensor}_int8", scale, point], result)
+        self.constant(pair[0], np.float32(max(step, np.finfo(np.float32).tiny)))
+        self.constant(pair[1], zero)
+        self._add("QuantizeLinear", [tensor, *pair], [f"{tensor}_int8"])
+        self._add("DequantizeLinear", [f"{tensor}_int8", *pair], [result])
         return result
 
     def constant_int8(self, layer: Layer) -> str:
-        """Add a weight in int8 and the node that scales it back, once, and return the name of what comes out."""
+        """Add a weight in int8 and the node that scales it back, once, and return the name of what comes out.
+
+        It comes out as (inputs, channels), whichever way the product wants it.
+        """
         result = f"{layer.weight}_dequantized"
-        if layer.weight in self._before:
+        if result in self._new:
             return result
-        rounded, scales = int8_weight(weight_of(self._source, layer), layer.channel_axis)
+        rounded, scales = int8_weight(weight_of(self._source, layer))
         inputs = [
             self.constant(f"{layer.weight}_int8", rounded),
             self.constant(f"{layer.weight}_scale", scales),
             self.constant(f"{layer.weight}_zero_point", np.zeros(len(scales), np.int8)),
         ]
-        self._add(layer.weight, "DequantizeLinear", inputs, result, axis=layer.channel_axis)
+        self._add("DequantizeLinear", inputs, [result], axis=1)
         return result
 
-    def take(self, layer: Layer, activation: str, weight: str) -> None:
-        """Let a product multiply other tensors."""
-        for node in self.graph.node:
-            if node.name == layer.node:
-                node.input[0], node.input[1] = activation, weight
+    def make_static(self, node: NodeProto, activation: str, weight: str, *, subtract: bool) -> None:
+        """Put a product of dequantised inputs in the place of a float one; its bias follows it, in float.
+
+        Args:
+            node: the product.
+            activation: stand-in of its first input.
+            weight: stand-in of its second, (inputs, channels).
+            subtract: whether the negated bias is subtracted instead of adding the bias.
+        """
+        product = f"{node.output[0]}_product" if len(node.input) > BIAS else node.output[0]
+        new = [helper.make_node("MatMul", [activation, weight], [product], name=f"{node.name}_product")]
+        for name in node.input[BIAS:]:
+            if subtract:
+                value = next(tensor for tensor in self._source.graph.initializer if tensor.name == name)
+                negated = self.constant(f"{node.output[0]}_negated_bias", -numpy_helper.to_array(value))
+                new.append(helper.make_node("Sub", [product, negated], list(node.output), name=f"{node.name}_bias"))
+            else:
+                new.append(helper.make_node("Add", [product, name], list(node.output), name=f"{node.name}_bias"))
+        self._replace(node, new)
 
     def make_dynamic(self, node: NodeProto, layer: Layer) -> None:
         """Put an integer product in the place of a float one, in the shape that ONNX Runtime fuses to one kernel."""
         tensor, result = layer.activation, node.output[0]
-        weight = weight_of(self._source, layer)
-        rounded, scales = int8_weight(weight.T if layer.channel_axis == 0 else weight, 1)
+        rounded, scales = int8_weight(weight_of(self._source, layer))
         quantised = f"{tensor}_int8"
-        if tensor not in self._before:
-            found = [quantised, f"{tensor}_scale", f"{tensor}_zero_point"]
-            name = f"{tensor}/DynamicQuantizeLinear"
-            self._before[tensor] = [helper.make_node("DynamicQuantizeLinear", [tensor], found, name=name)]
+        if quantised not in self._new:
+            self._add("DynamicQuantizeLinear", [tensor], [quantised, f"{tensor}_scale", f"{tensor}_zero_point"])
         named = {suffix: f"{result}_{suffix}" for suffix in ("integer", "float", "scale")}
         integer = [
             quantised,
@@ -147,21 +171,24 @@ class _Rewriter:
             self.constant(f"{layer.weight}_zero_point", np.int8(0)),
         ]
         scale = self.constant(f"{layer.weight}_scale", scales)
-        bias = list(node.input[2:])
-        product = f"{result}_product" if bias else result
+        product = f"{result}_product" if len(node.input) > BIAS else result
+        cast = {"name": f"{layer.node}_cast", "to": TensorProto.FLOAT}
         new = [
             helper.make_node("MatMulInteger", integer, [named["integer"]], name=f"{layer.node}_integer"),
-            helper.make_node(
-                "Cast", [named["integer"]], [named["float"]], name=f"{layer.node}_cast", to=TensorProto.FLOAT
-            ),
+            helper.make_node("Cast", [named["integer"]], [named["float"]], **cast),  # type: ignore[arg-type]
             helper.make_node("Mul", [f"{tensor}_scale", scale], [named["scale"]], name=f"{layer.node}_scales"),
             helper.make_node("Mul", [named["float"], named["scale"]], [product], name=f"{layer.node}_scaled"),
         ]
-        if bias:
-            new.append(helper.make_node("Add", [product, bias[0]], [result], name=f"{layer.node}_bias"))
+        new += [
+            helper.make_node("Add", [product, name], [result], name=f"{layer.node}_bias") for name in node.input[BIAS:]
+        ]
+        self._replace(node, new)
+
+    def _replace(self, node: NodeProto, others: Sequence[NodeProto]) -> None:
+        """Put other nodes in the place of one."""
         place = next(i for i, each in enumerate(self.graph.node) if each.name == node.name)
         self.graph.node.remove(node)
-        for offset, each in enumerate(new):
+        for offset, each in enumerate(others):
             self.graph.node.insert(place + offset, each)
 
     def constant(self, name: str, value: npt.ArrayLike) -> str:
@@ -179,15 +206,21 @@ class _Rewriter:
         self.graph.initializer.extend(kept)
         return self.model
 
-    def _add(self, tensor: str, op: str, inputs: list[str], result: str, **attributes: Any) -> None:  # noqa: ANN401 - as onnx takes it
-        """Add a node that makes a stand-in of a tensor."""
-        node = helper.make_node(op, inputs, [result], name=f"{result}/{op}", **attributes)
-        self._before.setdefault(tensor, []).append(node)
+    def _add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx
+        """Add a node, to stand before the first that reads it."""
+        self._new[outputs[0]] = helper.make_node(op, inputs, outputs, name=f"{outputs[0]}/{op}", **attributes)
 
     def _ordered(self) -> Iterator[NodeProto]:
-        """Yield all nodes, those that stand for a tensor just before their first reader."""
-        waiting = {nodes[-1].output[0]: nodes for nodes in self._before.values()}
+        """Yield all nodes, each new one just before the first that reads it."""
+        waiting = dict(self._new)
+
+        def needed(names: Iterable[str]) -> Iterator[NodeProto]:
+            for name in names:
+                if name in waiting:
+                    node = waiting.pop(name)
+                    yield from needed(node.input)
+                    yield node
+
         for node in self.graph.node:
-            for name in node.input:
-                yield from waiting.pop(name, [])
+            yield from needed(node.input)
             yield node
