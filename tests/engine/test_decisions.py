@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import clapedge
 from clapedge.cli import main
 from clapedge.errors import UsageError
 from clapedge.explanation import explain
@@ -18,7 +19,7 @@ from clapedge.scoring import DecidedScore, Decision, Score, decide
 
 LABELS = LabelSet((Label("rain", ("rain",), threshold=0.5), Label("wind", ("wind",)), Label("dog", ("dog",))))
 SCORES = (Score("rain", 0.6, 0.45), Score("wind", 0.3, 0.31), Score("dog", 0.1, 0.1))
-SIREN = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips" / "siren.flac"
+SIREN = Path(clapedge.__file__).parent / "demo_clips" / "siren.flac"
 
 
 def result(decision: Decision | None = None, *warnings: str) -> Result:

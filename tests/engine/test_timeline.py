@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clapedge
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio, timeline
 from clapedge.engine import ClapEdgeWarning
 from clapedge.errors import AudioFileNotFoundError, UsageError
@@ -17,7 +18,7 @@ from clapedge.mel import Float32Array
 from clapedge.timeline import Event, EventRule, Span, hysteresis, merged, trimmed
 
 RATE = 48_000
-CLIPS = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips"
+CLIPS = Path(clapedge.__file__).parent / "demo_clips"
 PLANTED = {
     "siren": (5.0, 4.0),
     "smoke alarm": (15.3, 5.0),

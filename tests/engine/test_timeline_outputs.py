@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import clapedge
 from clapedge import timeline_plot
 from clapedge.bundle import FrontEnd
 from clapedge.cli import main
@@ -168,7 +169,7 @@ def test_a_plot_is_drawn_in_the_format_of_its_name_and_nothing_else_is_left(tmp_
     assert width > 1000
 
 
-SIREN = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips" / "siren.flac"
+SIREN = Path(clapedge.__file__).parent / "demo_clips" / "siren.flac"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
