@@ -5,19 +5,22 @@ A label is what the user reads, a prompt what the text tower reads; a label with
 
 import csv
 import io
+import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from clapedge.errors import BundleError, LabelError
+from clapedge.errors import BundleError, LabelError, StorageError
 from clapedge.mel import Float32Array
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
@@ -33,6 +36,15 @@ CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
 
 PROMPT_SEPARATOR = "|"
 """What parts the prompts in a cell of a CSV file, where a comma parts the cells."""
+
+UNIT_TOLERANCE = 1e-3
+"""How far the norm of a stored embedding may be from 1: a float16 tower's rounding is below it."""
+
+DAMAGES = (
+    *(OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What NumPy and zipfile raise for a damaged `.npz`, by the field that is hit."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,10 @@ class LabelSet:
         return cls(tuple(Label(word, (fill(template, word),)) for word in stripped))
 
     @classmethod
-    def parse(cls, texts: Iterable[str], *, template: str = DEFAULT_TEMPLATE) -> "LabelSet":
-        """Make a label set of what a user types: each text is split at `,` and at the full-width comma."""
-        words = (word.strip() for text in texts for word in SEPARATORS.split(text))
+    def parse(cls, texts: str | Iterable[str], *, template: str = DEFAULT_TEMPLATE) -> "LabelSet":
+        """Make a label set of what a user types: one text or several, split at `,` and at the full-width comma."""
+        given = [texts] if isinstance(texts, str) else texts
+        words = (word.strip() for text in given for word in SEPARATORS.split(text))
         return cls.of([word for word in words if word], template=template)
 
     @classmethod
@@ -136,23 +149,36 @@ class EmbeddedLabels:
         return cls(label_set, means.astype(np.float32), text_tower)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz` without pickles; it appears whole or not at all."""
-        labels = self.label_set.labels
-        thresholds = [np.nan if label.threshold is None else label.threshold for label in labels]
+        """Write an `.npz` without pickles; it appears whole or not at all.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         target = Path(path)
         temporary = target.with_name(target.name + ".tmp")
-        with temporary.open("wb") as stream:
-            np.savez(
-                stream,
-                names=np.array([label.name for label in labels], np.str_),
-                prompts=np.array(self.label_set.prompts, np.str_),
-                prompt_counts=np.array([len(label.prompts) for label in labels], np.int64),
-                thresholds=np.array(thresholds, np.float64),
-                hidden=np.array([label.hidden for label in labels], np.bool_),
-                embeddings=self.embeddings,
-                text_tower=np.array(self.text_tower, np.str_),
-            )
-        temporary.replace(target)
+        try:
+            with temporary.open("wb") as stream:
+                np.savez(stream, **self._arrays())
+            temporary.replace(target)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            reason = error.strerror or str(error)
+            raise StorageError(f"{target} cannot be written ({reason}); make room, or name another place") from error
+
+    def _arrays(self) -> dict[str, Any]:
+        """Return what is stored, by name."""
+        labels = self.label_set.labels
+        thresholds = [np.nan if label.threshold is None else label.threshold for label in labels]
+        return {
+            "names": np.array([label.name for label in labels], np.str_),
+            "prompts": np.array(self.label_set.prompts, np.str_),
+            "prompt_counts": np.array([len(label.prompts) for label in labels], np.int64),
+            "thresholds": np.array(thresholds, np.float64),
+            "hidden": np.array([label.hidden for label in labels], np.bool_),
+            "embeddings": self.embeddings,
+            "text_tower": np.array(self.text_tower, np.str_),
+        }
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "EmbeddedLabels":
@@ -169,11 +195,24 @@ class EmbeddedLabels:
                     Label(str(name), tuple(map(str, prompts)), None if np.isnan(limit) else float(limit), bool(hidden))
                     for name, limit, hidden, prompts in rows
                 )
+                _check_rows(data["embeddings"], len(labels))
                 return cls(LabelSet(labels), data["embeddings"], str(data["text_tower"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except DAMAGES as error:
             raise BundleError(
                 f"{path} is no label set with embeddings ({error}); make it again: clapedge labels embed"
             ) from error
+
+
+def _check_rows(embeddings: npt.NDArray[np.generic], count: int) -> None:
+    """Refuse embeddings that are not `count` unit rows of float32.
+
+    Raises:
+        ValueError: what they are.
+    """
+    if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != count:  # noqa: PLR2004 - two axes
+        raise ValueError(f"embeddings of {count} labels are {embeddings.dtype} of shape {embeddings.shape}")
+    if not (np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= UNIT_TOLERANCE).all():
+        raise ValueError("its embeddings are not of unit norm")
 
 
 def fill(template: str, word: str) -> str:
@@ -188,7 +227,7 @@ def fill(template: str, word: str) -> str:
 
 
 def _refuse_unclear(labels: Sequence[Label]) -> None:
-    """Refuse a label twice, and a label without words.
+    """Refuse a label twice, a label without words, and a threshold that no similarity can reach or miss.
 
     Raises:
         LabelError: the message names the label.
@@ -201,6 +240,8 @@ def _refuse_unclear(labels: Sequence[Label]) -> None:
             raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
         if label.name in seen:
             raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
+        if label.threshold is not None and not -1 <= label.threshold <= 1:
+            raise LabelError(f"label {label.name!r} has the threshold {label.threshold}; give one from -1 to 1")
         seen.add(label.name)
 
 
@@ -245,8 +286,10 @@ def _read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ..
     except FileNotFoundError:
         wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
         raise LabelError(f"label file {source}{wanted_by} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise LabelError(f"label file {source} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise LabelError(f"label file {source} cannot be read ({error.strerror}); check the path") from error
     if source.suffix.lower() == ".toml":
         return _read_toml(source, text, extended_by)
     with _naming(source):
@@ -288,10 +331,10 @@ def _csv_tables(text: str) -> list[_LabelTable]:
     """
     rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     columns = [(column or "").strip() for column in rows.fieldnames or ()]
-    if "name" not in columns or not set(columns) <= set(CSV_COLUMNS):
+    if "name" not in columns or not set(columns) <= set(CSV_COLUMNS) or len(set(columns)) < len(columns):
         raise LabelError(
             f"the first line names the columns {', '.join(columns) or 'nothing'}; "
-            f"name is needed, and known are {', '.join(CSV_COLUMNS)}"
+            f"name is needed, and known are {', '.join(CSV_COLUMNS)}, each once"
         )
     rows.fieldnames = columns
     tables = []

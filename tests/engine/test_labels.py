@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.errors import BundleError, LabelError
+from clapedge.errors import BundleError, LabelError, StorageError
 from clapedge.labels import EmbeddedLabels, Label, LabelSet
 
 KITCHEN = """
@@ -37,6 +38,10 @@ def test_typed_labels_are_split_at_both_commas_and_stripped() -> None:
     parsed = LabelSet.parse([" dog barking , rain", "钟声，雨"])
     assert [label.name for label in parsed.labels] == ["dog barking", "rain", "钟声", "雨"]
     assert parsed.labels[0].prompts == ("This is a sound of dog barking.",)
+
+
+def test_one_text_is_split_like_several() -> None:
+    assert LabelSet.parse("dog barking, rain") == LabelSet.parse(["dog barking, rain"])
 
 
 def test_words_in_a_list_keep_their_commas() -> None:
@@ -141,6 +146,7 @@ def test_a_csv_file_of_names_alone_puts_them_into_the_template(tmp_path: Path) -
         ("", "name is needed"),
         ("label\nrain\n", "name is needed"),
         ("name,colour\nrain,blue\n", "known are name, prompts, threshold, hidden"),
+        ("name,name\nrain,wind\n", "each once"),
         ("name,prompts\nrain,heavy, on a roof\n", "line 2 has more cells"),
         ("name,threshold\nrain,0.3\nwind,loud\n", "line 3: .*threshold"),
         ("name,hidden\nrain,perhaps\n", "line 2: .*hidden"),
@@ -228,6 +234,74 @@ def test_a_file_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(BundleError, match=r"set\.npz is no label set"):
         EmbeddedLabels.load(path)
+
+
+def test_a_damaged_label_set_is_refused_whatever_is_hit(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    EmbeddedLabels.embed(LabelSet.of(["dog", "rain"]), encode, "hash").save(path)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for at in random.integers(0, len(whole), 3):
+            damaged[at] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            EmbeddedLabels.load(path)
+        except BundleError:
+            refused += 1
+    assert refused > 250
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("embeddings", np.zeros((2, 3), np.float32)),
+        ("embeddings", np.full((2, 3), np.nan, np.float32)),
+        ("embeddings", np.eye(3, dtype=np.float32)[:1]),
+        ("embeddings", np.eye(3)[:2]),
+        ("names", np.array("dog")),
+        ("thresholds", np.array(["a", "b"])),
+        ("thresholds", np.array([0.3, 2.0])),
+    ],
+)
+def test_a_stored_set_that_cannot_be_scored_is_refused(tmp_path: Path, field: str, value: npt.NDArray[Any]) -> None:
+    path = tmp_path / "set.npz"
+    EmbeddedLabels.embed(LabelSet.of(["dog", "rain"]), encode, "hash").save(path)
+    with np.load(path) as stored:
+        changed: dict[str, Any] = {**stored, field: value}
+    np.savez(path, **changed)
+    with pytest.raises(BundleError, match="make it again"):
+        EmbeddedLabels.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
+def test_an_empty_or_other_file_is_no_stored_label_set(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "set.npz"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="no label set"):
+        EmbeddedLabels.load(path)
+
+
+def test_a_set_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    path.mkdir()
+    with pytest.raises(StorageError, match=r"set\.npz cannot be written \(Is a directory\)"):
+        EmbeddedLabels.embed(LabelSet.of(["dog"]), encode, "hash").save(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_is_no_label_file(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"cannot be read \(Is a directory\)"):
+        LabelSet.from_file(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", ["nan", "7.0", "-inf"])
+def test_a_threshold_that_no_similarity_can_meet_is_refused(tmp_path: Path, threshold: str) -> None:
+    path = tmp_path / "set.toml"
+    path.write_text(f'[[label]]\nname = "rain"\nthreshold = {threshold}\n', encoding="utf-8")
+    with pytest.raises(LabelError, match="from -1 to 1"):
+        LabelSet.from_file(path)
 
 
 def test_a_stored_label_set_with_pickles_is_refused(tmp_path: Path) -> None:
