@@ -23,9 +23,9 @@ FEWEST_LABELS, MOST_LABELS = 3, 7
 
 CLOSE_COSINE = 0.9
 """Cosine from which two labels nearly coincide. At 0.9 their embeddings are 0.45 apart, and a recording's embedding has
-a cosine of 0.5 with its own caption at best: the similarities of the two to any recording differ by 0.2 at most and by
-a few hundredths as a rule, which is what microphone, room and padding move them as well. Wordings of one sound lie above
-it (0.98 and more in the demo model), different sounds far below."""
+a cosine of about 0.5 with its own caption: the similarities of the two to any recording differ by 0.2 at most and by a
+few hundredths as a rule, which is what microphone, room and padding move them as well. Wordings of one sound lie above
+(0.98 and more in the demo model), different sounds far below."""
 
 LONGEST_PROMPT_TOKENS = 77
 """The captions that CLAP was trained on were cut at 77 tokens."""
