@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -242,6 +243,27 @@ def test_a_reader_that_leaves_early_sees_no_traceback(noise: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_full_disk_behind_standard_output_ends_with_2_in_one_line(noise: Path, form: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full, the disk that is always full")
+    command = [sys.executable, "-m", "clapedge.cli", "score", str(noise), *LABELS, "--format", form]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+    note, error = done.stderr.splitlines()
+    assert note.startswith("note: ")
+    assert error == "error: standard output cannot be used (No space left on device); make room, or name another"
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "table"])
+def test_results_in_a_file_or_pipe_are_utf_8_whatever_the_locale(noise: Path, form: str) -> None:
+    command = [sys.executable, "-m", "clapedge.cli", "score", str(noise), "-l", "轴承异响,rain", "--format", form]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert "轴承异响" in done.stdout.decode("utf-8")
 
 
 def test_bench_reports_each_variant_with_its_stages(run: Run) -> None:

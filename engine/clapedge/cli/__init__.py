@@ -4,6 +4,7 @@ Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 us
 """
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from importlib import import_module
 import click
 
 from clapedge import __version__
-from clapedge.errors import ClapEdgeError
+from clapedge.errors import ClapEdgeError, StorageError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -73,8 +74,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a bar that a terminal cannot show must not end the run
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # what JSON is, and what keeps every label in a file
     try:
         status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code
@@ -86,7 +90,19 @@ def main() -> None:
     except ClapEdgeError as error:
         click.echo(f"error: {error}", err=True)
         status = error.exit_code
+    except OSError as error:
+        place = error.filename or "standard output"
+        click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
+        _drop_output()
+        status = StorageError.exit_code
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    """Let what could not be written to standard output go, which Python would try again at its end."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.close(descriptor)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
