@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor
 WARM_UP_RUNS = 2
 """Runs after which ONNX Runtime has allocated what it needs and captured its CUDA graph."""
 
+GRAPH_OPTIONS: dict[Provider, str] = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
+"""The options that ask for a CUDA graph."""
+
+GRAPH_REFUSED = "cannot use the graph capture feature"
+"""What ONNX Runtime says when nodes on another provider stand against a CUDA graph."""
+
 FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"(lib(?:nvinfer|nvonnxparser)[\w.]*|nvinfer\w*\.dll)",
@@ -63,6 +70,10 @@ FAILURES: tuple[tuple[str, str], ...] = (
         "the memory of the GPU is full; end other programs on it, or raise --provider-option gpu_mem_limit=BYTES",
     ),
     (r'Unknown provider option: "(\w+)"', "ONNX Runtime knows no option {0} of it; check --provider-option"),
+    (
+        f"{GRAPH_REFUSED}|Graph capture did not complete",
+        "it cannot be captured as a CUDA graph; use --provider-option enable_cuda_graph=0",
+    ),
     (
         r"fallback to CPU EP has been explicitly disabled",
         "it cannot run every operator of this graph; use another --precision, or --provider cpu",
@@ -89,24 +100,19 @@ class DeviceSession:
             BundleError: ONNX Runtime cannot run the file, or it was exported for another batch.
             ProviderError: the session does not run where it was asked to.
         """
-        self.batch = batch
+        self.batch, self._plan = batch, plan
         # the device computes; a thread of the CPU has only to launch
         self._session = open_session(model, plan, threads=1, batch=batch)
         self._lock = threading.Lock()
         self._binding = self._session.io_binding()
-        place = ("cuda" if plan.on_gpu else "cpu", plan.device_id)
-        self._inputs = {}
+        self._inputs: dict[str, tuple[onnxruntime.OrtValue, tuple[int, ...], type[np.generic]]] = {}
         for node in self._session.get_inputs():
             if node.shape[0] != batch:
                 raise BundleError(
                     f"{model} takes batches of {node.shape[0]}, not {batch}; use another --precision, or --provider cpu"
                 )
-            buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(node.shape, NUMPY_TYPES[node.type], *place)
-            self._binding.bind_ortvalue_input(node.name, buffer)
-            self._inputs[node.name] = (buffer, tuple(node.shape), NUMPY_TYPES[node.type])
-        (output,) = self._session.get_outputs()
-        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output.shape, np.float32, *place)
-        self._binding.bind_ortvalue_output(output.name, self._output)
+        with _failing_as_provider(plan):
+            self._bind()
         for _ in range(WARM_UP_RUNS):
             self.run({name: np.zeros(shape, kind) for name, (_, shape, kind) in self._inputs.items()})
 
@@ -116,8 +122,12 @@ class DeviceSession:
         return {name: shape for name, (_, shape, _) in self._inputs.items()}
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32Array:
-        """Copy inputs in, run, and return a copy of the output: (batch, E) float32."""
-        with self._lock:
+        """Copy inputs in, run, and return a copy of the output: (batch, E) float32.
+
+        Raises:
+            ProviderError: the GPU failed, or its memory is full.
+        """
+        with self._lock, _failing_as_provider(self._plan):
             for name, (buffer, _, kind) in self._inputs.items():
                 buffer.update_inplace(np.ascontiguousarray(inputs[name], kind))
             self._execute()
@@ -127,6 +137,18 @@ class DeviceSession:
         """Run once more on what the buffers hold: what the device does without the copies."""
         with self._lock:
             self._execute()
+
+    def _bind(self) -> None:
+        """Allocate a buffer for every input and the output, and bind them for good."""
+        place = ("cuda" if self._plan.on_gpu else "cpu", self._plan.device_id)
+        for node in self._session.get_inputs():
+            kind = NUMPY_TYPES[node.type]
+            buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(node.shape, kind, *place)
+            self._binding.bind_ortvalue_input(node.name, buffer)
+            self._inputs[node.name] = (buffer, tuple(node.shape), kind)
+        (output,) = self._session.get_outputs()
+        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output.shape, np.float32, *place)
+        self._binding.bind_ortvalue_output(output.name, self._output)
 
     def _execute(self) -> None:
         """Run on the bound buffers; returns when the device is done."""
@@ -163,6 +185,9 @@ def open_session(
         reason = " ".join(str(error).split())
         if plan.provider == "cpu":
             raise BundleError(f"{model} cannot be run by ONNX Runtime ({reason}); export it again") from error
+        if GRAPH_REFUSED in reason:  # without its graph the session tells which nodes are in the way
+            options_without = {**plan.options, GRAPH_OPTIONS[plan.provider]: "0"}
+            open_session(model, replace(plan, options=options_without), threads=threads, batch=batch)
         raise ProviderError(f"provider {plan.provider} did not start: {_explain(plan, reason)}") from error
     session.disable_fallback()
     if session.get_providers()[0] != plan.onnx_runtime_name:
@@ -242,6 +267,16 @@ def _explain(plan: Plan, reason: str) -> str:
             if found:
                 return sentence.format(next(filter(None, found.groups()), ""))
     return f"{said or reason}; use --provider cpu"
+
+
+@contextlib.contextmanager
+def _failing_as_provider(plan: Plan) -> Iterator[None]:
+    """Turn what ONNX Runtime raises while a GPU works into an error of the provider."""
+    try:
+        yield
+    except ONNX_RUNTIME_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise ProviderError(f"provider {plan.provider} failed: {_explain(plan, reason)}") from error
 
 
 @contextlib.contextmanager

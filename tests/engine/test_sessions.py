@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -81,6 +82,41 @@ def test_a_gpu_session_with_nodes_on_the_cpu_is_refused_with_their_operators(
     monkeypatch.setattr(sessions, "strays", lambda *_: Counter(MatMulInteger=18, Pad=1))
     with pytest.raises(ProviderError, match=r"19 nodes would run elsewhere \(18 MatMulInteger, 1 Pad\)"):
         sessions._refuse_strays(session, Plan("cuda"))
+
+
+class WithoutGraph(onnxruntime.InferenceSession):  # type: ignore[misc]  # it publishes no types
+    """A session on a GPU that lacks kernels: it refuses a CUDA graph, and runs its nodes on the CPU."""
+
+    def __init__(self, model: Path, options: Any, *, providers: list[Any], **_: Any) -> None:  # noqa: ANN401
+        if providers[0][1]["enable_cuda_graph"] == "1":
+            raise RuntimeError("This session cannot use the graph capture feature as requested by the user  as all")
+        super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_a_refused_cuda_graph_is_told_by_the_nodes_in_its_way(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    if not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
+        pytest.skip(f"ONNX Runtime {onnxruntime.__version__} does not tell where a node runs")
+    pretend_gpu(monkeypatch, missing=None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", WithoutGraph)
+    with pytest.raises(ProviderError, match=r"nodes would run elsewhere \(.* Gelu"):
+        open_session(model, choose("cuda"), batch=1)
+
+
+def test_a_gpu_that_fails_while_it_runs_is_an_error_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    bound = DeviceSession(model, choose("cpu"), batch=1)
+    said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 9"
+
+    def fail(_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(bound._session, "run_with_iobinding", fail)
+    with pytest.raises(ProviderError, match="provider cpu failed: the memory of the GPU is full"):
+        bound.run({name: np.zeros(shape, np.float32) for name, shape in bound.input_shapes.items()})
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
