@@ -42,6 +42,7 @@ ROWS = (
     "archive",
     "folders",
     "batch",
+    "cluster",
     "benchmark",
     "cli",
 )

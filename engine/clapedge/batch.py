@@ -206,31 +206,28 @@ def _result(entry: Entry, decided: tuple[tuple[scoring.Score, ...], bool], makin
     )
 
 
-def _identify(file: str, name: str, archive: GrowingArchive) -> tuple[Stamp, str] | None:
-    """Return the stamp and the SHA-256 of a file, or None if the archive holds the embeddings of its bytes.
+def fingerprint(file: str) -> tuple[Stamp, str]:
+    """Return the stamp of a file and the SHA-256 of its bytes.
 
     Raises:
         AudioError: it cannot be read.
     """
-    stamp = _stamp(file)
-    if stamp is not None and archive.unchanged(name, stamp):
-        return None
+    stamp = stamp_of(file)
     digest = hashlib.sha256()
     with sources.opened(file) as view:
         for offset in range(0, view.size, HASH_BYTES):
             digest.update(view.peek(offset, HASH_BYTES))
         if stamp is None or view.failure is not None:
             raise AudioError(f"{sources.shown_name(file)} cannot be read to its end; copy it again")
-    sha256 = digest.hexdigest()
-    known = archive.same_content(sha256)
-    if known is None:
-        return stamp, sha256
-    archive.add_copy(name, stamp, known)
-    return None
+    return stamp, digest.hexdigest()
 
 
-def _stamp(file: str) -> Stamp | None:
-    """Return the stamp of a file, or None where opening it will say what is wrong."""
+def stamp_of(file: str) -> Stamp | None:
+    """Return the stamp of a file, or None where opening it will say what is wrong.
+
+    Raises:
+        AudioError: it is a device or a pipe.
+    """
     try:
         status = os.stat(file)  # noqa: PTH116 - called for every file of a large archive
     except (OSError, ValueError):
@@ -238,3 +235,16 @@ def _stamp(file: str) -> Stamp | None:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise AudioError(f"{sources.shown_name(file)} is no regular file; score it with: clapedge score")
     return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _identify(file: str, name: str, archive: GrowingArchive) -> tuple[Stamp, str] | None:
+    """Return the stamp and the SHA-256 of a file, or None if the archive holds the embeddings of its bytes."""
+    stamp = stamp_of(file)
+    if stamp is not None and archive.unchanged(name, stamp):
+        return None
+    stamp, sha256 = fingerprint(file)
+    known = archive.same_content(sha256)
+    if known is None:
+        return stamp, sha256
+    archive.add_copy(name, stamp, known)
+    return None

@@ -1,6 +1,7 @@
 """`clapedge embed`: recordings to embeddings on disk, and what `clapedge batch` shares with it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -8,10 +9,11 @@ import click
 
 from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
-from clapedge.errors import AudioError
+from clapedge.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from clapedge.archive import Archive
+    from clapedge.archive import Archive, Making
+    from clapedge.batch import Progress
     from clapedge.engine import Engine
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -33,6 +35,16 @@ Exit codes: 0 all embedded, 1 some recordings failed, 2 usage, 3 bundle, 4 provi
 def folder_options(command: Command) -> Command:
     """Add the options that say which recordings are taken, and how many at once."""
     for option in (
+        click.option("--gpus-per-actor", type=float, help="With --engine ray; a fraction shares one. [default: 0]"),
+        click.option("--cpus-per-actor", type=float, help="With --engine ray. [default: 1]"),
+        click.option(
+            "--engine",
+            "where",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Listen in this process, or with --workers actors on a Ray cluster: RAY_ADDRESS, else this machine.",
+        ),
         click.option(
             "--workers", type=click.IntRange(min=1), help="Recordings listened to at once. [default: usable cores]"
         ),
@@ -93,23 +105,41 @@ def embed_recordings(
     engine: "Engine", files: Sequence[str], keep: Path, *, workers: int | None, options: Mapping[str, object]
 ) -> Embedded:
     """Embed what an archive does not hold, with progress."""
-    from clapedge import batch  # noqa: PLC0415 - keeps --help fast
     from clapedge.archive import appending  # noqa: PLC0415 - keeps --help fast
     from clapedge.audio import source_name  # noqa: PLC0415 - keeps --help fast
-    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
 
-    hearing: Any = {name: options[name] for name in HEARING}
+    making, listen = _plan(engine, workers, options)
     try:
-        with appending(keep, batch.making_of(engine, hearing)) as archive, progress_line(len(files)) as report:
-            progress = batch.embed_files(
-                engine, files, archive, workers=workers or usable_cores(), report=report, **hearing
-            )
+        with appending(keep, making) as archive, progress_line(len(files)) as report:
+            progress = listen(files, archive, report=report)
     except KeyboardInterrupt:
         click.echo(f"what was embedded is kept in {keep}; the same command goes on (batch: with --resume)", err=True)
         raise
     if progress.known:
         click.echo(f"note: {progress.known} of {len(files)} recordings were embedded before", err=True)
     return archive, [source_name(file) for file in files], progress.failures
+
+
+def _plan(
+    engine: "Engine", workers: int | None, options: Mapping[str, object]
+) -> tuple["Making", Callable[..., "Progress"]]:
+    """Return how embeddings will be made, and what makes them: this process, or a cluster."""
+    from clapedge import batch, cluster  # noqa: PLC0415 - keeps --help fast
+    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
+
+    hearing: Any = {name: options[name] for name in HEARING}
+    shares: Any = {name: options[f"{name}_per_actor"] for name in ("cpus", "gpus")}
+    count = workers or usable_cores()
+    if options["where"] == "local":
+        if any(share is not None for share in shares.values()):
+            raise UsageError("--cpus-per-actor and --gpus-per-actor go with --engine ray")
+        return batch.making_of(engine, hearing), partial(batch.embed_files, engine, workers=count, **hearing)
+    wishes: Any = {name: options[name] for name in ("provider", "precision", "fusion")}
+    bundle = str(engine.bundle.directory.resolve())
+    given = {name: share for name, share in shares.items() if share is not None}
+    actors = cluster.Actors(bundle=bundle, hearing=hearing, count=count, **wishes, **given)
+    making = actors.making()
+    return making, partial(cluster.embed_files, actors=actors.like(making))
 
 
 def report_failures(failures: Mapping[str, str]) -> None:
