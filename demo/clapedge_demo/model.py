@@ -17,7 +17,17 @@ from transformers import (
     RobertaTokenizer,
 )
 
+from clapedge_demo.wordings import RECORDED, SYNTHESISED
+
 NAME = "clapedge-demo"
+NOTES = (
+    f"Knows {len(RECORDED)} recorded and {len(SYNTHESISED)} synthesised kinds of sound, by their English names.",
+    (
+        "Trained on folds 1 to 3 of ESC-10 (K. J. Piczak, 2015, CC BY 3.0) and on sounds that clapedge makes. The "
+        "authors of the recordings stand in ATTRIBUTION.csv beside the checkpoint, demo/checkpoint."
+    ),
+)
+"""What every bundle of the model says."""
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's, with the ids 0 to 4."""
 VOCABULARY = 1500
@@ -73,7 +83,7 @@ def new_model(vocabulary: int) -> ClapModel:
         projection_dim=EMBEDDING,
     )
     config = ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=EMBEDDING)
-    config.update({"clapedge_weights": "demo", "clapedge_name": NAME})
+    config.update({"clapedge_weights": "demo", "clapedge_name": NAME, "clapedge_notes": list(NOTES)})
     model = ClapModel(config)
     _initialise(model)
     return model

@@ -74,7 +74,7 @@ class Trainer:
         self._parameters = [parameter for _, parameter in named]
         groups = parameter_groups(named, schedule.weight_decay)
         self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self._average = {name: value.clone() for name, value in model.state_dict().items()}
+        self._average = {name: value.clone() for name, value in self._audio_state().items()}
         self._pool = ThreadPoolExecutor(WORKERS)
 
     def train(self, batches: Batches, *, every: int, report: Report) -> None:
@@ -127,10 +127,14 @@ class Trainer:
         loss = share * F.cross_entropy(logits, part.targets, label_smoothing=self.schedule.smoothing, reduction="sum")
         return float(loss.detach()), torch.autograd.grad(loss, self._parameters, allow_unused=True)
 
+    def _audio_state(self) -> dict[str, Tensor]:
+        """Return the tensors of the model without those of the text tower, which is trained elsewhere."""
+        return {name: value for name, value in self.model.state_dict().items() if not name.startswith("text_")}
+
     def _follow(self) -> None:
         """Move the average towards the weights; early on faster, so that it forgets the beginning."""
         keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.model.state_dict().items():
+        for name, value in self._audio_state().items():
             if value.is_floating_point():
                 self._average[name].lerp_(value, 1 - keep)
             else:
@@ -138,15 +142,14 @@ class Trainer:
 
     def load_average(self, into: ClapModel) -> ClapModel:
         """Load the averaged audio tower into another model of the same shape and return it, ready to be used."""
-        audio = {name: value for name, value in self._average.items() if not name.startswith("text_")}
-        into.load_state_dict(audio, strict=False)
+        into.load_state_dict(self._average, strict=False)
         return into.eval()
 
     def save(self, path: Path) -> None:
         """Write everything that is needed to go on."""
         state = {
             "step": self.step,
-            "model": self.model.state_dict(),
+            "model": self._audio_state(),
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
             "schedule": asdict(self.schedule),
@@ -157,7 +160,7 @@ class Trainer:
         """Take up a training that `save` wrote."""
         state = load_state(path)
         self.step = state["step"]
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"], strict=False)
         self._average = state["average"]
         self._optimizer.load_state_dict(state["optimizer"])
 

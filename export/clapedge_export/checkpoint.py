@@ -77,8 +77,8 @@ class Checkpoint:
 def read_directory(directory: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     """Read a directory in the hub's layout: config.json, weights, preprocessor_config.json, tokenizer, README.md.
 
-    A `clapedge_weights` entry of config.json (`demo` or `random`) says that the weights are not pretrained ones, and
-    `clapedge_name` what to call them.
+    A `clapedge_weights` entry of config.json (`demo` or `random`) says that the weights are not pretrained ones,
+    `clapedge_name` what to call them, and `clapedge_notes`, a list of sentences, what users should know.
 
     Raises:
         ModelError: a file is missing or not understood.
@@ -102,6 +102,7 @@ def read_directory(directory: Path, *, tokenizer: Path | None = None) -> Checkpo
         name=str(config.get("clapedge_name") or directory.resolve().name),
         licence=_licence(directory / "README.md"),
         weights=weights,
+        notes=tuple(map(str, config.get("clapedge_notes", ()))),
     )
 
 

@@ -16,7 +16,7 @@ from clapedge_demo.batches import Batch, Batches, Recipe
 from clapedge_demo.data import Sounds
 from clapedge_demo.model import SPECIAL_TOKENS, new_model, train_tokenizer
 from clapedge_demo.tower import TrainingTower
-from clapedge_demo.training import Schedule
+from clapedge_demo.training import Schedule, Trainer
 from clapedge_demo.wordings import RECORDED, SYNTHESISED
 
 FLOAT32_ROUNDING = 1e-6
@@ -139,3 +139,18 @@ def test_figures_are_put_into_the_card_and_replaced(tmp_path: Path) -> None:
     assert "| first |" not in text
     assert all(kind in text for kind in (*RECORDED, *SYNTHESISED))
     assert "rain/1.ogg,rain,title,author,source,CC0" in (tmp_path / "ATTRIBUTION.csv").read_text(encoding="utf-8")
+
+
+def test_a_training_goes_on_where_it_was_saved_and_leaves_the_text_tower_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trainer = Trainer(new_model(300), Schedule(), seed=0)
+    trainer.step = 7
+    trainer.save(tmp_path / "state.pt")
+    other = new_model(300)
+    text = {name: value.clone() for name, value in other.state_dict().items() if name.startswith("text_")}
+    resumed = Trainer(other, Schedule(), seed=0)
+    resumed.resume(tmp_path / "state.pt")
+    assert resumed.step == 7
+    saved, found = trainer.model.state_dict(), other.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in text.items())
+    assert all(torch.equal(found[name], saved[name]) for name in saved if name.startswith("audio_"))
