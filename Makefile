@@ -41,7 +41,7 @@ demo-model: $(DEV) ## train the built-in model again, export and measure it: ESC
 	@$(BIN)/python demo/make_model.py --esc10 '$(ESC10)'
 	@$(BIN)/clapedge export demo/checkpoint -o engine/clapedge/demo_model --precision fp32,int8 --force
 	@$(BIN)/python demo/make_clips.py
-	@$(BIN)/python demo/gauge.py --esc10 '$(ESC10)'
+	@$(BIN)/python demo/gauge.py --esc10 '$(ESC10)' --card demo/checkpoint/README.md
 
 test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the recordings of ESC-10
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
