@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,9 @@ BUNDLE_VARIABLE = "CLAPEDGE_BUNDLE"
 Role = Literal["audio", "text", "tokenizer", "labels", "document"]
 Variant = Literal["fp32", "fp16", "int8"]
 Weights = Literal["pretrained", "random", "demo"]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Hertz: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=24_000)]
+"""A frequency that sound at 48 kHz can hold."""
 
 
 class FrontEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,17 +34,25 @@ class FrontEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Source: its `preprocessor_config.json` (frequency_min is 50 there; the class default of transformers is 0).
     """
 
-    sampling_rate: int = 48_000
-    n_fft: int = 1024
-    hop_length: int = 480
-    n_mels: int = 64
-    f_min: float = 50.0
-    f_max: float = 14_000.0
+    sampling_rate: Literal[48_000] = 48_000
+    """Hz; recordings are brought to this rate alone, which every published CLAP checkpoint has."""
+    n_fft: Annotated[int, msgspec.Meta(ge=2)] = 1024
+    hop_length: Count = 480
+    n_mels: Count = 64
+    f_min: Hertz = 50.0
+    f_max: Hertz = 14_000.0
     mel_scale: Literal["htk", "slaney"] = "htk"
     """`htk` without normalisation (fused checkpoints), or `slaney` with Slaney normalisation (unfused ones)."""
-    clip_samples: int = 480_000
+    clip_samples: Count = 480_000
     fusion: bool = True
     """Whether the tower hears a long recording as four mels (one shrunk whole, three crops)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no log-mel can be made of."""
+        if self.f_min >= self.f_max:
+            raise ValueError(f"mels from {self.f_min} to {self.f_max} Hz are none")
+        if self.clip_samples <= self.n_fft // 2:
+            raise ValueError(f"a clip of {self.clip_samples} samples is too short for frames of {self.n_fft}")
 
     @property
     def clip_frames(self) -> int:
@@ -91,10 +102,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     licence: str
     weights: Weights
     front_end: FrontEnd
-    embedding_size: int
-    logit_scale: float
+    embedding_size: Count
+    logit_scale: Annotated[float, msgspec.Meta(gt=0)]
     """`exp(logit_scale_a)` of the checkpoint: similarities are multiplied by it before the softmax."""
-    max_tokens: int
+    max_tokens: Annotated[int, msgspec.Meta(ge=3)]
     """Longest prompt that the text tower reads, special tokens included."""
     text_tower: str | None = None
     """SHA-256 of the text tower's FP32 file, present in the bundle or not: it names the space of label embeddings."""
@@ -204,8 +215,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write `manifest.json` (UTF-8, indented, sorted as declared); it appears whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     temporary = directory / (MANIFEST_NAME + ".tmp")
-    temporary.write_bytes(text)
-    temporary.replace(directory / MANIFEST_NAME)
+    try:
+        temporary.write_bytes(text)
+        temporary.replace(directory / MANIFEST_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -227,7 +241,7 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
                 "upgrade clapedge, or export the bundle with this version"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleDamagedError(f"{path} is damaged ({error}); copy the bundle again, or export it again") from error
     _check_paths(manifest.files, path)
     return manifest

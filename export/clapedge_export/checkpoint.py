@@ -135,17 +135,24 @@ def read_front_end(directory: Path, *, fusion: bool) -> FrontEnd:
             f"{directory}: top_db is {extractor.top_db} in preprocessor_config.json, which the engine does not apply; "
             "use a checkpoint whose top_db is null"
         )
-    return FrontEnd(
-        sampling_rate=int(extractor.sampling_rate),
-        n_fft=int(extractor.fft_window_size),
-        hop_length=int(extractor.hop_length),
-        n_mels=int(extractor.feature_size),
-        f_min=float(extractor.frequency_min),
-        f_max=float(extractor.frequency_max),
-        mel_scale="htk" if fusion else "slaney",
-        clip_samples=int(extractor.nb_max_samples),
-        fusion=fusion,
-    )
+    parameters = {
+        "sampling_rate": extractor.sampling_rate,
+        "n_fft": extractor.fft_window_size,
+        "hop_length": extractor.hop_length,
+        "n_mels": extractor.feature_size,
+        "f_min": extractor.frequency_min,
+        "f_max": extractor.frequency_max,
+        "mel_scale": "htk" if fusion else "slaney",
+        "clip_samples": extractor.nb_max_samples,
+        "fusion": fusion,
+    }
+    try:
+        return msgspec.convert(parameters, FrontEnd)
+    except msgspec.ValidationError as error:
+        raise ModelError(
+            f"{directory}: preprocessor_config.json describes sound that the engine does not hear ({error}); "
+            "use a checkpoint for 48 kHz"
+        ) from error
 
 
 def read_tokenizer(path: Path) -> bytes:

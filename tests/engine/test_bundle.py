@@ -83,11 +83,47 @@ def test_a_file_name_that_leads_out_of_the_bundle_is_refused(bundle: Path, path:
         Bundle.open(bundle)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"schema": 1}', b'{"schema": "one"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b'{"schema": 1}', b'{"schema": "one"}', b"\xff\xfe", b'{"model":' + b"[" * 200_000]
+)
 def test_a_damaged_manifest_is_refused_with_its_name(bundle: Path, text: bytes) -> None:
     (bundle / MANIFEST_NAME).write_bytes(text)
     with pytest.raises(BundleDamagedError, match=r"manifest\.json is damaged"):
         Bundle.open(bundle)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sampling_rate": 44_100},
+        {"hop_length": 0},
+        {"n_fft": -5},
+        {"n_mels": 0},
+        {"f_min": 15_000.0},
+        {"f_max": 1e9},
+        {"clip_samples": 100},
+    ],
+)
+def test_a_front_end_that_the_engine_does_not_have_is_refused(bundle: Path, parameters: dict[str, float]) -> None:
+    rewrite(bundle, front_end=parameters)
+    with pytest.raises(BundleDamagedError, match=r"manifest\.json is damaged.*front_end"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("change", [{"logit_scale": -1.0}, {"embedding_size": 0}, {"max_tokens": 0}])
+def test_numbers_that_no_model_has_are_refused(bundle: Path, change: dict[str, float]) -> None:
+    rewrite(bundle, **change)
+    with pytest.raises(BundleDamagedError, match=next(iter(change))):
+        Bundle.open(bundle)
+
+
+def test_a_manifest_that_cannot_be_written_leaves_nothing(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    (bundle / MANIFEST_NAME).unlink()
+    (bundle / MANIFEST_NAME).mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_manifest(bundle, manifest)
+    assert {path.name for path in bundle.iterdir()} == {"audio.fp32.onnx", MANIFEST_NAME}
 
 
 def test_a_newer_layout_asks_for_an_upgrade(bundle: Path) -> None:

@@ -152,6 +152,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda path: edit(path / "preprocessor_config.json", truncation="rand_trunc"),
         "truncation is 'rand_trunc'.*enable_fusion is True",
     ),
+    "front end at another rate": (
+        lambda path: edit(path / "preprocessor_config.json", sampling_rate=44_100),
+        r"the engine does not hear \(.*sampling_rate.*48 kHz",
+    ),
     "front end with a ceiling": (lambda path: edit(path / "preprocessor_config.json", top_db=80), "top_db is 80"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer.json.*--tokenizer"),
     "damaged tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), r"tokenizer\.json is damaged"),
