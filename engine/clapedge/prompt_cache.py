@@ -1,8 +1,10 @@
 """Embeddings of prompts on disk, keyed by text tower and prompt: known words need no text tower to be opened."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,7 @@ class PromptCache:
             row = np.load(path, allow_pickle=False) if path else None
         except (OSError, ValueError, EOFError):
             return None
-        is_embedding = row is not None and row.ndim == 1 and row.dtype == np.float32
+        is_embedding = row is not None and row.ndim == 1 and row.dtype == np.float32 and np.isfinite(row).all()
         return row if is_embedding else None
 
     def _store(self, prompt: str, row: Float32Array) -> None:
@@ -55,10 +57,12 @@ class PromptCache:
         path = self._path(prompt)
         if path is None:
             return
-        try:
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as stream:
-                np.save(stream, row)
-            Path(stream.name).replace(path)
-        except OSError:
-            return
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    np.save(stream, row)
+                Path(temporary).replace(path)
+            finally:
+                Path(temporary).unlink(missing_ok=True)

@@ -53,6 +53,15 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     assert PromptCache("tower", directory=tmp_path).encode(["rain"], Encoder()).shape == (1, 3)
 
 
+def test_a_full_disk_is_not_filled_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fill)
+    assert PromptCache("tower", directory=tmp_path).encode(["rain"], Encoder()).shape == (1, 3)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     PromptCache("tower", directory=tmp_path).encode(["rain", "雨"], Encoder())
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".npy"}
