@@ -1,37 +1,30 @@
 """Time the front end beside its peers, in one run: log-mels of a clip, and a stereo MP3 to model inputs.
 
-Each candidate lives in a process of its own, as its users run it: what one library allocates would otherwise change
-the allocator under the next. The processes take turns, so that whatever else the machine does meets all alike.
+Each candidate lives in a process of its own, as its users run it; see `turns`.
 """
 # ruff: noqa: PLC0415 - a candidate imports its own library alone
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import soundfile
+from turns import THREAD_VARIABLES, Candidate, Figures, measure
 
 from clapedge.mel import Float32Array, LogMel, mel_bank
 
-Candidate: TypeAlias = Callable[[], Any]
-Figures: TypeAlias = dict[str, dict[str, float]]
-
 RESULTS = Path(__file__).parent / "results" / "frontend.json"
 THREADS = (1, 4)
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 SECONDS = 10
 CUTOFF_HERTZ = 12_000
 """Above it the sound is empty, as behind a lossy codec: bands 100 dB below the loudest show every rounding."""
@@ -201,42 +194,6 @@ MP3: dict[str, Callable[[Path], Candidate]] = {
 }
 
 
-def serve(turns: Connection, prepare: Callable[[Path], Candidate], mp3: Path) -> None:
-    """Live as one candidate: send the result, then the milliseconds of a call at each turn, until told to stop.
-
-    A turn begins with a call that is not timed: the caches are those of the neighbours.
-    """
-    candidate = prepare(mp3)
-    turns.send(candidate())
-    while turns.recv():
-        candidate()
-        begun = time.perf_counter()
-        candidate()
-        turns.send(1e3 * (time.perf_counter() - begun))
-
-
-def measure(suite: dict[str, Callable[[Path], Candidate]], mp3: Path, rounds: int) -> tuple[Figures, dict[str, Any]]:
-    """Return median and least milliseconds of each candidate of a suite, and what each computed."""
-    context = multiprocessing.get_context("spawn")
-    ends, processes = {}, []
-    for name, prepare in suite.items():
-        ends[name], far = context.Pipe()
-        processes.append(context.Process(target=serve, args=(far, prepare, mp3), daemon=True))
-        processes[-1].start()
-        far.close()
-    computed = {name: end.recv() for name, end in ends.items()}
-    taken: dict[str, list[float]] = {name: [] for name in suite}
-    for _ in range(rounds):
-        for name, end in ends.items():
-            end.send(True)  # noqa: FBT003 - the message of a turn
-            taken[name].append(end.recv())
-    for end in ends.values():
-        end.send(False)  # noqa: FBT003 - the message that ends it
-    for process in processes:
-        process.join()
-    return {name: {"median_ms": float(np.median(ms)), "least_ms": min(ms)} for name, ms in taken.items()}, computed
-
-
 def log_mel_figures(mp3: Path, rounds: int, threads: int) -> Figures:
     """Measure the log-mels; what several threads do at once is given per clip."""
     figures, computed = measure(
@@ -245,7 +202,7 @@ def log_mel_figures(mp3: Path, rounds: int, threads: int) -> Figures:
     if threads > 1:
         figures[PARALLEL] = {key: ms / threads for key, ms in figures[PARALLEL].items()}
     for name in figures.keys() - {PARALLEL}:
-        figures[name]["max_error_db"] = float(np.abs(computed[name] - computed[EXACT]).max())
+        figures[name]["max_error_db"] = float(np.abs(computed[name][0] - computed[EXACT][0]).max())
     return figures
 
 
