@@ -5,6 +5,8 @@ MODEL ?= laion/clap-htsat-fused
 LABELS ?=
 OUT ?= bundles/$(subst :,-,$(patsubst %.pt,%,$(notdir $(MODEL:/=))))
 ESC10 ?=
+AUDIO ?=
+BUNDLE ?=
 PYTEST_ARGS ?=
 BUNDLE ?= bundles/random
 JSON ?= bench/results/gpu.json
@@ -14,6 +16,7 @@ BIN := $(VENV)/bin
 # what is installed in $(VENV), from the least to the most
 RUN := $(VENV)/.installed-run
 EXPORT := $(VENV)/.installed-export
+CALIB := $(VENV)/.installed-calib
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 CLIPS := engine/clapedge/demo_clips
@@ -58,8 +61,9 @@ format: $(DEV) ## lay out the code and mend what can be mended mechanically
 export: $(EXPORT) ## make and verify a bundle: MODEL=checkpoint [LABELS="FILE ..."] [OUT=directory]
 	@$(BIN)/clapedge export '$(MODEL)' -o '$(OUT)' $(foreach file,$(LABELS),--labels '$(file)')
 
-calibrate: ## (not part of this version) make an INT8 variant from a device's own sounds
-	@echo "make calibrate: this version has no calibration; fp32 and fp16 variants come from make export" >&2; exit 1
+calibrate: $(CALIB) ## make an INT8 variant with sounds of the device: AUDIO=directory BUNDLE=directory
+	@test -n '$(AUDIO)' -a -n '$(BUNDLE)' || { echo "name the recordings and the bundle: make calibrate AUDIO=DIR BUNDLE=DIR" >&2; exit 2; }
+	@$(BIN)/clapedge calibrate '$(BUNDLE)' --audio '$(AUDIO)'
 
 bench: $(BENCH) ## run every bench/bench_*.py
 	@set -e; for script in bench/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
@@ -87,11 +91,13 @@ clean: ## delete the environment, caches and builds (bundles stay)
 $(RUN): EXTRAS := cpu
 $(EXPORT): EXTRAS := cpu,export
 $(EXPORT): SERVES := $(RUN)
-$(DEV): EXTRAS := cpu,export,formats,parquet,plot,dev
-$(DEV): SERVES := $(RUN) $(EXPORT)
+$(CALIB): EXTRAS := cpu,calib
+$(CALIB): SERVES := $(RUN)
+$(DEV): EXTRAS := cpu,export,calib,formats,parquet,plot,dev
+$(DEV): SERVES := $(RUN) $(EXPORT) $(CALIB)
 $(BENCH): EXTRAS := cpu,export,formats,parquet,plot,dev,bench
-$(BENCH): SERVES := $(RUN) $(EXPORT) $(DEV)
-$(RUN) $(EXPORT) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
+$(BENCH): SERVES := $(RUN) $(EXPORT) $(CALIB) $(DEV)
+$(RUN) $(EXPORT) $(CALIB) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(SERVES) $@

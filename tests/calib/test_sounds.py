@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clapedge import audio
+from clapedge.bundle import FrontEnd
+from clapedge.clips import ClipMaker
+from clapedge_calib.dataset import Example, read_dataset
+from clapedge_calib.progress import Progress
+from clapedge_calib.sounds import Heard, hear, split
+
+QUIET = Progress(enabled=False)
+
+
+def heard(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> Heard:
+    return hear(examples, FrontEnd(fusion=fusion), windows=windows, progress=QUIET, step="")
+
+
+def examples(count: int, *, label: str, fold: str = "") -> list[Example]:
+    return [Example(f"{label}/{i:03}", Path(f"{label}/{i:03}"), label, fold) for i in range(count)]
+
+
+def test_classes_take_turns_and_one_recording_in_four_is_held_out() -> None:
+    calibration, test = split([*examples(40, label="a"), *examples(8, label="b")], samples=16, seed=0)
+    assert [each.label for each in calibration[:12]] == ["a", "b"] * 6
+    assert len(calibration) == 16
+    assert [each.label for each in test] == ["a", "b"] * 2 + ["a"] * 8
+    assert not set(calibration) & set(test)
+
+
+def test_a_draw_is_repeated_by_its_seed_alone() -> None:
+    pool = examples(40, label="a")
+    assert split(pool, samples=9, seed=3) == split(pool, samples=9, seed=3)
+    assert split(pool, samples=9, seed=3) != split(pool, samples=9, seed=4)
+
+
+def test_a_named_fold_is_the_one_to_judge_by() -> None:
+    pool = [*examples(5, label="a", fold="1"), *examples(5, label="b", fold="2")]
+    calibration, test = split(pool, samples=99, seed=0, test_folds=["2"])
+    assert {each.fold for each in calibration} == {"1"}
+    assert {each.fold for each in test} == {"2"}
+
+
+def test_short_recordings_are_heard_once_and_every_fourth_fused_too(tones: Path) -> None:
+    short = [each for each in read_dataset(tones) if each.label == "low hum"][:8]
+    found = heard(short)
+    assert found.recordings == 8
+    assert [sound.is_longer for sound in found.sounds].count(True) == 2
+    assert found.sounds[0].features(4).shape == (1, 4, 1001, 64)
+    assert not any(sound.is_longer for sound in heard(short, fusion=False).sounds)
+
+
+def test_a_long_recording_gives_windows_over_all_of_it_and_a_fused_clip_of_four_mels(tones: Path) -> None:
+    (long,) = [each for each in read_dataset(tones) if each.name == "whistle/0.wav"]
+    first, second, fused = heard([long]).sounds
+    assert (first.heard_first, second.heard_first, fused.heard_first) == (True, False, False)
+    assert not np.array_equal(first.mels, second.mels)
+    assert fused.is_longer
+    assert not np.array_equal(fused.mels[0], fused.mels[1])
+    assert len(heard([long], windows=1).sounds) == 2
+
+
+def test_what_cannot_be_read_or_is_silent_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "damaged.wav").write_text("no sound")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    found = heard(read_dataset(tmp_path))
+    assert found.sounds == []
+    assert [sentence.partition(": ")[0] for sentence in found.left_out if "silent" in sentence]
+    assert any("damaged.wav" in sentence for sentence in found.left_out)
+    assert len(found.left_out) == 2
+
+
+def test_features_are_those_that_the_engine_makes(tones: Path) -> None:
+    example = read_dataset(tones)[0]
+    clips = ClipMaker(FrontEnd())(audio.read(example.path).samples)
+    assert np.array_equal(heard([example]).sounds[0].features(4), clips.features)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_recordings_than_asked_for_are_all_taken(count: int) -> None:
+    calibration, test = split(examples(count, label="a"), samples=100, seed=0)
+    assert len(calibration) + len(test) == count
