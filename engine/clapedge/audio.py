@@ -28,13 +28,16 @@ LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 LONGEST_READ_SECONDS = 3660
 """Most that `read` holds in memory (703 MB): an hour and what encoders add to it. Streams have no limit."""
 
+PROMISED_SAMPLES = 60 * SAMPLING_RATE
+"""Most that is allocated because a header promises it (12 MB); what comes beyond is gathered as it comes."""
+
 
 @dataclass(frozen=True)
 class Recording:
     """A span of a recording.
 
     Attributes:
-        samples: (L,) float32 in ±1, mono, 48 kHz; of an array that is that already, a view.
+        samples: (L,) float32 in ±1, mono, 48 kHz.
         start: where the span begins in the recording, in seconds.
         end: where it ends, in seconds.
         of: length of the whole recording in seconds, as far as it is known.
@@ -87,15 +90,22 @@ def read(
         trim_silence=trim_silence,
         resample=resample,
     ) as stream:
+        promised = np.empty(min(stream.samples or 0, PROMISED_SAMPLES), np.float32)
+        filled = 0
         parts: list[Float32Array] = []
         for part in stream:
-            parts.append(part)
             if stream.end - stream.start > LONGEST_READ_SECONDS:
                 raise AudioError(
                     f"{stream.name} goes on for more than {LONGEST_READ_SECONDS} s, too much to be held in memory; "
                     "ask for a shorter duration, or read it as a stream (window slide or fuse)"
                 )
-        return Recording(_joined(parts), stream.start, stream.end, stream.of, stream.warnings)
+            if not parts and filled + len(part) <= len(promised):  # copied while the block is in the cache
+                promised[filled : filled + len(part)] = part
+                filled += len(part)
+            else:
+                parts.append(part)
+        samples = _joined([promised[:filled], *parts]) if parts else promised[:filled]
+        return Recording(samples, stream.start, stream.end, stream.of, stream.warnings)
 
 
 @contextmanager
@@ -167,8 +177,6 @@ def _within_rates(decoder: Decoder, name: str) -> Decoder:
 
 def _joined(parts: list[Float32Array]) -> Float32Array:
     """Join blocks, giving each back as soon as it is copied: an hour of them is too much to be held twice."""
-    if len(parts) == 1:
-        return parts[0]
     samples = np.empty(sum(map(len, parts)), np.float32)
     position = 0
     for index, part in enumerate(parts):

@@ -228,6 +228,23 @@ def test_channels_are_averaged_or_picked() -> None:
         audio.read(pair, channel=-1)
 
 
+def test_a_recording_does_not_change_with_the_array_that_it_was_read_from() -> None:
+    for seconds in (0.5, 3.0):
+        samples = noise(seconds)
+        recording = audio.read(samples)
+        kept = samples.copy()
+        samples[:] = 0
+        np.testing.assert_array_equal(recording.samples, kept)
+
+
+@pytest.mark.parametrize("most", [0, 1000, 100_000])
+def test_more_samples_than_were_promised_are_gathered_all_the_same(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    samples = noise(3, rate=44_100, channels=2)
+    expected = audio.read(samples, rate=44_100).samples
+    monkeypatch.setattr(audio, "PROMISED_SAMPLES", most)
+    np.testing.assert_array_equal(audio.read(samples, rate=44_100).samples, expected)
+
+
 def test_reading_never_changes_the_callers_array() -> None:
     array = noise(0.5)
     array[7] = np.nan
