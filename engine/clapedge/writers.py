@@ -13,6 +13,7 @@ import msgspec
 from clapedge.explanation import explain
 from clapedge.result import Result
 from clapedge.scoring import DecidedScore, Decision, Score
+from clapedge.sources import shown_name
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -76,7 +77,7 @@ class TableWriter(Writer):
     def write(self, result: Result) -> None:
         """Write a heading and one line a label."""
         heard = result.heard
-        print(f"{result.file}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
+        print(f"{shown_name(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
         scores = result.labels[: self.top_k]
         width = min(max(_columns(score.name) for score in scores), max(20, shutil.get_terminal_size().columns - 50))
         for score in scores:

@@ -188,6 +188,21 @@ def test_a_provider_that_is_not_there_ends_with_4(run: Run, noise: Path) -> None
     assert "pip install onnxruntime-openvino" in done.complaint
 
 
+def test_a_name_with_control_characters_stays_on_its_line(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a\n\x1b[31mb.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 8_000 * 25), 8_000)
+    done = run("score", path, *LABELS)
+    assert "\x1b" not in done.out + done.err
+    assert "a\\n\\x1b[31mb.wav" in done.out.splitlines()[0]
+    assert "a\\n\\x1b[31mb.wav" in next(line for line in done.err.splitlines() if "not the remaining" in line)
+
+
+def test_a_lone_label_is_said_to_take_all_of_the_probability(run: Run, noise: Path) -> None:
+    assert run("score", noise, "-l", "rain").err.count("lone label") == 1
+    assert "lone label" not in run("score", noise, "-l", "rain", "--multi").err
+    assert "lone label" not in run("score", noise, *LABELS).err
+
+
 def test_the_unheard_rest_is_said_once(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 8_000 * 25), 8_000)

@@ -23,6 +23,7 @@ from clapedge.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
+    from clapedge.labels import EmbeddedLabels
 
 EXAMPLES = """\b
 Examples:
@@ -73,6 +74,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
     from clapedge import writers  # noqa: PLC0415 - keeps --help fast
+    from clapedge.sources import shown_name  # noqa: PLC0415
 
     engine_of = cache(lambda: load_engine(options, threads=threads))
     hearing: Any = {name: options[name] for name in HEARING}  # click has checked the choices
@@ -80,6 +82,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     if explain and output_format != "table":
         raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
     labels = read_labels(engine_of, words, label_file, template)
+    _note_lone_label(labels, multi=multi)
     failed = False
     written = "explained" if explain else output_format
     with writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision) as writer:
@@ -92,9 +95,15 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
                 writer.fail(name, str(error))
                 continue
             for sentence in result.warnings:
-                click.echo(f"note: {name}: {sentence}", err=True)
+                click.echo(f"note: {shown_name(name)}: {sentence}", err=True)
             writer.write(replace(result, file=name))
     ctx.exit(1 if failed else 0)
+
+
+def _note_lone_label(labels: "EmbeddedLabels", *, multi: bool) -> None:
+    """Say that a probability says nothing where there is nothing to share it with."""
+    if len(labels.label_set.labels) == 1 and not multi:
+        click.echo("note: a lone label takes all of the probability; name others beside it, or use --multi", err=True)
 
 
 def _source(name: str) -> "AudioSource":
