@@ -17,7 +17,7 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource, Resample
 from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, ClipOptions, Fusion, Pad, Window
-from clapedge.errors import AudioError, BundleError, LabelError, ProviderError
+from clapedge.errors import AudioError, BundleError, LabelError, ProviderError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
@@ -209,6 +209,8 @@ class Engine:
 
         Many recordings are embedded side by side, see `listen_many`.
         """
+        if isinstance(sources, (str, bytes, os.PathLike)):
+            raise UsageError(f"expected a list of recordings, found the {type(sources).__name__} {sources!r:.60}; list it")
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
         workers = self._threads or usable_cores() if len(sources) >= MANY else 1
         for row, source, listened in zip(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tokenizers
 
 from clapedge.clips import BoolArray
+from clapedge.errors import UsageError
 from clapedge.mel import Float32Array
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession, open_session
@@ -159,12 +160,20 @@ class TextTower:
         self._tokenizer.enable_truncation(max_tokens)
         self.max_tokens = max_tokens
         self._batch: object = self._session.get_inputs()[0].shape[0]
+        self._size = int(self._session.get_outputs()[0].shape[-1])
 
     def embed(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts: N texts to (N, E) float32, rows of unit norm.
 
         Only prompts of equal length share a run, so that no embedding depends on its neighbours.
+
+        Raises:
+            UsageError: one prompt is given instead of several.
         """
+        if isinstance(prompts, str):
+            raise UsageError(f"expected a list of prompts, found the string {prompts[:40]!r}; put it into a list")
+        if not prompts:
+            return np.empty((0, self._size), np.float32)
         encoded = [self._tokenizer.encode(prompt).ids for prompt in prompts]
         by_length: dict[int, list[int]] = {}
         for index, ids in enumerate(encoded):

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +136,18 @@ def test_what_cannot_be_is_refused(engine: Engine, tmp_path: Path) -> None:
 def test_the_engine_says_what_its_weights_are() -> None:
     with pytest.warns(ClapEdgeWarning, match="demo model"):
         Engine.load().close()
+
+
+@pytest.mark.parametrize("lone", ["a.wav", b"RIFF", Path("a.wav")])
+def test_one_recording_or_prompt_in_place_of_several_is_refused(engine: Engine, lone: Any) -> None:  # noqa: ANN401
+    with pytest.raises(UsageError, match="expected a list of recordings"):
+        engine.embed_audio(lone)
+    with pytest.raises(UsageError, match="expected a list of prompts"):
+        engine.embed_text("rain")
+
+
+def test_no_prompts_give_no_rows(engine: Engine) -> None:
+    assert engine.embed_text([]).shape == engine.embed_audio([]).shape
 
 
 def test_a_prompt_that_is_cut_is_said(engine: Engine) -> None:
