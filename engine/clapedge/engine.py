@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
+Told: TypeAlias = Callable[[float, float], None]
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
@@ -210,7 +211,7 @@ class Engine:
         Many recordings are embedded side by side, see `listen_many`.
         """
         if isinstance(sources, (str, bytes, os.PathLike)):
-            raise UsageError(f"expected a list of recordings, found the {type(sources).__name__} {sources!r:.60}; list it")
+            raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
         workers = self._threads or usable_cores() if len(sources) >= MANY else 1
         for row, source, listened in zip(
@@ -238,12 +239,17 @@ class Engine:
         """
         tower = self._single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self._audio_tower
         waiting: deque[Future[Listened]] = deque()
-        remaining = iter(sources)
+        remaining, left = iter(sources), threading.Event()
+
+        def told(*_: float) -> None:
+            if left.is_set():
+                raise AudioError("nobody waits for the rest of this recording")
+
         pool = ThreadPoolExecutor(workers)
         try:
             while True:
                 for source in islice(remaining, AHEAD * workers - len(waiting)):
-                    waiting.append(pool.submit(self._listen, source, hearing, tower))
+                    waiting.append(pool.submit(self._listen, source, hearing, tower, told))
                 if not waiting:
                     return
                 try:
@@ -251,6 +257,7 @@ class Engine:
                 except AudioError as error:
                     yield error
         finally:
+            left.set()
             pool.shutdown(cancel_futures=True)
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
@@ -330,13 +337,7 @@ class Engine:
                 self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
             return self._narrow_tower
 
-    def _listen(
-        self,
-        source: AudioSource,
-        hearing: "Hearing",
-        tower: AudioTower,
-        told: Callable[[float, float], None] | None = None,
-    ) -> Listened:
+    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower, told: Told | None = None) -> Listened:
         """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
         clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
         span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
