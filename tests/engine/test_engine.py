@@ -14,6 +14,7 @@ import soundfile
 from clapedge import EmbeddedLabels, Engine, LabelSet
 from clapedge.engine import MANY, ClapEdgeWarning
 from clapedge.errors import AudioFileNotFoundError, BundleError, LabelError, UsageError
+from clapedge.towers import AudioTower
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -161,3 +162,18 @@ def test_always_fusing_changes_what_a_short_clip_is() -> None:
         plain, fused = Engine.load(), Engine.load(fusion="always")
     with plain, fused:
         assert (plain.embed_audio([sound(2)]) != fused.embed_audio([sound(2)])).any()
+
+
+def test_a_long_recording_that_nobody_waits_for_is_left(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips: list[int] = []
+    embed = AudioTower.embed
+
+    def counted(tower: AudioTower, features: npt.NDArray[np.float32], is_longer: npt.NDArray[np.bool_]) -> object:
+        clips.append(len(features))
+        return embed(tower, features, is_longer)
+
+    monkeypatch.setattr(AudioTower, "embed", counted)
+    beginning = engine.listen_many([sound(0.5), sound(60)], workers=2, window="slide", hop=0.1)
+    next(iter(beginning))
+    beginning.close()  # type: ignore[attr-defined]  # it is a generator
+    assert sum(clips) < 250, "all of it are 501 clips"
