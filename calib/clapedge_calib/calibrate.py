@@ -195,8 +195,9 @@ def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
     if best.holds:
         left = f"{len(best.restored)} of {len(best.restored) + best.int8_layers} layers stay in float"
         return f"{best.name} holds: {found}; {left}."
+    even = f"even with {len(best.restored)} layers in float, " if best.restored else ""
     return (
-        f"Refused: even with {len(best.restored)} layers in float, {best.name} has {found}, where at least "
+        f"Refused: {even}{best.name} has {found}, where at least "
         f"{options.min_cosine:g} and at most {options.max_drop:g} points are asked for."
     )
 
