@@ -110,6 +110,44 @@ def test_formats_agree_and_are_read_by_others(whole: dict[str, bytes], tmp_path:
     assert best == [row["label"] for row in rows if row["rank"] == "1"]
 
 
+def test_duckdb_reads_the_parquet(whole: dict[str, bytes], tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
+    path = tmp_path / "results.parquet"
+    path.write_bytes(whole["parquet"])
+    counted = duckdb.sql(f"select count(distinct file), count(error), count(label) from '{path}'").fetchone()  # noqa: S608 - a path of this test
+    assert counted == (COUNT + 2, 1, 3 * (COUNT + 1))
+
+
+def test_what_embed_keeps_is_searched_and_scored(recordings: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    program = [sys.executable, "-m", "clapedge.cli"]
+    embedded = subprocess.run(
+        [*program, "embed", recordings, "--recursive", "-o", kept, "--workers", "2"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert embedded.returncode == 1
+    assert f"embeddings of {COUNT + 1} recordings" in embedded.stdout
+    assert DAMAGED in embedded.stderr
+    found = subprocess.run(
+        [*program, "search", "rain", "--embeddings", kept, "--top-k", "3", "--format", "jsonl"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    matches = [json.loads(line) for line in found.stdout.splitlines()]
+    records = [json.loads(line) for line in whole["jsonl"].splitlines()]
+    rain = {
+        record["file"]: label["similarity"]
+        for record in records
+        for label in record.get("labels", ())
+        if label["name"] == "rain"
+    }
+    assert [match["similarity"] for match in matches] == sorted(rain.values(), reverse=True)[:3]
+    assert all(rain[match["file"]] == match["similarity"] for match in matches)
+
+
 def test_a_file_scores_in_a_batch_as_it_scores_alone(recordings: Path, whole: dict[str, bytes]) -> None:
     file = str(recordings / "folder-0" / "recording-3.wav")
     alone = subprocess.run(
