@@ -114,8 +114,8 @@ def test_duckdb_reads_the_parquet(whole: dict[str, bytes], tmp_path: Path) -> No
     duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
     path = tmp_path / "results.parquet"
     path.write_bytes(whole["parquet"])
-    counted = duckdb.sql(f"select count(distinct file), count(error), count(label) from '{path}'").fetchone()  # noqa: S608 - a path of this test
-    assert counted == (COUNT + 2, 1, 3 * (COUNT + 1))
+    counted = duckdb.sql(f"select count(distinct file), count(error), count(label) from '{path}'").fetchall()  # noqa: S608 - a path of this test
+    assert counted == [(COUNT + 2, 1, 3 * (COUNT + 1))]
 
 
 def test_what_embed_keeps_is_searched_and_scored(recordings: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
