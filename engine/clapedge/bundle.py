@@ -244,6 +244,7 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleDamagedError(f"{path} is damaged ({error}); copy the bundle again, or export it again") from error
     _check_paths(manifest.files, path)
+    _check_shapes(manifest, path)
     return manifest
 
 
@@ -255,6 +256,19 @@ def _check_paths(files: Iterable[BundleFile], manifest_path: Path) -> None:
             raise BundleDamagedError(
                 f"{manifest_path} names the file {file.path!r}, which leads out of the bundle; do not use this bundle"
             )
+
+
+def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
+    """Refuse audio towers that do not take what the front end makes: scoring would fail, and not say why."""
+    front_end = manifest.front_end
+    made = (front_end.channels, front_end.clip_frames, front_end.n_mels)
+    for file in manifest.files:
+        for tensor in file.inputs if file.role == "audio" else ():
+            if tensor.name == "input_features" and tensor.shape[1:] != made:
+                raise BundleDamagedError(
+                    f"{manifest_path} contradicts itself: {file.path} takes {tensor.shape[1:]}, "
+                    f"the front end makes {made}; copy the bundle again, or export it again"
+                )
 
 
 def _fault(path: Path, file: BundleFile) -> str | None:

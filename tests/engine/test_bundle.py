@@ -117,6 +117,17 @@ def test_numbers_that_no_model_has_are_refused(bundle: Path, change: dict[str, f
         Bundle.open(bundle)
 
 
+@pytest.mark.parametrize("change", [{"n_mels": 32}, {"clip_samples": 48_000}, {"fusion": False}])
+def test_a_front_end_that_makes_something_else_than_the_tower_takes_is_refused(
+    tmp_path: Path, change: dict[str, float]
+) -> None:
+    directory = tmp_path / "bundle"
+    shutil.copytree(demo_directory(), directory)
+    rewrite(directory, front_end=change)
+    with pytest.raises(BundleDamagedError, match="contradicts itself"):
+        Bundle.open(directory)
+
+
 def test_a_manifest_that_cannot_be_written_leaves_nothing(bundle: Path) -> None:
     manifest = Bundle.open(bundle).manifest
     (bundle / MANIFEST_NAME).unlink()
