@@ -109,13 +109,7 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, 
         min_cosine=options.min_cosine,
         progress=progress,
     )
-    symmetric = options.target != "cpu"
-    found = extremes(reference, layers, calibration.sounds, progress=progress)
-    counted = histograms(reference, found, calibration.sounds, progress=progress)
-    ranges = {
-        name: choose(each, options.method, percentile=options.percentile, symmetric=symmetric)
-        for name, each in counted.items()
-    }
+    ranges = _ranges(reference, layers, calibration, options, progress)
     static = partial(quantize_static, reference, ranges=ranges, target=options.target)
     builds: dict[Scheme, Build] = {"static": static, "dynamic": partial(quantize_dynamic, reference)}
     alone = sensitivities(reference, layers, calibration.sounds, static, progress=progress)
@@ -125,21 +119,15 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, 
     best = min(tried, key=lambda each: (not each.candidate.holds, each.candidate.latency_ms))
     if options.target != "cpu" and (faults := tensorrt_faults(best.model)):
         raise ModelError(f"the INT8 tower breaks TensorRT's rules ({faults[0]}); export the bundle again")
-    facts = _facts(options, judge, best) | {
-        "model": bundle.manifest.model,
-        "weights": bundle.manifest.weights,
-        "calibration_recordings": calibration.recordings,
-        "calibration_clips": len(calibration.sounds),
-        "test_recordings": test.recordings,
-        "test_clips": len(test.sounds),
-        "left_out": (*calibration.left_out, *test.left_out),
-        "candidates": (
-            judge.candidate("fp32", reference, judge.reference, int8_layers=0),
-            *(each.candidate for each in tried),
-        ),
-        "sensitivities": tuple(each for _, each in alone),
-    }
-    report = Report(**facts)  # type: ignore[arg-type]
+    float32 = judge.candidate("fp32", reference, judge.reference, int8_layers=0)
+    report = Report(
+        model=bundle.manifest.model,
+        weights=bundle.manifest.weights,
+        candidates=(float32, *(each.candidate for each in tried)),
+        sensitivities=tuple(each for _, each in alone),
+        **_heard_facts(calibration, test),  # type: ignore[arg-type]
+        **_facts(options, judge, best),  # type: ignore[arg-type]
+    )
     return Outcome(report, best.model if best.candidate.holds else None, ranges)
 
 
@@ -167,6 +155,30 @@ def _try(scheme: Scheme, ranked: Sequence[Layer], build: Build, judge: Judge, *,
         steps=steps,
     )
     return _Tried(candidate, model, figures)
+
+
+def _ranges(
+    reference: ModelProto, layers: Sequence[Layer], calibration: Heard, options: Options, progress: Progress
+) -> dict[str, Range]:
+    """Measure what activations do, and choose the range of each."""
+    found = extremes(reference, layers, calibration.sounds, progress=progress)
+    counted = histograms(reference, found, calibration.sounds, progress=progress)
+    symmetric = options.target != "cpu"
+    return {
+        name: choose(each, options.method, percentile=options.percentile, symmetric=symmetric)
+        for name, each in counted.items()
+    }
+
+
+def _heard_facts(calibration: Heard, test: Heard) -> dict[str, object]:
+    """Return what a report says of the recordings."""
+    return {
+        "calibration_recordings": calibration.recordings,
+        "calibration_clips": len(calibration.sounds),
+        "test_recordings": test.recordings,
+        "test_clips": len(test.sounds),
+        "left_out": (*calibration.left_out, *test.left_out),
+    }
 
 
 def _facts(options: Options, judge: Judge, best: _Tried) -> dict[str, object]:
