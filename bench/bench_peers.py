@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MATERIAL = ROOT / "build" / "bench"
 RESULTS = ROOT / "bench" / "results" / "peers.json"
 THREADS = (4, 1)
-COLD_RUNS = 5
+COLD_RUNS = 3
 FILES = 32
 PACKAGES = ("numpy", "onnxruntime", "openvino", "nncf", "torch", "transformers")
 
@@ -88,7 +88,7 @@ def command(script: str, recordings: int) -> list[str]:
 
 
 def processes() -> dict[str, dict[str, float]]:
-    """Measure whole processes, in turns: milliseconds to score one recording, peak memory of scoring eight."""
+    """Measure whole processes, in turns: milliseconds to score one recording, peak memory of scoring three."""
     environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     environment |= {"HF_HUB_OFFLINE": "1"}
 
@@ -104,7 +104,7 @@ def processes() -> dict[str, dict[str, float]]:
             run(script, 1)
             if turn:  # the first one reads the files from the disk
                 taken[name].append(1e3 * (time.perf_counter() - began))
-    peaks = {name: int(run(PEAK + script, 8).stderr.split()[-1]) / 1e3 for name, script in scripts.items()}
+    peaks = {name: int(run(PEAK + script, 3).stderr.split()[-1]) / 1e3 for name, script in scripts.items()}
     return {name: {"median_ms": median(ms), "least_ms": min(ms), "peak_mb": peaks[name]} for name, ms in taken.items()}
 
 
@@ -156,6 +156,14 @@ def about() -> dict[str, Any]:
     return machine | {name: version(name) for name in PACKAGES}
 
 
+def keep(results: dict[str, Any]) -> None:
+    """Write what has been measured so far."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    unfinished = RESULTS.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(RESULTS)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, keep the results and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,17 +177,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(f"{', '.join(missing)}: not installed; make bench does that")
         make(MATERIAL, fresh=options.fresh)
         results: dict[str, Any] = {"about": about(), "rounds": options.rounds, "bundle_mb": sizes()}
-        results["processes"] = processes()
-        results["throughput"] = throughput(max(3, options.rounds // 4))
         for threads in THREADS:
             for kind, function, reference in (("tower", towers, EAGER), ("file", scorers, PIPELINE)):
                 figures = function(options.rounds, threads)
                 results[f"{kind}, threads {threads}"] = figures
+                keep(results)
                 show(f"{kind}, threads: {threads} (ms)", figures, reference)
-        RESULTS.parent.mkdir(exist_ok=True)
-        unfinished = RESULTS.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(RESULTS)
+        results["throughput"] = throughput(max(3, options.rounds // 4))
+        results["processes"] = processes()
+        keep(results)
     write_report(json.loads(RESULTS.read_text(encoding="utf-8")), ROOT / "docs")
 
 

@@ -5,6 +5,7 @@ Everything lies in one directory and is made once: `python bench/bench_peers.py 
 # ruff: noqa: PLC0415 - who only reads the material loads neither torch nor the exporter
 
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -125,6 +126,7 @@ def _write_calibrated(graph: Path, path: Path) -> None:
     import nncf
     import openvino
 
+    nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(graph)
     model.reshape({"input_features": [1, 4, 1001, 64], "is_longer": [1]})
     inputs = [{"input_features": clip[None], "is_longer": np.zeros(1, bool)} for clip in clips()]
