@@ -90,22 +90,7 @@ def read(
         trim_silence=trim_silence,
         resample=resample,
     ) as stream:
-        promised = np.empty(min(stream.samples or 0, PROMISED_SAMPLES), np.float32)
-        filled = 0
-        parts: list[Float32Array] = []
-        for part in stream:
-            if stream.end - stream.start > LONGEST_READ_SECONDS:
-                raise AudioError(
-                    f"{stream.name} goes on for more than {LONGEST_READ_SECONDS} s, too much to be held in memory; "
-                    "ask for a shorter duration, or read it as a stream (window slide or fuse)"
-                )
-            if not parts and filled + len(part) <= len(promised):  # copied while the block is in the cache
-                promised[filled : filled + len(part)] = part
-                filled += len(part)
-            else:
-                parts.append(part)
-        samples = _joined([promised[:filled], *parts]) if parts else promised[:filled]
-        return Recording(samples, stream.start, stream.end, stream.of, stream.warnings)
+        return Recording(_gathered(stream), stream.start, stream.end, stream.of, stream.warnings)
 
 
 @contextmanager
@@ -173,6 +158,25 @@ def _within_rates(decoder: Decoder, name: str) -> Decoder:
             f"{name} has a rate of {decoder.rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are understood; resample it"
         )
     return decoder
+
+
+def _gathered(stream: Stream) -> Float32Array:
+    """Return all samples of a stream."""
+    promised = np.empty(min(stream.samples or 0, PROMISED_SAMPLES), np.float32)
+    filled = 0
+    parts: list[Float32Array] = []
+    for part in stream:
+        if stream.end - stream.start > LONGEST_READ_SECONDS:
+            raise AudioError(
+                f"{stream.name} goes on for more than {LONGEST_READ_SECONDS} s, too much to be held in memory; "
+                "ask for a shorter duration, or read it as a stream (window slide or fuse)"
+            )
+        if not parts and filled + len(part) <= len(promised):  # copied while the block is in the cache
+            promised[filled : filled + len(part)] = part
+            filled += len(part)
+        else:
+            parts.append(part)
+    return _joined([promised[:filled], *parts]) if parts else promised[:filled]
 
 
 def _joined(parts: list[Float32Array]) -> Float32Array:

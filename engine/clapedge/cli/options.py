@@ -78,7 +78,38 @@ def bundle_options(command: Command) -> Command:
 
 
 def hearing_options(command: Command) -> Command:
-    """Add the options that say how a recording is heard."""
+    """Add the options that say how a recording is heard: what is read of it, and how it becomes clips."""
+    return _reading_options(_clip_options(command))
+
+
+def _reading_options(command: Command) -> Command:
+    """Add the options that say what is read of a recording."""
+    for option in (
+        click.option(
+            "--resample",
+            type=click.Choice(["VHQ", "HQ", "MQ", "LQ", "QQ"]),
+            default="VHQ",
+            show_default=True,
+            help="Quality of resampling, soxr's.",
+        ),
+        click.option(
+            "--trim-silence",
+            type=float,
+            metavar="DBFS",
+            help="Leave out what the recording begins and ends with below this level, for example -60.",
+        ),
+        click.option(
+            "--channel", type=click.IntRange(min=0), help="Hear this channel, from 0 on. [default: their mean]"
+        ),
+        click.option("--duration", type=float, help="Seconds to hear at most."),
+        click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds."),
+    ):
+        command = option(command)
+    return command
+
+
+def _clip_options(command: Command) -> Command:
+    """Add the options that say how clips are made."""
     for option in (
         click.option(
             "--fusion",
@@ -107,24 +138,6 @@ def hearing_options(command: Command) -> Command:
             show_default=True,
             help="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one fused input.",
         ),
-        click.option(
-            "--resample",
-            type=click.Choice(["VHQ", "HQ", "MQ", "LQ", "QQ"]),
-            default="VHQ",
-            show_default=True,
-            help="Quality of resampling, soxr's.",
-        ),
-        click.option(
-            "--trim-silence",
-            type=float,
-            metavar="DBFS",
-            help="Leave out what the recording begins and ends with below this level, for example -60.",
-        ),
-        click.option(
-            "--channel", type=click.IntRange(min=0), help="Hear this channel, from 0 on. [default: their mean]"
-        ),
-        click.option("--duration", type=float, help="Seconds to hear at most."),
-        click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds."),
     ):
         command = option(command)
     return command
