@@ -234,7 +234,9 @@ def test_bundle_info_shows_and_verify_checks_every_file(run: Run) -> None:
 
 
 def test_the_doctor_finds_the_cpu_and_says_why_the_rest_is_off(run: Run) -> None:
-    findings = {finding["name"]: finding for finding in json.loads(run("doctor", "--json").out)}
+    done = run("doctor", "--json")
+    assert done.err == ""
+    findings = {finding["name"]: finding for finding in json.loads(done.out)}
     assert findings["provider cpu"]["state"] == "ok"
     assert findings["bundle"]["state"] == "ok"
     assert all(finding["detail"] for finding in findings.values())
