@@ -214,9 +214,8 @@ class Engine:
             raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
         workers = self._threads or usable_cores() if len(sources) >= MANY else 1
-        for row, source, listened in zip(
-            rows, sources, self.listen_many(sources, workers=workers, **hearing), strict=True
-        ):
+        everything = self.listen_many(sources, workers=workers, **hearing)
+        for row, source, listened in zip(rows, sources, everything, strict=True):
             if isinstance(listened, AudioError):
                 raise listened
             row[:] = listened.embedding
