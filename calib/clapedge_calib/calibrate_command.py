@@ -52,9 +52,15 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
 @click.option(
     "--restore/--no-restore", default=True, show_default=True, help="Put layers back to float until it holds."
 )
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Instead, fit a temperature and thresholds to labelled clips, and write the label set with them.",
+)
 @click.option("--dry-run", is_flag=True, help="Write the report, and leave the bundle as it is.")
 @click.pass_context
-def calibrate(
+def calibrate(  # noqa: PLR0913 - one parameter an option
     ctx: click.Context,
     /,
     *,
@@ -65,6 +71,7 @@ def calibrate(
     report_directory: Path | None,
     table: Path | None,
     dry_run: bool,
+    scores: Path | None,
     **options: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
     """Make an INT8 audio tower for BUNDLE, calibrated with recordings of the device and judged by others.
@@ -82,10 +89,42 @@ def calibrate(
     options = {name: value for name, value in options.items() if value is not None}
     opened = Bundle.open(bundle)
     examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
+    if scores is not None:
+        ctx.exit(_fit_scores(opened, examples, options, scores))
     outcome = _calibrate(opened, examples, options)
     target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
     _finish(opened, outcome, target, table, dry_run=dry_run)
     ctx.exit(0 if outcome.model is not None else 1)
+
+
+def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:
+    """Fit a label set to labelled clips and write it; return the exit code."""
+    from clapedge.cli.options import read_labels  # noqa: PLC0415 - keeps --help fast
+    from clapedge.engine import Engine  # noqa: PLC0415
+    from clapedge.labels import LabelSet  # noqa: PLC0415
+    from clapedge_calib.progress import Progress  # noqa: PLC0415
+    from clapedge_calib.scores import fit_scores  # noqa: PLC0415
+    from clapedge_calib.sounds import split  # noqa: PLC0415
+
+    if target.suffix != ".npz":
+        raise click.UsageError(f"--scores {target} is no .npz, which label sets with embeddings are")
+    folds = options["test_folds"]
+    parts = split(examples, samples=options["samples"], seed=options["seed"], test_folds=folds)
+    with Engine.load(bundle.directory, threads=1) as engine:
+        if options.get("label_file") is None:
+            labels = engine.embed_labels(LabelSet.of(sorted({each.label or "" for each in examples})))
+        else:
+            labels = read_labels(lambda: engine, (), options["label_file"], None)
+        fitted = fit_scores(engine, labels, *parts, progress=Progress())
+    for sentence in fitted.failures:
+        click.echo(f"error: {sentence}", err=True)
+    fitted.labels.save(target)
+    kept = "" if fitted.after < fitted.before else " (not kept: it does not help with the recordings held out)"
+    click.echo(f"temperature {fitted.temperature:.3f}: ECE {fitted.before:.3f} before, {fitted.after:.3f} after{kept}")
+    for label in fitted.labels.label_set.labels:
+        click.echo(f"  {label.name}: {'no clips' if label.threshold is None else f'threshold {label.threshold:.3f}'}")
+    click.echo(f"written: {target}")
+    return 1 if fitted.failures else 0
 
 
 def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any]) -> "Outcome":

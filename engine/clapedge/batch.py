@@ -139,8 +139,9 @@ def score_archive(
     """
     _check_space(archive, labels)
     entries = (archive.by_file[file] for file in files)
+    scale = logit_scale / labels.temperature
     while part := list(islice(entries, SCORED_AT_ONCE)):
-        scores = scoring.rank_many(archive.embeddings(part), labels.embeddings, labels.label_set, logit_scale)
+        scores = scoring.rank_many(archive.embeddings(part), labels.embeddings, labels.label_set, scale)
         for entry, ranked in zip(part, scores, strict=True):
             yield _result(entry, scoring.decide(ranked, labels.label_set, decision), archive.making)
 

@@ -176,7 +176,8 @@ class Engine:
         began = time.perf_counter()
         listened = self._listen(source, hearing, self._audio_tower)
         manifest = self.bundle.manifest
-        ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, manifest.logit_scale)
+        scale = manifest.logit_scale / embedded.temperature
+        ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, scale)
         scores, unsure = scoring.decide(ranked, embedded.label_set, decision)
         total = time.perf_counter() - began
         seconds = (listened.decode, listened.frontend, total - listened.decode - listened.frontend, total)

@@ -127,11 +127,13 @@ class EmbeddedLabels:
         label_set: the labels.
         embeddings: (labels, E) float32, rows of unit norm.
         text_tower: SHA-256 of the text tower's FP32 file, which names the space in which the embeddings lie.
+        temperature: what logits are divided by before the softmax, fitted to labelled clips; 1 changes nothing.
     """
 
     label_set: LabelSet
     embeddings: Float32Array
     text_tower: str
+    temperature: float = 1.0
 
     @classmethod
     def embed(cls, label_set: LabelSet, encode: TextEncoder, text_tower: str) -> "EmbeddedLabels":
@@ -178,6 +180,7 @@ class EmbeddedLabels:
             "hidden": np.array([label.hidden for label in labels], np.bool_),
             "embeddings": self.embeddings,
             "text_tower": np.array(self.text_tower, np.str_),
+            "temperature": np.array(self.temperature, np.float64),
         }
 
     @classmethod
@@ -196,7 +199,10 @@ class EmbeddedLabels:
                     for name, limit, hidden, prompts in rows
                 )
                 _check_rows(data["embeddings"], len(labels))
-                return cls(LabelSet(labels), data["embeddings"], str(data["text_tower"]))
+                temperature = float(data["temperature"]) if "temperature" in data else 1.0
+                if not 0 < temperature < np.inf:
+                    raise ValueError(f"its temperature is {temperature}")
+                return cls(LabelSet(labels), data["embeddings"], str(data["text_tower"]), temperature)
         except DAMAGES as error:
             raise BundleError(
                 f"{path} is no label set with embeddings ({error}); make it again: clapedge labels embed"

@@ -246,7 +246,8 @@ def listen(
     embedded = engine.embed_labels(labels)
     listened = engine.listen(source, told=told, start=start, duration=duration, window="slide", length=window, hop=hop)
     similarity = scoring.similarities(listened.clips, embedded.embeddings)
-    probability = scoring.probabilities(similarity, engine.bundle.manifest.logit_scale)
+    scale = engine.bundle.manifest.logit_scale / embedded.temperature
+    probability = scoring.probabilities(similarity, scale)
     return _timeline(engine, audio.source_name(source), embedded.label_set, window, listened, similarity, probability)
 
 
