@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tokenizers
 
 from clapedge.clips import BoolArray
-from clapedge.errors import UsageError
+from clapedge.errors import ProviderError, UsageError
 from clapedge.mel import Float32Array
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession, open_session
@@ -71,6 +71,9 @@ class AudioTower:
 
         Returns:
             (N, E) float32, rows of unit norm.
+
+        Raises:
+            ProviderError: what comes out is no numbers, as of a float16 that overflows.
         """
         parts = []
         for start, stop, batch in self._runs(len(features)):
@@ -79,7 +82,12 @@ class AudioTower:
                 rows = np.minimum(np.arange(start, start + batch), stop - 1)
             inputs = {"input_features": features[rows]} | ({"is_longer": is_longer[rows]} if self._fused else {})
             parts.append(self._run(inputs, batch)[: stop - start])
-        return np.concatenate(parts)
+        embeddings = np.concatenate(parts)
+        if not np.isfinite(embeddings).all():
+            raise ProviderError(
+                f"{self._model} gives no numbers on {self._plan.provider}; use --precision fp32, or another provider"
+            )
+        return embeddings
 
     def _runs(self, count: int) -> Iterator[tuple[int, int, int]]:
         """Yield (start, stop, batch) of the runs that so many clips take."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from clapedge import towers
 from clapedge.bundle import Bundle
+from clapedge.errors import ProviderError
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession
 from clapedge.towers import BUCKETS, AudioTower, split
@@ -60,6 +61,14 @@ def test_a_device_gives_each_clip_what_it_gives_it_alone(device_tower: AudioTowe
     np.testing.assert_array_equal(together[0], swapped[0])  # beside another neighbour
     alone = AudioTower(device_tower._model).embed(features, is_longer)
     np.testing.assert_allclose(together, alone, atol=2e-6)  # another batch size may sum in another order
+
+
+def test_embeddings_that_are_no_numbers_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open()
+    tower = AudioTower(bundle.path(bundle.file("audio", "fp32")))
+    monkeypatch.setattr(tower, "_run", lambda *_: np.full((1, 256), np.nan, np.float32))
+    with pytest.raises(ProviderError, match=r"audio\.fp32\.onnx gives no numbers on cpu"):
+        tower.embed(np.zeros((1, 4, 1001, 64), np.float32), np.zeros(1, bool))
 
 
 def test_a_tower_opens_one_session_a_batch_size(device_tower: AudioTower) -> None:
