@@ -45,19 +45,22 @@ def make_files(root: Path, count: int, seed: int) -> None:
             path.write_bytes(path.read_bytes()[:20])
 
 
-def start(bundle: str | None, *arguments: str | Path) -> subprocess.Popen[bytes]:
+def start(bundle: str | None, *arguments: str | Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start a batch."""
     command = [sys.executable, "-m", "clapedge.cli", "batch", *map(str, arguments), *LABELS]
     command += ["--bundle", bundle] if bundle else []
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - this project's own command
+    return subprocess.Popen(command, stderr=stderr)  # noqa: S603 - this project's own command
 
 
 def undisturbed(bundle: str | None, root: Path, output: Path) -> float:
     """Run a batch to its end and return the seconds it took."""
     began = time.perf_counter()
-    code = start(bundle, root, "--recursive", "-o", output).wait()
-    if code != 1:
-        sys.exit(f"the batch ended with {code}, not 1 for its damaged files")
+    process = start(bundle, root, "--recursive", "-o", output, stderr=subprocess.PIPE)
+    _, said = process.communicate()
+    if process.returncode != 1 or not output.exists():
+        sys.exit(
+            f"the batch ended with {process.returncode} and should end with 1 for its damaged files: {said.decode()}"
+        )
     return time.perf_counter() - began
 
 
