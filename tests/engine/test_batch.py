@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_no_output_and_the_run_can_go_on(
         ("none/results.csv", "No such file or directory"),
         ("file/results.csv", "Not a directory"),
         ("results.txt", "ends in none of .csv, .jsonl, .parquet"),
-        ("device.csv", "no regular file"),
+        ("pipe.csv", "no regular file"),
         ("folder.csv", "no regular file"),
     ],
 )
@@ -249,7 +249,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_heard(
     recordings: Path, tmp_path: Path, output: str, complaint: str
 ) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "device.csv").symlink_to("/dev/full")
+    os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "folder.csv").mkdir()
     before = set(tmp_path.iterdir())
     done = batch(recordings, "-o", tmp_path / output, "--force")
