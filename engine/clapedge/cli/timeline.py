@@ -149,12 +149,15 @@ def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", o
     text = io.StringIO()
     writer.write(found, events, text)
     target = Path(output)
-    temporary = target.with_name(target.name + ".tmp")
+    special = target.exists() and not target.is_file()  # a pipe or a device takes the text, and is not replaced
+    temporary = target if special else target.with_name(target.name + ".tmp")
     try:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-        temporary.replace(target)
+        if not special:
+            temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if not special:
+            temporary.unlink(missing_ok=True)
         raise StorageError(f"{output} cannot be written ({error.strerror}); name another place") from error
     click.echo(f"{output}: {len(events)} events", err=True)
 
