@@ -5,6 +5,7 @@ Everything lies in one directory and is made once: `python bench/bench_peers.py 
 # ruff: noqa: PLC0415 - who only reads the material loads neither torch nor the exporter
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -78,13 +79,16 @@ def _write_checkpoint(path: Path) -> None:
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, bos_token=start, pad_token=padding, eos_token=end, unk_token=unknown
         ).save_pretrained(unfinished)
+        config = unfinished / "config.json"
+        entries = json.loads(config.read_text(encoding="utf-8"))
+        entries |= {"clapedge_weights": "random", "clapedge_name": MODEL}
+        config.write_text(json.dumps(entries), encoding="utf-8")
 
 
 def _export(directory: Path, name: str, options: list[str]) -> None:
     """Export the same weights as a bundle."""
-    tokenizer = str(directory / CHECKPOINT / "tokenizer.json")
-    command = [sys.executable, "-m", "clapedge.cli", "export", MODEL, "-o", str(directory / name), *options]
-    command += ["--tokenizer", tokenizer, "--labels", str(directory / LABEL_FILE)]
+    command = [sys.executable, "-m", "clapedge.cli", "export", str(directory / CHECKPOINT), *options]
+    command += ["-o", str(directory / name), "--labels", str(directory / LABEL_FILE)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
 
 

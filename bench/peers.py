@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from material import BUNDLE, CALIBRATED, CHECKPOINT, LABELS, PLAIN, RECORDING, clips
+from material import BUNDLE, CALIBRATED, CHECKPOINT, LABEL_FILE, LABELS, PLAIN, RECORDING, clips
 from turns import Candidate, Prepare
 
 from clapedge.mel import Float32Array
@@ -121,8 +121,8 @@ def clapedge_engine(material: Path, *, variant: Any) -> Candidate:  # noqa: ANN4
 
     warnings.simplefilter("ignore")
     engine = Engine.load(material / BUNDLE, precision=variant, threads=threads(), fusion="always")
-    path = material / RECORDING
-    return lambda: in_order({label.name: label.probability for label in engine.score(path, LABELS).labels})
+    path, labels = material / RECORDING, engine.stored_labels(Path(LABEL_FILE).stem)
+    return lambda: in_order({label.name: label.probability for label in engine.score(path, labels).labels})
 
 
 def in_order(probabilities: dict[str, float]) -> Sequence[float]:
