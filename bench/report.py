@@ -33,7 +33,7 @@ def _about(results: Results) -> str:
     packages = ", ".join(f"{name} {about[name]}" for name in about if name not in {"processor", "cores", "python"})
     return (
         f"Measured on {about['processor']}, {about['cores']} cores, Python {about['python']}, {packages}. "
-        f"Medians of {results['rounds']} turns, milliseconds."
+        f"Medians of {results['rounds']} turns of three calls, milliseconds."
     )
 
 

@@ -4,6 +4,7 @@ What one library allocates would otherwise change the allocator under the next, 
 meets all alike.
 """
 
+import itertools
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -19,8 +20,11 @@ Figures: TypeAlias = dict[str, dict[str, float]]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-CALM_SECONDS = 0.05
+CALM_SECONDS = 0.4
 """Between two turns: idle threads of the one before may spin for some milliseconds."""
+
+UNTIMED_CALLS, TIMED_CALLS = 2, 3
+"""Of a turn."""
 
 
 def measure(
@@ -50,7 +54,7 @@ def measure(
         for name, end in ends.items():
             time.sleep(CALM_SECONDS)
             end.send(True)  # noqa: FBT003 - the message of a turn
-            taken[name].append(end.recv())
+            taken[name] += end.recv()
     for end in ends.values():
         end.send(False)  # noqa: FBT003 - the message that ends it
     for process in processes:
@@ -59,14 +63,17 @@ def measure(
 
 
 def serve(turns: Connection, prepare: Prepare, material: Path, answers: int) -> None:
-    """Live as one candidate: send the first answers, then the milliseconds of a call at each turn, until told to stop.
+    """Live as one candidate: send the first answers, then milliseconds of calls at each turn, until told to stop.
 
-    A turn begins with a call that is not timed: the caches are those of the neighbours.
+    A turn begins with calls that are not timed: the caches are those of the neighbours, and the threads asleep.
     """
     candidate = prepare(material)
     turns.send([candidate() for _ in range(answers)])
     while turns.recv():
-        candidate()
-        begun = time.perf_counter()
-        candidate()
-        turns.send(1e3 * (time.perf_counter() - begun))
+        for _ in range(UNTIMED_CALLS):
+            candidate()
+        moments = [time.perf_counter()]
+        for _ in range(TIMED_CALLS):
+            candidate()
+            moments.append(time.perf_counter())
+        turns.send([1e3 * (after - before) for before, after in itertools.pairwise(moments)])
