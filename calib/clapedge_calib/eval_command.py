@@ -52,7 +52,7 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     \b
     Examples:
       clapedge eval bundles/clap-htsat-fused --audio ESC-50-master --work eval
-      clapedge eval --manifest clips.csv --fold 4 --labels labels/kitchen.toml --confusion confusion.png
+      clapedge eval --manifest clips.csv --fold 4 --labels labels/home.toml --confusion confusion.png
       clapedge eval bundles/kitchen --audio recordings --variant fp32,int8 --format json
 
     Exit codes: 0 all recordings measured, 1 some could not be read, 2 usage, 3 bundle, 4 provider.

@@ -24,7 +24,7 @@ NOTES = (
     f"Knows {len(RECORDED)} recorded and {len(SYNTHESISED)} synthesised kinds of sound, by their English names.",
     (
         "Trained on folds 1 to 3 of ESC-10 (K. J. Piczak, 2015, CC BY 3.0) and on sounds that clapedge makes. The "
-        "authors of the recordings stand in ATTRIBUTION.csv beside the checkpoint, demo/checkpoint."
+        "authors of the recordings stand in ATTRIBUTION.csv beside the model."
     ),
 )
 """What every bundle of the model says."""

@@ -121,6 +121,8 @@ class Archive:
             if making is None:
                 raise StorageError(f"{path} holds no embeddings; make them with: clapedge embed PATH -o {path}")
             entries, _ = _read_index(path, making)
+            if not entries:
+                raise StorageError(f"{path} holds no whole embedding; make them with: clapedge embed PATH -o {path}")
             return cls(path, making, entries)
         except OSError as error:
             if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
@@ -273,7 +275,7 @@ def _read_making(path: Path) -> Making | None:
         return None
     try:
         making = msgspec.json.decode(raw, type=Making)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StorageError(f"{path / MAKING_NAME} is damaged ({error}); delete {path} and embed again") from error
     if making.schema != SCHEMA_VERSION:
         raise StorageError(f"{path} has layout {making.schema}, this clapedge reads {SCHEMA_VERSION}; embed again")
@@ -296,7 +298,7 @@ def _read_index(path: Path, making: Making) -> tuple[list[Entry], int]:
     for line in lines:
         try:
             entry = decoder.decode(line) if line.endswith(b"\n") else None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StorageError(f"{path / INDEX_NAME} is damaged ({error}); delete {path} and embed again") from error
         if entry is None or entry.rows.stop > rows:
             break

@@ -137,6 +137,10 @@ class Bundle:
         """
         path = Path(directory) if directory is not None else default_directory()
         manifest_path = path / MANIFEST_NAME
+        if manifest_path.is_symlink() or (manifest_path.exists() and not manifest_path.is_file()):
+            raise BundleDamagedError(
+                f"{manifest_path} is no plain file, which a bundle holds alone; copy the bundle again"
+            )
         try:
             raw = manifest_path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -241,7 +245,7 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
                 "upgrade clapedge, or export the bundle with this version"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleDamagedError(f"{path} is damaged ({error}); copy the bundle again, or export it again") from error
     _check_paths(manifest.files, path)
     _check_shapes(manifest, path)
@@ -252,7 +256,7 @@ def _check_paths(files: Iterable[BundleFile], manifest_path: Path) -> None:
     """Refuse file names that lead out of the bundle: a bundle may come from a stranger."""
     for file in files:
         parts = PurePosixPath(file.path).parts
-        if not parts or file.path.startswith("/") or "\\" in file.path or ":" in file.path or ".." in parts:
+        if not parts or file.path.startswith("/") or set("\\:\0") & set(file.path) or ".." in parts:
             raise BundleDamagedError(
                 f"{manifest_path} names the file {file.path!r}, which leads out of the bundle; do not use this bundle"
             )
@@ -273,8 +277,8 @@ def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
 
 def _fault(path: Path, file: BundleFile) -> str | None:
     """Return what is wrong with a file, as the rest of a sentence, or None."""
-    if path.is_symlink():
-        return "is a symlink, which a bundle never holds"
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return "is a symlink or no file, which a bundle never holds"
     try:
         size = path.stat().st_size
         if size != file.bytes:

@@ -373,8 +373,8 @@ class Engine:
         return PromptCache(self._text_file().sha256).encode(prompts, self.embed_text)
 
     def _text_file(self) -> BundleFile:
-        """Return the variant of the text tower that `auto` means on the CPU, where it always runs."""
-        return self.bundle.file("text", preferred_variant(self.bundle, "text", "cpu"))
+        """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs."""
+        return self.bundle.file("text", preferred_variant(self.bundle, "text", "cpu", like=self.variant))
 
     def _text(self) -> TextTower:
         """Return the text tower, opened when it is first needed: precomputed labels never need it."""

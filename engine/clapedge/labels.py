@@ -25,6 +25,9 @@ from clapedge.mel import Float32Array
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 
+LARGEST_FILE = 10_000_000
+"""Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""
+
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The hypothesis template of transformers' zero-shot audio classification pipeline."""
 
@@ -288,7 +291,11 @@ def _read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ..
         circle = " extends ".join(str(path) for path in (*extended_by, source))
         raise LabelError(f"label files extend each other in a circle ({circle}); remove one `extends`")
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        with source.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
+            raise LabelError(f"label file {source} is longer than {LARGEST_FILE} bytes; name a file of labels")
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
         raise LabelError(f"label file {source}{wanted_by} does not exist; check the path") from None

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
-from clapedge.errors import BundleError, ProviderError
+from clapedge.errors import BundleError, ProviderError, UsageError
 from clapedge.mel import Float32Array
 from clapedge.providers import Plan, Provider, usable_cores
 
@@ -203,6 +203,8 @@ def session_options(threads: int | None, *, spinning: bool, batch: int | None) -
 
     ONNX Runtime's own choice counts the cores of the machine, not those of the container.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; give a number from 1 on, or None for every usable core")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = LOG_ERRORS_ONLY
     options.intra_op_num_threads = threads or usable_cores()

@@ -17,15 +17,17 @@ PREFERRED: dict[Provider, tuple[Variant, ...]] = {
 """The variants that `auto` means, best first."""
 
 
-def preferred_variant(bundle: Bundle, role: Literal["audio", "text"], provider: Provider) -> Variant:
-    """Return the variant of a tower that `auto` means on a provider.
+def preferred_variant(
+    bundle: Bundle, role: Literal["audio", "text"], provider: Provider, *, like: Variant | None = None
+) -> Variant:
+    """Return the variant of a tower that `auto` means on a provider: that of its twin (`like`) where it has it, too.
 
     Raises:
         BundleError: the bundle holds none that the provider runs.
     """
     present = bundle.variants(role)
-    for variant in PREFERRED[provider]:
-        if variant in present:
+    for variant in (like, *PREFERRED[provider]):
+        if variant is not None and variant in present:
             return variant
     raise BundleError(
         f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "

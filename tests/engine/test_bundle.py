@@ -76,7 +76,7 @@ def test_a_symlink_is_refused(bundle: Path, tmp_path: Path) -> None:
         opened.path(opened.file("audio", "fp32"))
 
 
-@pytest.mark.parametrize("path", ["../audio.onnx", "/etc/passwd", "a/../../b", "", "C:\\x", "a\\..\\b"])
+@pytest.mark.parametrize("path", ["../audio.onnx", "/etc/passwd", "a/../../b", "", "C:\\x", "a\\..\\b", "a\0b"])
 def test_a_file_name_that_leads_out_of_the_bundle_is_refused(bundle: Path, path: str) -> None:
     rewrite(bundle, files=[{"path": path, "role": "audio", "bytes": 1, "sha256": "0"}])
     with pytest.raises(BundleDamagedError, match="leads out of the bundle"):
@@ -84,7 +84,17 @@ def test_a_file_name_that_leads_out_of_the_bundle_is_refused(bundle: Path, path:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b'{"schema": 1}', b'{"schema": "one"}', b"\xff\xfe", b'{"model":' + b"[" * 200_000]
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"schema": 1}',
+        b'{"schema": "one"}',
+        b"\xff\xfe",
+        b'{"model": "\xff"}',
+        b'{"model":' + b"[" * 200_000,
+    ],
 )
 def test_a_damaged_manifest_is_refused_with_its_name(bundle: Path, text: bytes) -> None:
     (bundle / MANIFEST_NAME).write_bytes(text)

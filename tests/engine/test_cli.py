@@ -290,3 +290,31 @@ def test_bench_reports_each_variant_with_its_stages(run: Run) -> None:
         assert list(report["steady_ms"]) == ["decode", "frontend", "tower", "total"]
         assert report["cold_ms"]["process"] > report["cold_ms"]["import"] > 0
         assert report["files_per_second"] > 0
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stdin"])
+def test_a_closed_stream_is_no_traceback(noise: Path, closed: str) -> None:
+    source, redirect = (str(noise), ">&-") if closed == "stdout" else ("-", "<&-")
+    command = f'"{sys.executable}" -m clapedge.cli score "{source}" -l rain,siren {redirect}'
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if closed == "stdout" else 1)
+
+
+@pytest.mark.parametrize("threads", ["0", "100000", "99999999999999999999"])
+def test_a_number_of_threads_beyond_reason_is_wrong_usage(run: Run, noise: Path, threads: str) -> None:
+    assert run("score", noise, *LABELS, "--threads", threads).code == 2
+
+
+def test_a_timeline_does_not_replace_its_recording(run: Run, noise: Path) -> None:
+    before = noise.read_bytes()
+    assert run("timeline", noise, *LABELS, "-o", noise).code == 2
+    assert noise.read_bytes() == before
+
+
+def test_a_label_file_without_end_is_refused(run: Run, noise: Path, tmp_path: Path) -> None:
+    endless = tmp_path / "labels.txt"
+    endless.write_bytes(b"a" * 10_000_001)
+    done = run("score", noise, "--labels", endless)
+    assert done.code == 2
+    assert "longer than" in done.complaint

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -71,6 +72,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line: errors are one line on stderr, never a traceback."""
     warnings.showwarning = _show_warning
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it was closed by whoever started us
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a bar that a terminal cannot show must not end the run

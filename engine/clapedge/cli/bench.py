@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clapedge.cli.options import MOST_THREADS
 from clapedge.errors import BundleError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ BAR_WIDTH = 40
     help="Where to run.",
 )
 @click.option("--precision", multiple=True, help="Variant to measure; repeats. [default: all that the bundle holds]")
-@click.option("--threads", multiple=True, type=click.IntRange(min=1), help="Threads of an operator; repeats.")
+@click.option("--threads", multiple=True, type=click.IntRange(1, MOST_THREADS), help="Threads of an operator; repeats.")
 @click.option("--runs", type=click.IntRange(min=5), default=50, show_default=True, help="Scores to time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 def bench(

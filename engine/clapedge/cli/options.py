@@ -17,6 +17,9 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 STANDARD_INPUT = "-"
 
+MOST_THREADS = 256
+"""More threads of an operator than any processor serves well; thousands would stall the machine."""
+
 HEARING = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
 """Names of the options that say how a recording is heard: arguments of `Engine.score`."""
 
@@ -42,7 +45,7 @@ def label_options(command: Command) -> Command:
 def engine_options(command: Command) -> Command:
     """Add the options that say which bundle runs, and how, on one recording after the other."""
     threads = click.option(
-        "--threads", type=click.IntRange(min=1), help="Threads of an operator. [default: usable cores]"
+        "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of an operator. [default: usable cores]"
     )
     return bundle_options(threads(command))
 

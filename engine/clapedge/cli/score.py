@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   clapedge score kitchen.wav -l "kettle whistle" -l "smoke alarm"
-  clapedge score *.flac --labels labels/kitchen.toml --format csv > scores.csv
+  clapedge score *.flac --labels labels/home.toml --format csv > scores.csv
   clapedge score street.wav --labels labels/city.toml --multi --threshold 0.25 --explain
   clapedge score long.mp3 -l "dog barking,rain" --start 75 --duration 10
   arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,steady fan hum"
@@ -108,4 +108,8 @@ def _note_lone_label(labels: "EmbeddedLabels", *, multi: bool) -> None:
 
 def _source(name: str) -> "AudioSource":
     """Return what a name on the command line means: a path, or standard input."""
-    return sys.stdin.buffer if name == STANDARD_INPUT else name
+    if name != STANDARD_INPUT:
+        return name
+    if sys.stdin is None:
+        raise AudioError("standard input is closed; name a file, or pipe a recording in")
+    return sys.stdin.buffer

@@ -82,6 +82,8 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
     rule = timelines.EventRule(on, off, min_duration, merge_gap, multi)
     _check_plot(recording, plot)
+    if output and Path(output).is_file() and Path(recording).is_file() and Path(output).samefile(recording):
+        raise UsageError(f"-o {output} would replace the recording itself; name another file")
     labels = read_labels(engine_of, words, label_file, template)
     if not multi and not any(label.hidden for label in labels.label_set.labels):
         click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
