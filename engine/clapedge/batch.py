@@ -9,6 +9,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, cast
@@ -106,14 +107,15 @@ def embed_files(
                 progress.known += 1
             report(progress)
 
-    for listened in engine.listen_many(unheard(), workers=workers, **hearing):
-        name, stamp, sha256 = waiting.popleft()
-        if isinstance(listened, AudioError):
-            progress.failures[name] = str(listened)
-        else:
-            archive.add(name, stamp, sha256, listened)
-            progress.embedded += 1
-        report(progress)
+    with closing(engine.listen_many(unheard(), workers=workers, **hearing)) as everything:
+        for listened in everything:
+            name, stamp, sha256 = waiting.popleft()
+            if isinstance(listened, AudioError):
+                progress.failures[name] = str(listened)
+            else:
+                archive.add(name, stamp, sha256, listened)
+                progress.embedded += 1
+            report(progress)
     return progress
 
 

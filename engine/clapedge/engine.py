@@ -5,8 +5,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
@@ -37,9 +38,6 @@ MANY = 16
 
 AHEAD = 4
 """Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
-
-SPECIAL_TOKENS = 2
-"""Tokens that RoBERTa puts around a prompt: <s> and </s>."""
 
 WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
@@ -215,22 +213,23 @@ class Engine:
             raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
         workers = self._threads or usable_cores() if len(sources) >= MANY else 1
-        everything = self.listen_many(sources, workers=workers, **hearing)
-        for row, source, listened in zip(rows, sources, everything, strict=True):
-            if isinstance(listened, AudioError):
-                raise listened
-            row[:] = listened.embedding
-            for sentence in listened.warnings:
-                warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
+        with closing(self.listen_many(sources, workers=workers, **hearing)) as everything:
+            for row, source, listened in zip(rows, sources, everything, strict=True):
+                if isinstance(listened, AudioError):
+                    raise listened
+                row[:] = listened.embedding
+                for sentence in listened.warnings:
+                    warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
         return rows
 
     def listen_many(
         self, sources: Iterable[AudioSource], *, workers: int, **hearing: "Unpack[Hearing]"
-    ) -> Iterator[Listened | AudioError]:
+    ) -> Generator[Listened | AudioError, None, None]:
         """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
 
         Several workers listen side by side, a few recordings ahead of what was taken. On the CPU each then uses one
         core, by a second session: cores that work apart do more than cores that share every operator.
+        Close it (`contextlib.closing`) where it may be left early: the garbage collector doing so can block a thread.
 
         Args:
             sources: taken one by one, as workers become free.
@@ -367,7 +366,7 @@ class Engine:
         A byte-level tokenizer makes at most one token a byte, so what fits in bytes is never truncated; a longer
         prompt passes the cache by, so that its truncation is said each time.
         """
-        limit = self.bundle.manifest.max_tokens - SPECIAL_TOKENS
+        limit = self.bundle.manifest.max_tokens - 2  # <s> and </s>, which RoBERTa puts around a prompt
         if not self.bundle.files("text") or any(len(prompt.encode()) > limit for prompt in prompts):
             return self.embed_text(prompts)
         return PromptCache(self._text_file().sha256).encode(prompts, self.embed_text)
