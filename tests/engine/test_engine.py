@@ -175,5 +175,5 @@ def test_a_long_recording_that_nobody_waits_for_is_left(engine: Engine, monkeypa
     monkeypatch.setattr(AudioTower, "embed", counted)
     beginning = engine.listen_many([sound(0.5), sound(60)], workers=2, window="slide", hop=0.1)
     next(iter(beginning))
-    beginning.close()  # type: ignore[attr-defined]  # it is a generator
+    beginning.close()  # it is a generator
     assert sum(clips) < 250, "all of it are 501 clips"
