@@ -11,9 +11,9 @@ import torch
 from transformers import ClapModel
 
 from clapedge.bundle import FrontEnd, Variant
-from clapedge.clips import BoolArray
+from clapedge.clips import BoolArray, ClipMaker
 from clapedge.errors import ParityError
-from clapedge.mel import Float32Array, LogMel
+from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge.sessions import LOG_ERRORS_ONLY
 from clapedge.towers import AudioTower
@@ -154,15 +154,7 @@ def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: V
 
 def _recording(front_end: FrontEnd, seed: int) -> Float32Array:
     """Return log-mels (channels, frames, mels) of different sounds: chirps, bursts and noise at everyday levels."""
-    log_mel = LogMel(
-        sampling_rate=front_end.sampling_rate,
-        n_fft=front_end.n_fft,
-        hop_length=front_end.hop_length,
-        n_mels=front_end.n_mels,
-        f_min=front_end.f_min,
-        f_max=front_end.f_max,
-        mel_scale=front_end.mel_scale,
-    )
+    log_mel = ClipMaker(front_end).log_mel
     generator = np.random.default_rng(seed)
     seconds = np.arange(front_end.clip_samples) / front_end.sampling_rate
     mels = []
