@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clapedge import Engine
-from clapedge.engine import ClapEdgeWarning
+from clapedge.errors import ClapEdgeWarning
 from clapedge.label_check import check, check_with
 from clapedge.labels import LabelSet
 

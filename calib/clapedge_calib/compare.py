@@ -10,8 +10,9 @@ import numpy as np
 from clapedge.bundle import Bundle, Variant
 from clapedge.cli.options import read_labels
 from clapedge.clips import Fusion
-from clapedge.engine import Engine, Hearing
+from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
+from clapedge.hearing import Hearing
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.providers import ProviderWish
 from clapedge_calib.dataset import Example

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from clapedge.engine import Engine, Hearing
+from clapedge.engine import Engine
 from clapedge.errors import AudioError
+from clapedge.hearing import Hearing
 from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge_calib.dataset import Example

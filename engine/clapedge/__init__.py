@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from clapedge.bundle import Bundle as Bundle
-    from clapedge.engine import ClapEdgeWarning as ClapEdgeWarning
     from clapedge.engine import Engine as Engine
     from clapedge.errors import ClapEdgeError as ClapEdgeError
+    from clapedge.errors import ClapEdgeWarning as ClapEdgeWarning
     from clapedge.labels import EmbeddedLabels as EmbeddedLabels
     from clapedge.labels import Label as Label
     from clapedge.labels import LabelSet as LabelSet
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Bundle": "bundle",
     "ClapEdgeError": "errors",
-    "ClapEdgeWarning": "engine",
+    "ClapEdgeWarning": "errors",
     "EmbeddedLabels": "labels",
     "Engine": "engine",
     "Label": "labels",

@@ -52,7 +52,7 @@ class Making(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     front_end: FrontEnd
     fusion: str
     hearing: dict[str, HearingValue]
-    """The options of `clapedge.engine.Hearing` that were given."""
+    """The options of `clapedge.hearing.Hearing` that were given."""
 
 
 class Stamp(msgspec.Struct, frozen=True, gc=False):

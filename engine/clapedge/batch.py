@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from clapedge import scoring, sources
+from clapedge import scoring
 from clapedge.archive import Archive, Entry, GrowingArchive, HearingValue, Making, Stamp
-from clapedge.engine import Engine, Hearing
+from clapedge.audio import sources
+from clapedge.engine import Engine
 from clapedge.errors import AudioError, LabelError
+from clapedge.hearing import Hearing
 from clapedge.labels import EmbeddedLabels
 from clapedge.result import Result
 

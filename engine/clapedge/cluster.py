@@ -7,20 +7,23 @@ is done again; an embedding depends on its recording alone, so no row is lost, d
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from clapedge import sources
 from clapedge.archive import GrowingArchive, Making, Stamp
+from clapedge.audio import sources
 from clapedge.batch import Progress, fingerprint, making_of, stamp_of
 from clapedge.clips import Fusion
-from clapedge.engine import Engine, Hearing
+from clapedge.engine import Engine
 from clapedge.errors import AudioError, MissingExtraError
 from clapedge.providers import ProviderWish
 from clapedge.result import Heard, Listened
 from clapedge.variants import PrecisionWish
+
+if TYPE_CHECKING:
+    from clapedge.hearing import Hearing
 
 FILES_AT_ONCE = 8
 """Recordings that an actor takes at once: what is done again when it dies."""

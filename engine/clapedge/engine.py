@@ -5,25 +5,26 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from clapedge import audio, scoring
-from clapedge.audio import AudioSource, Resample
+from clapedge.audio import AudioSource
 from clapedge.bundle import Bundle, BundleFile, Variant
-from clapedge.clips import ClipMaker, ClipOptions, Fusion, Pad, Window
-from clapedge.errors import AudioError, BundleError, LabelError, ProviderError, UsageError
+from clapedge.clips import ClipMaker, Fusion
+from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, LabelError, ProviderError, UsageError
+from clapedge.hearing import Embedder, Hearing, Told, listen
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
 from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_cores
-from clapedge.result import Heard, Listened, Result, Timing, unheard
+from clapedge.result import Listened, Result, Timing
 from clapedge.towers import AudioTower, TextTower
 from clapedge.variants import PrecisionWish, preferred_variant
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
-Told: TypeAlias = Callable[[float, float], None]
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
@@ -43,44 +43,6 @@ WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
     "demo": "{} is the built-in demo model: it knows a few dozen sounds; export a pretrained model for real use",
 }
-
-
-class ClapEdgeWarning(UserWarning):
-    """Something that a user should know about how scores are made; said once."""
-
-
-class Hearing(TypedDict, total=False):
-    """How a recording is heard: keyword arguments of `Engine.score` and `Engine.embed_audio`, each with a default.
-
-    Attributes:
-        rate: Hz of samples (default 48000); files carry their own.
-        start: where to begin, in seconds.
-        duration: seconds to hear at most; None hears all.
-        channel: the channel to hear, counted from 0; None hears the mean of all.
-        trim_silence: dBFS; leading and trailing silence below it is left out, None leaves nothing out.
-        resample: quality of the resampler, `VHQ` unless said otherwise.
-        window: `first`, `slide` or `fuse`, see `ClipOptions`.
-        pad: how a short recording fills a clip, see `ClipOptions`.
-        hop: seconds from one sliding clip to the next.
-        length: seconds that each sliding clip hears; None means all that a clip can.
-        seed: of random crops in `fuse`; None takes the centre of each third.
-    """
-
-    rate: int | None
-    start: float
-    duration: float | None
-    channel: int | None
-    trim_silence: float | None
-    resample: Resample
-    window: Window
-    pad: Pad
-    hop: float
-    length: float | None
-    seed: int | None
-
-
-CLIP_OPTIONS = frozenset({"window", "pad", "hop", "length", "seed"})
-"""Those of `Hearing` that say how clips are made; the others say what is read."""
 
 
 class Engine:
@@ -172,7 +134,7 @@ class Engine:
         """
         embedded = self.embed_labels(labels)
         began = time.perf_counter()
-        listened = self._listen(source, hearing, self._audio_tower)
+        listened = self._hear(source, hearing, self._audio_tower)
         manifest = self.bundle.manifest
         scale = manifest.logit_scale / embedded.temperature
         ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, scale)
@@ -193,16 +155,22 @@ class Engine:
         )
 
     def listen(
-        self, source: AudioSource, *, told: Callable[[float, float], None] | None = None, **hearing: "Unpack[Hearing]"
+        self,
+        source: AudioSource,
+        *,
+        told: Told | None = None,
+        tower: Embedder | None = None,
+        **hearing: "Unpack[Hearing]",
     ) -> Listened:
         """Embed every clip of one recording, read and embedded a few clips at a time.
 
         Args:
             source: a path, bytes, a file object, or samples.
             told: is told after each step up to which second the recording was heard, and where it ends.
+            tower: embeds the clips instead of the engine's own tower.
             **hearing: how the recording is heard, see `Hearing`.
         """
-        return self._listen(source, hearing, self._audio_tower, told)
+        return self._hear(source, hearing, tower or self._audio_tower, told)
 
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
@@ -248,7 +216,7 @@ class Engine:
         try:
             while True:
                 for source in islice(remaining, AHEAD * workers - len(waiting)):
-                    waiting.append(pool.submit(self._listen, source, hearing, tower, told))
+                    waiting.append(pool.submit(self._hear, source, hearing, tower, told))
                 if not waiting:
                     return
                 try:
@@ -326,6 +294,10 @@ class Engine:
         """Close the engine."""
         self.close()
 
+    def _hear(self, source: AudioSource, hearing: Hearing, tower: Embedder, told: Told | None = None) -> Listened:
+        """Listen to a recording with this engine's clips."""
+        return listen(source, hearing, tower, clip_maker=self._clip_maker, fusion=self.fusion, told=told)
+
     def _single_core_tower(self) -> AudioTower:
         """Return the audio tower in a session without threads of its own, opened when it is first needed."""
         if self._threads == 1:
@@ -335,30 +307,6 @@ class Engine:
                 path = self.bundle.path(self.bundle.file("audio", self.variant))
                 self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
             return self._narrow_tower
-
-    def _listen(self, source: AudioSource, hearing: "Hearing", tower: AudioTower, told: Told | None = None) -> Listened:
-        """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear."""
-        clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
-        span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
-        options = ClipOptions(fusion=self.fusion, **clip_options)
-        began = time.perf_counter()
-        rows, spans, embedding = [], [], 0.0
-        with audio.opened(source, **span) as stream:
-            stream.limit(self._clip_maker.wanted_seconds(options))
-            opened = time.perf_counter() - began
-            for clips in self._clip_maker.stream(stream, options, samples=stream.samples):
-                made = time.perf_counter()
-                rows.append(tower.embed(clips.features, clips.is_longer))
-                spans += [(stream.start + first, stream.start + last) for first, last in clips.spans]
-                embedding += time.perf_counter() - made
-                if told:
-                    told(spans[-1][1], stream.until)
-            decode = opened + stream.spent
-            end = min(stream.end, max(last for _, last in spans))
-            heard = Heard(round(stream.start, 3), round(end, 3), round(stream.of, 3))
-            said = (*stream.warnings, *unheard(heard, stream.until))
-        frontend = time.perf_counter() - began - decode - embedding
-        return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
 
     def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.

@@ -96,3 +96,7 @@ class MissingExtraError(ClapEdgeError, ImportError):
             extra: name of the extra in `pip install clapedge[extra]`.
         """
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'clapedge[{extra}]'")
+
+
+class ClapEdgeWarning(UserWarning):
+    """Something that a user should know about how scores are made; said once."""

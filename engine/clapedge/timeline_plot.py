@@ -12,8 +12,7 @@ from clapedge import audio
 from clapedge.audio import AudioSource
 from clapedge.bundle import FrontEnd
 from clapedge.clips import RUN_FRAMES, ClipMaker
-from clapedge.engine import ClapEdgeWarning
-from clapedge.errors import MissingExtraError, StorageError
+from clapedge.errors import ClapEdgeWarning, MissingExtraError, StorageError
 from clapedge.mel import FLOOR, Float32Array, mel_bank
 from clapedge.result import Heard
 from clapedge.tape import EDGE_FRAMES, Tape

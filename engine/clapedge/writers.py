@@ -10,10 +10,10 @@ from typing import ClassVar, TextIO
 
 import msgspec
 
+from clapedge.audio.sources import shown_name
 from clapedge.explanation import explain
 from clapedge.result import Result
 from clapedge.scoring import DecidedScore, Decision, Score
-from clapedge.sources import shown_name
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"

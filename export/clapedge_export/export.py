@@ -14,8 +14,7 @@ from onnx import ModelProto
 
 import clapedge
 from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Manifest, Role, Variant, describe, sha256, write_manifest
-from clapedge.engine import ClapEdgeWarning
-from clapedge.errors import ClapEdgeError, ModelError, UsageError
+from clapedge.errors import ClapEdgeError, ClapEdgeWarning, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.towers import TextTower as RunningTextTower
 from clapedge_export import graphs

@@ -19,7 +19,7 @@ from clapedge_calib import running, search
 from clapedge_calib.layers import find_layers
 from clapedge_calib.quantize import tensorrt_faults
 
-pytestmark = pytest.mark.filterwarnings("ignore::clapedge.engine.ClapEdgeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
 
 def calibrate(*words: object) -> Result:

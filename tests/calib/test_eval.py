@@ -17,7 +17,7 @@ from clapedge.errors import BundleError, LabelError, UsageError
 from clapedge.mel import Float32Array
 from clapedge_calib.embedding_journal import JOURNAL_NAME, EmbeddingJournal
 
-pytestmark = pytest.mark.filterwarnings("ignore::clapedge.engine.ClapEdgeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
 
 def evaluate(*words: str | Path) -> Result:

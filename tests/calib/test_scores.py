@@ -14,7 +14,7 @@ from clapedge.scoring import probabilities
 from clapedge_calib.metrics import calibration_error
 from clapedge_calib.scores import fit_temperature, fit_thresholds
 
-pytestmark = pytest.mark.filterwarnings("ignore::clapedge.engine.ClapEdgeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
 
 def test_the_temperature_of_overconfident_scores_is_found_again() -> None:

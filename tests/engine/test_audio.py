@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapedge import audio, sources
+from clapedge import audio
+from clapedge.audio import sources
 from clapedge.errors import (
     AudioError,
     AudioFileNotFoundError,

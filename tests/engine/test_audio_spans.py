@@ -11,8 +11,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapedge import audio, stream
-from clapedge.decode import BLOCK_VALUES
+from clapedge import audio
+from clapedge.audio import stream
+from clapedge.audio.decode import BLOCK_VALUES
 from clapedge.errors import (
     AudioError,
     AudioSpanError,

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from clapedge import EmbeddedLabels, Engine, LabelSet
-from clapedge.engine import MANY, ClapEdgeWarning
-from clapedge.errors import AudioFileNotFoundError, BundleError, LabelError, UsageError
+from clapedge.engine import MANY
+from clapedge.errors import AudioFileNotFoundError, BundleError, ClapEdgeWarning, LabelError, UsageError
 from clapedge.towers import AudioTower
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clapedge import Engine
 from clapedge.cli import main
-from clapedge.engine import ClapEdgeWarning
+from clapedge.errors import ClapEdgeWarning
 from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 from clapedge.labels import Label, LabelSet
 

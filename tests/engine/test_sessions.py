@@ -10,8 +10,8 @@ import pytest
 
 from clapedge import providers, sessions
 from clapedge.bundle import Bundle
-from clapedge.engine import ClapEdgeWarning, Engine
-from clapedge.errors import BundleError, ProviderError
+from clapedge.engine import Engine
+from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession, open_session, session_options, strays
 

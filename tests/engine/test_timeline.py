@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import clapedge
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio, timeline
-from clapedge.engine import ClapEdgeWarning
-from clapedge.errors import AudioFileNotFoundError, UsageError
+from clapedge.errors import AudioFileNotFoundError, ClapEdgeWarning, UsageError
 from clapedge.mel import Float32Array
 from clapedge.timeline import Event, EventRule, Span, hysteresis, merged, trimmed
 

@@ -16,7 +16,7 @@ from clapedge import timeline_plot
 from clapedge.bundle import FrontEnd
 from clapedge.cli import main
 from clapedge.clips import ClipMaker
-from clapedge.engine import ClapEdgeWarning
+from clapedge.errors import ClapEdgeWarning
 from clapedge.result import Heard
 from clapedge.timeline import Event, Timeline
 from clapedge.timeline_writers import EVENT_WRITERS

@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from clapedge import audio, sources
-from clapedge.decode import Float32Array, NotRecognisedError, SoundFileDecoder
+from clapedge import audio
+from clapedge.audio import sources
+from clapedge.audio.decode import Float32Array, NotRecognisedError, SoundFileDecoder
 
 SECONDS = 4.0
 RATE = 44_100

@@ -19,7 +19,7 @@ from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFas
 
 from clapedge import Engine
 from clapedge.bundle import demo_directory
-from clapedge.engine import ClapEdgeWarning
+from clapedge.errors import ClapEdgeWarning
 from clapedge_export.export import export_bundle
 from clapedge_export.load import load_checkpoint
 

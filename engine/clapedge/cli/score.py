@@ -74,7 +74,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
     from clapedge import writers  # noqa: PLC0415 - keeps --help fast
-    from clapedge.sources import shown_name  # noqa: PLC0415
+    from clapedge.audio.sources import shown_name  # noqa: PLC0415
 
     engine_of = cache(lambda: load_engine(options, threads=threads))
     hearing: Any = {name: options[name] for name in HEARING}  # click has checked the choices

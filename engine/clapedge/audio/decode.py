@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from clapedge.audio.headers import contradictions, find_mp3_tag, ogg_faults
+from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioError, AudioFormatError
-from clapedge.headers import contradictions, find_mp3_tag, ogg_faults
-from clapedge.sources import ByteView
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 

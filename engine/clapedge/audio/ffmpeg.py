@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clapedge.decode import BLOCK_VALUES, Float32Array, to_float
+from clapedge.audio.decode import BLOCK_VALUES, Float32Array, to_float
+from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
-from clapedge.sources import ByteView
 
 if TYPE_CHECKING:
     from av import AudioFrame, Packet
@@ -78,7 +78,7 @@ class FfmpegDecoder:
         """Release nothing: every pass opens and closes its own container."""
 
     def blocks(self, first: int, stop: int | None) -> Iterator[Float32Array]:
-        """Yield the frames [first, stop), see `clapedge.decode.Decoder`."""
+        """Yield the frames [first, stop), see `clapedge.audio.decode.Decoder`."""
         frames, position = self._from(first)
         kept: list[Float32Array] = []
         values = 0

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from clapedge.decode import Decoder, Float32Array
+from clapedge.audio.decode import Decoder, Float32Array
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
 
 IntArray: TypeAlias = npt.NDArray[np.int64]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from clapedge.sources import ByteView
+from clapedge.audio.sources import ByteView
 
 ID3_HEADER = 10
 """Bytes of an ID3v2 header; the size in it counts what follows, 7 bits a byte."""

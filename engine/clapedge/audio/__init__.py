@@ -13,12 +13,12 @@ from typing import get_args
 
 import numpy as np
 
-from clapedge import sources
-from clapedge.decode import ArrayDecoder, Decoder, Float32Array, NotRecognisedError, SoundFileDecoder
+from clapedge.audio import sources
+from clapedge.audio.decode import ArrayDecoder, Decoder, Float32Array, NotRecognisedError, SoundFileDecoder
+from clapedge.audio.ffmpeg import FfmpegDecoder
+from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_name
+from clapedge.audio.stream import SAMPLING_RATE, Resample, Stream
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError, UsageError
-from clapedge.ffmpeg import FfmpegDecoder
-from clapedge.sources import AudioSource, ByteView, shown_name, source_name
-from clapedge.stream import SAMPLING_RATE, Resample, Stream
 
 __all__ = ["SAMPLING_RATE", "AudioSource", "Recording", "Resample", "Stream", "opened", "read", "source_name"]
 
