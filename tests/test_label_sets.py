@@ -1,4 +1,4 @@
-"""The label sets of the project, which are beside its packages and in none of them."""
+"""The label sets that come with clapedge."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ import pytest
 from clapedge import Engine
 from clapedge.errors import ClapEdgeWarning
 from clapedge.label_check import check, check_with
-from clapedge.labels import LabelSet
+from clapedge.labels import LabelSet, shipped_sets
 
-SHIPPED = sorted((Path(__file__).parents[1] / "labels").glob("*.toml"))
+SHIPPED = list(shipped_sets().values())
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ def engine() -> Iterator[Engine]:
 
 
 def test_sets_are_shipped_for_four_places() -> None:
-    assert [path.stem for path in SHIPPED] == ["city", "home", "industrial", "wildlife"]
+    assert list(shipped_sets()) == ["city", "home", "industrial", "wildlife"]
+    assert all(path.is_file() for path in SHIPPED)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -224,6 +224,29 @@ def _check_rows(embeddings: npt.NDArray[np.generic], count: int) -> None:
         raise ValueError("its embeddings are not of unit norm")
 
 
+def shipped_sets() -> dict[str, Path]:
+    """Return the label sets that come with clapedge: their files by name."""
+    installed = Path(__file__).parent / "label_sets"
+    checkout = Path(__file__).parents[2] / "labels"  # an editable installation has them beside its packages
+    directory = installed if installed.is_dir() else checkout
+    return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+
+
+def find_file(name: str | os.PathLike[str]) -> Path:
+    """Return the label file that a user names: a file, else the shipped set of that name.
+
+    Raises:
+        LabelError: there is neither; the message names the shipped ones.
+    """
+    path, shipped = Path(name), shipped_sets()
+    if path.is_dir() or not path.exists():
+        if os.fspath(name) in shipped:
+            return shipped[os.fspath(name)]
+        found = "is a directory" if path.is_dir() else "does not exist"
+        raise LabelError(f"label file {path} {found}; check the path, or name a shipped set: {', '.join(shipped)}")
+    return path
+
+
 def fill(template: str, word: str) -> str:
     """Put a word into a template.
 
