@@ -4,11 +4,9 @@ import os
 import threading
 import time
 import warnings
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,7 +17,7 @@ from clapedge.audio import AudioSource
 from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, Fusion
 from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, LabelError, ProviderError, UsageError
-from clapedge.hearing import Embedder, Hearing, Told, listen
+from clapedge.hearing import Embedder, Hearing, Told, listen, listen_many
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
@@ -36,8 +34,8 @@ Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
 
-AHEAD = 4
-"""Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
+LABEL_SETS_KEPT = 64
+"""Label sets whose embeddings are kept: more than a program switches between, and no more memory than one clip's."""
 
 WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
@@ -49,20 +47,29 @@ class Engine:
     """Scores recordings against labels with one bundle. Thread-safe; a context manager."""
 
     def __init__(
-        self, bundle: Bundle, plan: Plan, variant: Variant, *, fusion: Fusion, threads: int | None, spinning: bool
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        variant: Variant,
+        *,
+        fusion: Fusion,
+        threads: int | None,
+        spinning: bool,
+        prompt_cache: bool,
     ) -> None:
         """Open the audio tower; use `Engine.load`."""
         self.bundle = bundle
         self.plan = plan
         self.variant = variant
         self.fusion = fusion
-        self._threads, self._spinning = threads, spinning
+        self._threads, self._spinning, self._prompt_cache = threads, spinning, prompt_cache
         self._clip_maker = ClipMaker(bundle.manifest.front_end)
         path = bundle.path(bundle.file("audio", variant))
-        self._audio_tower = AudioTower(path, plan=plan, threads=threads, spinning=spinning)
+        self._wide_tower: AudioTower | None = AudioTower(path, plan=plan, threads=threads, spinning=spinning)
         self._narrow_tower: AudioTower | None = None
         self._text_tower: TextTower | None = None
-        self._embedded: dict[LabelSet, EmbeddedLabels] = {}
+        self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
+        self._closed = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -76,6 +83,7 @@ class Engine:
         fusion: Fusion = "long",
         spinning: bool = True,
         provider_options: ProviderOptions | None = None,
+        prompt_cache: bool = True,
     ) -> "Engine":
         """Open a bundle.
 
@@ -87,6 +95,7 @@ class Engine:
             fusion: `long`, or `always` for what transformers does to a lone short clip.
             spinning: whether idle threads wait busily: quicker, and a burden on a device that does other things too.
             provider_options: options of ONNX Runtime for the provider.
+            prompt_cache: whether embeddings of prompts are kept on disk; not where strangers choose the words.
 
         Raises:
             BundleError: the bundle is missing, damaged or lacks the precision.
@@ -102,7 +111,15 @@ class Engine:
         while True:
             variant = preferred_variant(opened, "audio", plan.provider) if precision == "auto" else precision
             try:
-                return cls(opened, plan, variant, fusion=fusion, threads=threads, spinning=spinning)
+                return cls(
+                    opened,
+                    plan,
+                    variant,
+                    fusion=fusion,
+                    threads=threads,
+                    spinning=spinning,
+                    prompt_cache=prompt_cache,
+                )
             except ProviderError as error:
                 if provider != "auto" or plan.provider == "cpu":
                     raise
@@ -115,6 +132,8 @@ class Engine:
         labels: Labels,
         *,
         decision: scoring.Decision | None = None,
+        told: Told | None = None,
+        tower: Embedder | None = None,
         **hearing: "Unpack[Hearing]",
     ) -> Result:
         """Score one recording against labels.
@@ -126,6 +145,8 @@ class Engine:
             source: a path, bytes, a file object, or samples: (samples,) or (channels, samples).
             labels: a label set, an embedded one, or a list of words.
             decision: whether labels are decided apart, and when a decision is unsure.
+            told: is told how far it was heard, see `listen`.
+            tower: embeds the clips instead of the engine's own tower.
             **hearing: how the recording is heard, see `Hearing`.
 
         Raises:
@@ -134,7 +155,7 @@ class Engine:
         """
         embedded = self.embed_labels(labels)
         began = time.perf_counter()
-        listened = self._hear(source, hearing, self._audio_tower)
+        listened = self._hear(source, hearing, tower or self.audio_tower, told)
         manifest = self.bundle.manifest
         scale = manifest.logit_scale / embedded.temperature
         ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, scale)
@@ -170,7 +191,7 @@ class Engine:
             tower: embeds the clips instead of the engine's own tower.
             **hearing: how the recording is heard, see `Hearing`.
         """
-        return self._hear(source, hearing, tower or self._audio_tower, told)
+        return self._hear(source, hearing, tower or self.audio_tower, told)
 
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
@@ -204,28 +225,8 @@ class Engine:
             workers: recordings that are listened to at once.
             **hearing: how a recording is heard, see `Hearing`.
         """
-        tower = self._single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self._audio_tower
-        waiting: deque[Future[Listened]] = deque()
-        remaining, left = iter(sources), threading.Event()
-
-        def told(*_: float) -> None:
-            if left.is_set():
-                raise AudioError("nobody waits for the rest of this recording")
-
-        pool = ThreadPoolExecutor(workers)
-        try:
-            while True:
-                for source in islice(remaining, AHEAD * workers - len(waiting)):
-                    waiting.append(pool.submit(self._hear, source, hearing, tower, told))
-                if not waiting:
-                    return
-                try:
-                    yield waiting.popleft().result()
-                except AudioError as error:
-                    yield error
-        finally:
-            left.set()
-            pool.shutdown(cancel_futures=True)
+        tower = self.single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self.audio_tower
+        return listen_many(sources, lambda source, told: self._hear(source, hearing, tower, told), workers=workers)
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
@@ -262,10 +263,47 @@ class Engine:
                 )
             return labels
         label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
-        known = self._embedded.get(label_set)
-        if known is None:
-            known = self._embedded[label_set] = EmbeddedLabels.embed(label_set, self._encode_labels, own or "")
-        return known
+        with self._lock:
+            known = self._embedded.get(label_set)
+            if known is not None:
+                self._embedded.move_to_end(label_set)
+                return known
+        embedded = EmbeddedLabels.embed(label_set, self._encode_labels, own or "")
+        with self._lock:
+            self._embedded[label_set] = embedded
+            while len(self._embedded) > LABEL_SETS_KEPT:
+                self._embedded.popitem(last=False)
+        return embedded
+
+    @property
+    def audio_tower(self) -> AudioTower:
+        """The audio tower, whose operators share the threads of the engine.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        tower = self._wide_tower
+        if tower is None:
+            raise self._is_closed()
+        return tower
+
+    def single_core_tower(self) -> AudioTower:
+        """Return the audio tower in a session without threads of its own, opened when it is first needed.
+
+        It gives the same bits as the other one.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        if self._threads == 1:
+            return self.audio_tower
+        with self._lock:
+            if self._closed:
+                raise self._is_closed()
+            if self._narrow_tower is None:
+                path = self.bundle.path(self.bundle.file("audio", self.variant))
+                self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
+            return self._narrow_tower
 
     def stored_labels(self, name: str) -> EmbeddedLabels:
         """Return the label set `labels/NAME.npz` of the bundle.
@@ -281,8 +319,8 @@ class Engine:
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
-        del self._audio_tower
-        self._narrow_tower = self._text_tower = None
+        self._wide_tower = self._narrow_tower = self._text_tower = None
+        self._closed = True
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""
@@ -298,15 +336,9 @@ class Engine:
         """Listen to a recording with this engine's clips."""
         return listen(source, hearing, tower, clip_maker=self._clip_maker, fusion=self.fusion, told=told)
 
-    def _single_core_tower(self) -> AudioTower:
-        """Return the audio tower in a session without threads of its own, opened when it is first needed."""
-        if self._threads == 1:
-            return self._audio_tower
-        with self._lock:
-            if self._narrow_tower is None:
-                path = self.bundle.path(self.bundle.file("audio", self.variant))
-                self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
-            return self._narrow_tower
+    def _is_closed(self) -> UsageError:
+        """Return the error of whoever uses the engine after it was closed."""
+        return UsageError(f"the engine of {self.bundle.directory} is closed; load it again: Engine.load(...)")
 
     def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
@@ -315,7 +347,11 @@ class Engine:
         prompt passes the cache by, so that its truncation is said each time.
         """
         limit = self.bundle.manifest.max_tokens - 2  # <s> and </s>, which RoBERTa puts around a prompt
-        if not self.bundle.files("text") or any(len(prompt.encode()) > limit for prompt in prompts):
+        if (
+            not self._prompt_cache
+            or not self.bundle.files("text")
+            or any(len(prompt.encode()) > limit for prompt in prompts)
+        ):
             return self.embed_text(prompts)
         return PromptCache(self._text_file().sha256).encode(prompts, self.embed_text)
 
@@ -326,6 +362,8 @@ class Engine:
     def _text(self) -> TextTower:
         """Return the text tower, opened when it is first needed: precomputed labels never need it."""
         with self._lock:
+            if self._closed:
+                raise self._is_closed()
             if self._text_tower is None:
                 self._text_tower = self._open_text()
             return self._text_tower

@@ -1,7 +1,11 @@
 """Listening: a recording to the embeddings of its clips, read and embedded a few clips at a time."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
@@ -9,8 +13,12 @@ import numpy as np
 from clapedge import audio
 from clapedge.audio import AudioSource, Resample
 from clapedge.clips import BoolArray, ClipMaker, ClipOptions, Fusion, Pad, Window
+from clapedge.errors import AudioError
 from clapedge.mel import Float32Array
 from clapedge.result import Heard, Listened, unheard
+
+AHEAD = 4
+"""Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
 
 Told: TypeAlias = Callable[[float, float], None]
 """Is told after each step up to which second a recording was heard, and where it ends."""
@@ -102,3 +110,36 @@ def listen(
         said = (*stream.warnings, *unheard(heard, stream.until))
     frontend = time.perf_counter() - began - decode - embedding
     return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
+
+
+def listen_many(
+    sources: Iterable[AudioSource], hear: Callable[[AudioSource, Told], Listened], *, workers: int
+) -> Generator[Listened | AudioError, None, None]:
+    """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
+
+    Args:
+        sources: taken one by one, as workers become free, a few ahead of what was taken.
+        hear: listens to one recording, and tells how far it got.
+        workers: recordings that are listened to at once.
+    """
+    waiting: deque[Future[Listened]] = deque()
+    remaining, left = iter(sources), threading.Event()
+
+    def told(*_: float) -> None:
+        if left.is_set():
+            raise AudioError("nobody waits for the rest of this recording")
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            for source in islice(remaining, AHEAD * workers - len(waiting)):
+                waiting.append(pool.submit(hear, source, told))
+            if not waiting:
+                return
+            try:
+                yield waiting.popleft().result()
+            except AudioError as error:
+                yield error
+    finally:
+        left.set()
+        pool.shutdown(cancel_futures=True)
