@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from clapedge.bundle import Bundle
 from clapedge.cli.options import read_labels
+from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -16,7 +17,6 @@ from clapedge_calib.collect import extremes, histograms
 from clapedge_calib.dataset import Example
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer, find_layers
-from clapedge_calib.progress import Progress
 from clapedge_calib.quantize import Scheme, Target, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
@@ -82,7 +82,7 @@ class Outcome:
     ranges: Mapping[str, Range]
 
 
-def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, progress: Progress) -> Outcome:
+def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, progress: StepProgress) -> Outcome:
     """Make and judge INT8 audio towers; the bundle is only read.
 
     Args:
@@ -158,7 +158,7 @@ def _try(scheme: Scheme, ranked: Sequence[Layer], build: Build, judge: Judge, *,
 
 
 def _ranges(
-    reference: ModelProto, layers: Sequence[Layer], calibration: Heard, options: Options, progress: Progress
+    reference: ModelProto, layers: Sequence[Layer], calibration: Heard, options: Options, progress: StepProgress
 ) -> dict[str, Range]:
     """Measure what activations do, and choose the range of each."""
     found = extremes(reference, layers, calibration.sounds, progress=progress)
@@ -214,7 +214,7 @@ def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
     )
 
 
-def _hear(bundle: Bundle, examples: Sequence[Example], options: Options, progress: Progress) -> tuple[Heard, Heard]:
+def _hear(bundle: Bundle, examples: Sequence[Example], options: Options, progress: StepProgress) -> tuple[Heard, Heard]:
     """Read the recordings to calibrate with and those to judge by."""
     front_end = bundle.manifest.front_end
     parts = split(examples, samples=options.samples, seed=options.seed, test_folds=options.test_folds)

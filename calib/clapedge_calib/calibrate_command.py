@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -102,7 +103,6 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
     from clapedge.cli.options import read_labels  # noqa: PLC0415 - keeps --help fast
     from clapedge.engine import Engine  # noqa: PLC0415
     from clapedge.labels import LabelSet  # noqa: PLC0415
-    from clapedge_calib.progress import Progress  # noqa: PLC0415
     from clapedge_calib.scores import fit_scores  # noqa: PLC0415
     from clapedge_calib.sounds import split  # noqa: PLC0415
 
@@ -115,7 +115,8 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
             labels = engine.embed_labels(LabelSet.of(sorted({each.label or "" for each in examples})))
         else:
             labels = read_labels(lambda: engine, (), options["label_file"], None)
-        fitted = fit_scores(engine, labels, *parts, progress=Progress())
+        with StepProgress() as progress:
+            fitted = fit_scores(engine, labels, *parts, progress=progress)
     for sentence in fitted.failures:
         click.echo(f"error: {sentence}", err=True)
     fitted.labels.save(target)
@@ -136,9 +137,9 @@ def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[st
         if (error.name or "").partition(".")[0] == "onnx":
             raise MissingExtraError("calibrate", "calib") from error
         raise
-    from clapedge_calib.progress import Progress  # noqa: PLC0415
 
-    return run(bundle, examples, Options(**options), progress=Progress())
+    with StepProgress() as progress:
+        return run(bundle, examples, Options(**options), progress=progress)
 
 
 def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path | None, *, dry_run: bool) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError
 from clapedge.mel import Float32Array
 from clapedge_calib.layers import Layer, weight_of
-from clapedge_calib.progress import Progress
 from clapedge_calib.ranges import BINS, FloatArray, Histogram
 from clapedge_calib.running import Running
 from clapedge_calib.sounds import Sound
@@ -29,7 +29,7 @@ class Extremes:
 
 
 def extremes(
-    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], *, progress: Progress
+    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], *, progress: StepProgress
 ) -> dict[str, Extremes]:
     """Return the extremes of each activation that the layers multiply; the graph itself reduces them.
 
@@ -51,7 +51,7 @@ def extremes(
 
 
 def histograms(
-    model: ModelProto, found: Mapping[str, Extremes], sounds: Sequence[Sound], *, progress: Progress
+    model: ModelProto, found: Mapping[str, Extremes], sounds: Sequence[Sound], *, progress: StepProgress
 ) -> dict[str, Histogram]:
     """Count the values of each activation between its extremes."""
     names = list(found)

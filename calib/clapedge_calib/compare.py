@@ -9,6 +9,7 @@ import numpy as np
 
 from clapedge.bundle import Bundle, Variant
 from clapedge.cli.options import read_labels
+from clapedge.cli.progress import StepProgress
 from clapedge.clips import Fusion
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
@@ -19,7 +20,6 @@ from clapedge_calib.dataset import Example
 from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
-from clapedge_calib.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +113,9 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
 def _embed(comparison: Comparison, examples: Sequence[Example]) -> dict[Variant, Embedded]:
     """Embed the recordings with each variant, through the journal."""
     embedded: dict[Variant, Embedded] = {}
-    with EmbeddingJournal(comparison.work) as journal, warnings.catch_warnings():
+    with EmbeddingJournal(comparison.work) as journal, warnings.catch_warnings(), StepProgress() as progress:
         for variant in comparison.variants:
             with comparison.engine(variant) as engine:
-                embedded[variant] = embed_examples(engine, examples, comparison.hearing, journal, progress=Progress())
+                embedded[variant] = embed_examples(engine, examples, comparison.hearing, journal, progress=progress)
             warnings.simplefilter("ignore")  # the first variant has said what there is to say
     return embedded

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
 from clapedge.hearing import Hearing
@@ -11,7 +12,6 @@ from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge_calib.dataset import Example
 from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
-from clapedge_calib.progress import Progress
 
 
 @dataclass
@@ -33,7 +33,7 @@ def embed_examples(
     hearing: Hearing,
     journal: EmbeddingJournal,
     *,
-    progress: Progress,
+    progress: StepProgress,
     workers: int | None = None,
 ) -> Embedded:
     """Embed recordings with an engine.

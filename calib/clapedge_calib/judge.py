@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto
 
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import LabelError
 from clapedge.labels import EmbeddedLabels
 from clapedge.mel import Float32Array
 from clapedge.scoring import probabilities, similarities
 from clapedge_calib.evaluation import Agreement, Evaluation, agreement, evaluate, truth_of
 from clapedge_calib.metrics import FloatArray, IntArray, cosines
-from clapedge_calib.progress import Progress
 from clapedge_calib.report import Candidate, Change
 from clapedge_calib.running import Running, latency
 from clapedge_calib.sounds import Sound
@@ -45,7 +45,7 @@ class Judge:
         logit_scale: float,
         max_drop: float,
         min_cosine: float,
-        progress: Progress,
+        progress: StepProgress,
     ) -> None:
         """Let the float32 tower embed the sounds.
 

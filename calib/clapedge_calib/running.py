@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import BundleError
 from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge.sessions import LOG_ERRORS_ONLY, ONNX_RUNTIME_ERRORS
-from clapedge_calib.progress import Progress
 from clapedge_calib.sounds import Sound
 
 Result = TypeVar("Result")
@@ -58,7 +58,7 @@ class Running:
         sounds: Sequence[Sound],
         take: Callable[[list[Float32Array]], Result],
         *,
-        progress: Progress,
+        progress: StepProgress,
         step: str,
     ) -> Iterator[Result]:
         """Yield what `take` makes of the outputs for each sound, in their order; no outputs are kept."""
@@ -71,7 +71,7 @@ class Running:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def embed(self, sounds: Sequence[Sound], *, progress: Progress, step: str) -> Float32Array:
+    def embed(self, sounds: Sequence[Sound], *, progress: StepProgress, step: str) -> Float32Array:
         """Embed sounds: (N, E) float32."""
         place = self.outputs.index("embeddings")
         return np.stack(list(self.each(sounds, lambda outputs: outputs[place][0], progress=progress, step=step)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -15,7 +16,6 @@ from clapedge_calib.embed import embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
 from clapedge_calib.metrics import IntArray, calibration_error
-from clapedge_calib.progress import Progress
 
 TEMPERATURES = np.logspace(-1.5, 1.5, 301)
 """What is tried: from 0.03 to 32, 2.3 % apart, which moves no probability by more than a hundredth."""
@@ -44,7 +44,7 @@ class Fitted:
 
 
 def fit_scores(
-    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example], *, progress: Progress
+    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example], *, progress: StepProgress
 ) -> Fitted:
     """Fit a label set to recordings, and measure on others.
 

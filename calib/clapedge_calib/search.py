@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from clapedge.cli.progress import StepProgress
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer
 from clapedge_calib.metrics import cosines
-from clapedge_calib.progress import Progress
 from clapedge_calib.report import Sensitivity, Step
 from clapedge_calib.running import Running
 from clapedge_calib.sounds import Sound
@@ -21,11 +21,11 @@ Build = Callable[[Sequence[Layer]], ModelProto]
 
 
 def sensitivities(
-    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], build: Build, *, progress: Progress
+    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], build: Build, *, progress: StepProgress
 ) -> list[tuple[Layer, Sensitivity]]:
     """Measure what INT8 in each layer alone costs, the costliest first (ties in the order in which they run)."""
     step = max(1, len(sounds) // SENSITIVITY_SOUNDS)
-    few, quiet = sounds[::step][:SENSITIVITY_SOUNDS], Progress(enabled=False)
+    few, quiet = sounds[::step][:SENSITIVITY_SOUNDS], StepProgress(shown=False)
     expected = Running(model).embed(few, progress=quiet, step="")
     found = []
     for done, layer in enumerate(layers, 1):

@@ -9,11 +9,11 @@ import numpy as np
 
 from clapedge import audio
 from clapedge.bundle import FrontEnd
+from clapedge.cli.progress import StepProgress
 from clapedge.clips import ClipMaker, ClipOptions
 from clapedge.errors import AudioError
 from clapedge.mel import Float32Array
 from clapedge_calib.dataset import Example
-from clapedge_calib.progress import Progress
 
 SILENT = -90.0
 """dB that no frame of a silent recording exceeds; the front end's floor is −100."""
@@ -86,7 +86,7 @@ def split(
     return calibration, test
 
 
-def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: Progress, step: str) -> Heard:
+def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: StepProgress, step: str) -> Heard:
     """Read recordings.
 
     Args:

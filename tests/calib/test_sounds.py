@@ -6,12 +6,12 @@ import soundfile
 
 from clapedge import audio
 from clapedge.bundle import FrontEnd
+from clapedge.cli.progress import StepProgress
 from clapedge.clips import ClipMaker
 from clapedge_calib.dataset import Example, read_dataset
-from clapedge_calib.progress import Progress
 from clapedge_calib.sounds import Heard, hear, split
 
-QUIET = Progress(enabled=False)
+QUIET = StepProgress(shown=False)
 
 
 def heard(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> Heard:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapedge.batch import Progress
 from clapedge.cli import progress
 from clapedge.folders import find, is_recording
 
@@ -293,7 +292,21 @@ def test_what_a_file_holds_decides_and_its_name_helps(recordings: Path, tmp_path
 
 
 def test_progress_names_the_rate_and_the_time_left() -> None:
-    state = Progress(known=500, embedded=98, failures={"a": "x", "b": "y"})
-    assert progress.describe(state, 2000, 10.0) == "600 of 2000, 10.0/s, 2:20 left, 2 failed"
-    assert progress.describe(state, 100_600, 10.0) == "600 of 100600, 10.0/s, 2:46:40 left, 2 failed"
-    assert progress.describe(Progress(), 10, 0.0) == "0 of 10, 0.0/s"
+    assert progress.describe(600, 2000, 10.0, known=500, failed=2) == "600 of 2000, 10.0/s, 2:20 left, 2 failed"
+    assert progress.describe(600, 100_600, 10.0, known=500) == "600 of 100600, 10.0/s, 2:46:40 left"
+    assert progress.describe(0, 10, 0.0) == "0 of 10, 0.0/s"
+
+
+def test_progress_is_drawn_step_by_step_and_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 1.0, 1.1, 2.0, 4.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with progress.StepProgress(shown=True) as line:
+        for step, done in (("reading", 0), ("reading", 10), ("reading", 11), ("judging", 0), ("judging", 4)):
+            line(step, done, 20)
+    drawn = capsys.readouterr().err  # click leaves out what wipes a line where there is no terminal
+    assert drawn == "\rreading: 10 of 20, 10.0/s, 0:01 left\rjudging: 4 of 20, 2.0/s, 0:08 left\r"
+    with progress.StepProgress(shown=False) as line:
+        line("reading", 1, 2)
+    assert not capsys.readouterr().err

@@ -4,47 +4,77 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from clapedge.batch import Progress
 
 REDRAW_SECONDS = 0.2
 
 
+class StepProgress:
+    """Tells of one step after another how far it is, in a line on stderr that is rewritten and leaves no trace."""
+
+    def __init__(self, *, shown: bool | None = None) -> None:
+        """Draw if `shown`; None means if stderr is a terminal."""
+        self._shown = sys.stderr.isatty() if shown is None else shown
+        self._step: str | None = None
+        self._began = self._drawn = 0.0
+
+    def __enter__(self) -> "Self":
+        """Return the progress itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wipe the line."""
+        if self._shown:
+            click.echo("\r\033[K", err=True, nl=False)
+
+    def __call__(self, step: str, done: int, of: int, *, known: int = 0, failed: int = 0) -> None:
+        """Say how far a step is.
+
+        Args:
+            step: its name, or an empty string where there is but one.
+            done: how much is done, what was known before included.
+            of: how much there is to do.
+            known: how much was known before.
+            failed: how much of what is done failed.
+        """
+        if not self._shown:
+            return
+        now = time.monotonic()
+        if step != self._step:
+            self._step, self._began, self._drawn = step, now, now
+        if now - self._drawn >= REDRAW_SECONDS:
+            self._drawn = now
+            words = describe(done, of, now - self._began, known=known, failed=failed)
+            click.echo(f"\r{step}{': ' if step else ''}{words}\033[K", err=True, nl=False)
+
+
 @contextmanager
 def progress_line(total: int) -> Iterator[Callable[["Progress"], None]]:
     """Yield what takes each state of a run and draws it on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    began = drawn = time.monotonic()
-
-    def draw(progress: "Progress") -> None:
-        nonlocal drawn
-        now = time.monotonic()
-        if now - drawn >= REDRAW_SECONDS:
-            drawn = now
-            click.echo(f"\r{describe(progress, total, now - began)}\033[K", err=True, nl=False)
-
-    try:
-        yield draw
-    finally:
-        click.echo("\r\033[K", err=True, nl=False)
+    with StepProgress() as line:
+        line("", 0, total)
+        yield lambda state: line("", state.done, total, known=state.known, failed=len(state.failures))
 
 
-def describe(progress: "Progress", total: int, seconds: float) -> str:
-    """Put a state into words, such as `120 of 2000, 31.5/s, 1:00 left, 2 failed`; known recordings count as done."""
-    fresh = progress.done - progress.known
-    rate = fresh / seconds if seconds else 0.0
-    words = [f"{progress.done} of {total}", f"{rate:.1f}/s"]
+def describe(done: int, of: int, seconds: float, *, known: int = 0, failed: int = 0) -> str:
+    """Put a state into words, such as `120 of 2000, 31.5/s, 1:00 left, 2 failed`; what was known takes no time."""
+    rate = (done - known) / seconds if seconds else 0.0
+    words = [f"{done} of {of}", f"{rate:.1f}/s"]
     if rate:
-        left = round((total - progress.done) / rate)
+        left = round((of - done) / rate)
         hours, minutes = divmod(left // 60, 60)
         clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
         words.append(f"{clock} left")
-    if progress.failures:
-        words.append(f"{len(progress.failures)} failed")
+    if failed:
+        words.append(f"{failed} failed")
     return ", ".join(words)
