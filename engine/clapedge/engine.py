@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -63,7 +64,7 @@ class Engine:
         self.variant = variant
         self.fusion = fusion
         self._threads, self._spinning, self._prompt_cache = threads, spinning, prompt_cache
-        self._clip_maker = ClipMaker(bundle.manifest.front_end)
+        self._listen = partial(listen, clip_maker=ClipMaker(bundle.manifest.front_end), fusion=fusion)
         path = bundle.path(bundle.file("audio", variant))
         self._wide_tower: AudioTower | None = AudioTower(path, plan=plan, threads=threads, spinning=spinning)
         self._narrow_tower: AudioTower | None = None
@@ -134,6 +135,7 @@ class Engine:
         decision: scoring.Decision | None = None,
         told: Told | None = None,
         tower: Embedder | None = None,
+        longest: float | None = None,
         **hearing: "Unpack[Hearing]",
     ) -> Result:
         """Score one recording against labels.
@@ -147,6 +149,7 @@ class Engine:
             decision: whether labels are decided apart, and when a decision is unsure.
             told: is told how far it was heard, see `listen`.
             tower: embeds the clips instead of the engine's own tower.
+            longest: second of the recording beyond which nothing is decoded.
             **hearing: how the recording is heard, see `Hearing`.
 
         Raises:
@@ -155,7 +158,7 @@ class Engine:
         """
         embedded = self.embed_labels(labels)
         began = time.perf_counter()
-        listened = self._hear(source, hearing, tower or self.audio_tower, told)
+        listened = self._listen(source, hearing, tower or self.audio_tower, told=told, longest=longest)
         manifest = self.bundle.manifest
         scale = manifest.logit_scale / embedded.temperature
         ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, scale)
@@ -181,6 +184,7 @@ class Engine:
         *,
         told: Told | None = None,
         tower: Embedder | None = None,
+        longest: float | None = None,
         **hearing: "Unpack[Hearing]",
     ) -> Listened:
         """Embed every clip of one recording, read and embedded a few clips at a time.
@@ -189,9 +193,10 @@ class Engine:
             source: a path, bytes, a file object, or samples.
             told: is told after each step up to which second the recording was heard, and where it ends.
             tower: embeds the clips instead of the engine's own tower.
+            longest: second of the recording beyond which nothing is decoded.
             **hearing: how the recording is heard, see `Hearing`.
         """
-        return self._hear(source, hearing, tower or self.audio_tower, told)
+        return self._listen(source, hearing, tower or self.audio_tower, told=told, longest=longest)
 
     def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
         """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
@@ -226,7 +231,9 @@ class Engine:
             **hearing: how a recording is heard, see `Hearing`.
         """
         tower = self.single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self.audio_tower
-        return listen_many(sources, lambda source, told: self._hear(source, hearing, tower, told), workers=workers)
+        return listen_many(
+            sources, lambda source, told: self._listen(source, hearing, tower, told=told), workers=workers
+        )
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
@@ -305,17 +312,24 @@ class Engine:
                 self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
             return self._narrow_tower
 
+    def has_embedded(self, label_set: LabelSet) -> bool:
+        """Tell whether the embeddings of a label set are at hand."""
+        return label_set in self._embedded
+
     def stored_labels(self, name: str) -> EmbeddedLabels:
         """Return the label set `labels/NAME.npz` of the bundle.
 
         Raises:
-            BundleError: the bundle holds no such set; the message names those that it holds.
+            BundleError: the bundle holds no such set, or something else; the message names those that it holds.
         """
-        stored = {file.path.removeprefix("labels/").removesuffix(".npz"): file for file in self.bundle.files("labels")}
+        stored = self.bundle.label_sets
         if name not in stored:
             held = ", ".join(stored) or "none"
             raise BundleError(f"bundle {self.bundle.directory} holds no label set {name!r} (it holds: {held})")
-        return EmbeddedLabels.load(self.bundle.path(stored[name]))
+        try:
+            return EmbeddedLabels.load(self.bundle.path(stored[name]))
+        except LabelError as error:
+            raise BundleError(f"bundle {self.bundle.directory}: {error}") from error
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
@@ -331,10 +345,6 @@ class Engine:
     ) -> None:
         """Close the engine."""
         self.close()
-
-    def _hear(self, source: AudioSource, hearing: Hearing, tower: Embedder, told: Told | None = None) -> Listened:
-        """Listen to a recording with this engine's clips."""
-        return listen(source, hearing, tower, clip_maker=self._clip_maker, fusion=self.fusion, told=told)
 
     def _is_closed(self) -> UsageError:
         """Return the error of whoever uses the engine after it was closed."""

@@ -1,9 +1,10 @@
 """Listening: a recording to the embeddings of its clips, read and embedded a few clips at a time."""
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypedDict
@@ -13,12 +14,15 @@ import numpy as np
 from clapedge import audio
 from clapedge.audio import AudioSource, Resample
 from clapedge.clips import BoolArray, ClipMaker, ClipOptions, Fusion, Pad, Window
-from clapedge.errors import AudioError
+from clapedge.errors import AudioError, AudioSpanError
 from clapedge.mel import Float32Array
 from clapedge.result import Heard, Listened, unheard
 
 AHEAD = 4
 """Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
+
+ROUNDING_SECONDS = 0.001
+"""A limit is not exceeded by less: spans are rounded to samples."""
 
 Told: TypeAlias = Callable[[float, float], None]
 """Is told after each step up to which second a recording was heard, and where it ends."""
@@ -62,6 +66,20 @@ class Hearing(TypedDict, total=False):
     seed: int | None
 
 
+class Listening(TypedDict, total=False):
+    """What goes along with listening: keyword arguments of `Engine.listen` beside those of `Hearing`.
+
+    Attributes:
+        told: is told after each step how far the recording was heard; what it raises ends the listening.
+        tower: embeds the clips instead of the engine's own tower.
+        longest: second of the recording beyond which nothing is decoded.
+    """
+
+    told: Told | None
+    tower: Embedder | None
+    longest: float | None
+
+
 CLIP_OPTIONS = frozenset({"window", "pad", "hop", "length", "seed"})
 """Those of `Hearing` that say how clips are made; the others say what is read."""
 
@@ -74,6 +92,7 @@ def listen(
     clip_maker: ClipMaker,
     fusion: Fusion,
     told: Told | None = None,
+    longest: float | None = None,
 ) -> Listened:
     """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear.
 
@@ -84,6 +103,7 @@ def listen(
         clip_maker: makes them.
         fusion: which clips are fused, see `ClipOptions`.
         told: is told how far it got; what it raises ends the listening.
+        longest: second of the recording beyond which nothing is decoded; None reads to its end.
 
     Raises:
         AudioError: the recording cannot be used.
@@ -94,10 +114,14 @@ def listen(
     options = ClipOptions(fusion=fusion, **clip_options)
     began = time.perf_counter()
     rows, spans, embedding = [], [], 0.0
+    if longest is not None:
+        _check_span(span, longest)
     with audio.opened(source, **span) as stream:
-        stream.limit(clip_maker.wanted_seconds(options))
+        wanted = clip_maker.wanted_seconds(options)
+        stream.limit(wanted)
+        blocks = stream if longest is None else _Bounded(stream, longest, wanted)
         opened = time.perf_counter() - began
-        for clips in clip_maker.stream(stream, options, samples=stream.samples):
+        for clips in clip_maker.stream(blocks, options, samples=stream.samples):
             made = time.perf_counter()
             rows.append(tower.embed(clips.features, clips.is_longer))
             spans += [(stream.start + first, stream.start + last) for first, last in clips.spans]
@@ -110,6 +134,47 @@ def listen(
         said = (*stream.warnings, *unheard(heard, stream.until))
     frontend = time.perf_counter() - began - decode - embedding
     return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
+
+
+class _Bounded:
+    """The blocks of a stream, which end in an error where the recording goes on for too long."""
+
+    def __init__(self, stream: audio.Stream, longest: float, wanted: float | None) -> None:
+        """Refuse at once what is known to be too long.
+
+        Args:
+            stream: the recording.
+            longest: the last second that may be decoded.
+            wanted: seconds that are decoded at most.
+        """
+        self._stream, self._longest = stream, longest
+        self._check(min(stream.until, stream.start + (math.inf if wanted is None else wanted)))
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        """Read the stream; it may be done again."""
+        for block in self._stream:
+            self._check(self._stream.end)
+            yield block
+
+    def _check(self, until: float) -> None:
+        """Raise `AudioSpanError` if the recording would be decoded too far."""
+        if until > self._longest + ROUNDING_SECONDS:
+            raise _too_long(f"{self._stream.name} would be decoded to {until:.0f} s", self._longest)
+
+
+def _check_span(span: Mapping[str, Any], longest: float) -> None:
+    """Refuse a span that begins too late, and one without end that is searched for silence, before it is read."""
+    if span.get("start", 0.0) > longest:
+        raise _too_long(f"start is {span['start']:g} s", longest)
+    if span.get("trim_silence") is not None and span.get("duration") is None:
+        raise AudioSpanError("silence is trimmed only of a span with an end here; give a duration")
+
+
+def _too_long(found: str, longest: float) -> AudioSpanError:
+    """Return the error of a recording that would be decoded too far."""
+    return AudioSpanError(
+        f"{found}, and no more than {longest:g} s are decoded here; ask for a part with start and duration"
+    )
 
 
 def listen_many(

@@ -7,9 +7,9 @@ until it falls below `off`, less a quarter of a window at both ends (see `TRIM`)
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,10 +17,14 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource
 from clapedge.engine import Engine, Labels
 from clapedge.errors import UsageError
+from clapedge.hearing import Hearing, Listening
 from clapedge.labels import LabelSet
 from clapedge.mel import Float32Array, Float64Array
 from clapedge.result import Heard, Listened
 from clapedge.scoring import THRESHOLD
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 WINDOW_SECONDS = 10.0
 """What a clip holds: the model hears best what fills it. Shorter windows place events better."""
@@ -222,7 +226,7 @@ def listen(
     hop: float = HOP_SECONDS,
     start: float = 0.0,
     duration: float | None = None,
-    told: Callable[[float, float], None] | None = None,
+    **listening: "Unpack[Listening]",
 ) -> Timeline:
     """Score a recording over time. It is read as a stream: of each window only its embedding is kept.
 
@@ -234,7 +238,7 @@ def listen(
         hop: seconds from one window to the next; on multiples of 10 ms, windows share their log-mels.
         start: where to begin, in seconds.
         duration: seconds to hear at most; None hears all.
-        told: is told after each step up to which second the recording was heard, and where it ends.
+        **listening: what goes along with it: `told`, `tower`, `longest`, see `Engine.listen`.
 
     Raises:
         AudioError: the recording cannot be used.
@@ -244,7 +248,8 @@ def listen(
     if hop > window:
         raise UsageError(f"a hop of {hop:g} s leaves parts unheard between windows of {window:g} s; make it shorter")
     embedded = engine.embed_labels(labels)
-    listened = engine.listen(source, told=told, start=start, duration=duration, window="slide", length=window, hop=hop)
+    hearing: Hearing = {"start": start, "duration": duration, "window": "slide", "length": window, "hop": hop}
+    listened = engine.listen(source, **listening, **hearing)
     similarity = scoring.similarities(listened.clips, embedded.embeddings)
     scale = engine.bundle.manifest.logit_scale / embedded.temperature
     probability = scoring.probabilities(similarity, scale)
