@@ -160,6 +160,11 @@ class Bundle:
         """Return the precisions in which a tower (`audio` or `text`) is present."""
         return tuple(file.variant for file in self.files(role) if file.variant is not None)
 
+    @property
+    def label_sets(self) -> dict[str, BundleFile]:
+        """The embedded label sets (`labels/NAME.npz`), by name."""
+        return {PurePosixPath(file.path).stem: file for file in self.files("labels")}
+
     def file(self, role: Role, variant: Variant | None = None) -> BundleFile:
         """Return the one file of a role and variant.
 

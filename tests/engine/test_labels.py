@@ -1,5 +1,7 @@
 """Label sets: what users write, what is refused and why, and what is stored."""
 
+import tracemalloc
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.errors import BundleError, LabelError, StorageError
-from clapedge.labels import EmbeddedLabels, Label, LabelSet
+from clapedge.errors import LabelError, StorageError
+from clapedge.labels import EmbeddedLabels, Label, LabelSet, arrays
 
 KITCHEN = """
 template = "The sound of {}."
@@ -232,7 +234,7 @@ def test_what_is_stored_is_what_is_read_back(tmp_path_factory: pytest.TempPathFa
 def test_a_file_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(BundleError, match=r"set\.npz is no label set"):
+    with pytest.raises(LabelError, match=r"set\.npz is no label set"):
         EmbeddedLabels.load(path)
 
 
@@ -248,7 +250,7 @@ def test_a_damaged_label_set_is_refused_whatever_is_hit(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         try:
             EmbeddedLabels.load(path)
-        except BundleError:
+        except LabelError:
             refused += 1
     assert refused > 250
 
@@ -271,7 +273,7 @@ def test_a_stored_set_that_cannot_be_scored_is_refused(tmp_path: Path, field: st
     with np.load(path) as stored:
         changed: dict[str, Any] = {**stored, field: value}
     np.savez(path, **changed)
-    with pytest.raises(BundleError, match="make it again"):
+    with pytest.raises(LabelError, match="make it again"):
         EmbeddedLabels.load(path)
 
 
@@ -279,7 +281,7 @@ def test_a_stored_set_that_cannot_be_scored_is_refused(tmp_path: Path, field: st
 def test_an_empty_or_other_file_is_no_stored_label_set(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="no label set"):
+    with pytest.raises(LabelError, match="no label set"):
         EmbeddedLabels.load(path)
 
 
@@ -307,5 +309,42 @@ def test_a_threshold_that_no_similarity_can_meet_is_refused(tmp_path: Path, thre
 def test_a_stored_label_set_with_pickles_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     np.savez(path, names=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(BundleError, match=r"set\.npz"):
+    with pytest.raises(LabelError, match=r"set\.npz .*names\.npy' holds pickles"):
         EmbeddedLabels.load(path)
+
+
+def npy_header(shape: str, size: int) -> bytes:
+    """Return an array's file with a header that promises a shape, and so many zeros behind it."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("member", "complaint"),
+    [
+        (npy_header("(1000000000, 512)", 0), "not as long as its header says"),
+        (npy_header("(-1, -4)", 16), "no header"),
+        (npy_header("(12000000,)", 48_000_000), "unpacks to more than 32 MiB"),
+        (b"no array", "no header"),
+    ],
+)
+def test_a_small_file_cannot_take_all_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: bytes, complaint: str
+) -> None:
+    monkeypatch.setattr(arrays, "MOST_BYTES", 2**25)
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("embeddings.npy", member)
+    tracemalloc.start()
+    try:
+        with pytest.raises(LabelError, match=complaint):
+            EmbeddedLabels.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["none.npz", "."])
+def test_a_stored_set_that_is_not_there_is_wrong_usage(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LabelError, match=r"does not exist|Is a directory"):
+        EmbeddedLabels.load(tmp_path / name)

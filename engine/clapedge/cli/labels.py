@@ -46,21 +46,23 @@ def embed(
 
 
 @labels.command()
-@click.argument("label_file", metavar="FILE")
+@click.argument("label_file", metavar="FILE|NAME")
 @click.option("--bundle", type=click.Path(), help="Bundle whose text tower judges; the default is that of score.")
 @click.option("--strict", is_flag=True, help="End with exit code 1 if there is any advice.")
 @click.pass_context
 def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict: bool) -> None:
-    """Look for what keeps the labels of FILE from being told apart, and say how to word them better.
+    """Look for what keeps labels from being told apart, and say how to word them better.
+
+    The labels are those of a FILE, or of a set of that NAME that comes with clapedge.
 
     \b
     Examples:
-      clapedge labels check labels/industrial.toml
+      clapedge labels check industrial
       clapedge labels check kitchen.csv --bundle bundles/clap-htsat-fused --strict
     """  # noqa: D301 - click reads the control character
-    from clapedge.labels import LabelSet  # noqa: PLC0415 - keeps --help fast
+    from clapedge.labels import LabelSet, find_file  # noqa: PLC0415 - keeps --help fast
 
-    label_set = LabelSet.from_file(label_file)
+    label_set = LabelSet.from_file(find_file(label_file))
     found = _advice(label_set, bundle)
     for number, advice in enumerate(found, 1):
         concerned = ", ".join(repr(name) for name in advice.labels) or "the whole set"

@@ -31,8 +31,9 @@ def label_options(command: Command) -> Command:
         click.option(
             "--labels",
             "label_file",
-            metavar="FILE",
-            help="Label set: .toml, .csv, .txt (one a line), .npz (embedded), or the name of one in the bundle.",
+            metavar="FILE|NAME",
+            help="Label set: a file (.toml, .csv, .txt with one a line, .npz embedded), else the name of one in the "
+            "bundle, else of one that comes with clapedge: city, home, industrial, wildlife.",
         ),
         click.option(
             "-l", "--label", "words", multiple=True, help="A label, in any words; repeats, and splits at commas."
@@ -208,7 +209,7 @@ def read_labels(
         label_file: value of `--labels`.
         template: value of `--template`.
     """
-    from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, LabelSet  # noqa: PLC0415 - keeps --help fast
+    from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, LabelSet, find_file  # noqa: PLC0415 - keeps --help fast
 
     if words and label_file:
         raise LabelError("both -l and --labels are given; put the words into the file, or leave the file out")
@@ -218,9 +219,9 @@ def read_labels(
         label_set = LabelSet.parse(words, template=template or DEFAULT_TEMPLATE)
         return engine_of().embed_labels(label_set)
     path = Path(label_file)
-    if path.suffix == ".npz" and path.exists():
-        return engine_of().embed_labels(EmbeddedLabels.load(path))
-    if not path.suffix and not path.exists():
+    if not path.suffix and (path.is_dir() or not path.exists()) and label_file in engine_of().bundle.label_sets:
         return engine_of().stored_labels(label_file)
-    label_set = LabelSet.from_file(path)
+    if path.suffix.lower() == ".npz":
+        return engine_of().embed_labels(EmbeddedLabels.load(path))
+    label_set = LabelSet.from_file(find_file(label_file))
     return engine_of().embed_labels(label_set)

@@ -1,0 +1,142 @@
+"""Label sets with the embeddings of their labels, in memory and as `.npz` files."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clapedge.errors import LabelError, StorageError
+from clapedge.labels.arrays import Arrays, read_arrays
+from clapedge.labels.label import Label
+from clapedge.labels.label_set import LabelSet
+from clapedge.mel import Float32Array
+
+TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
+
+UNIT_TOLERANCE = 1e-3
+"""How far the norm of a stored embedding may be from 1: a float16 tower's rounding is below it."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedLabels:
+    """A label set with the embeddings of its labels, ready to be scored against.
+
+    Attributes:
+        label_set: the labels.
+        embeddings: (labels, E) float32, rows of unit norm.
+        text_tower: SHA-256 of the text tower's FP32 file, which names the space in which the embeddings lie.
+        temperature: what logits are divided by before the softmax, fitted to labelled clips; 1 changes nothing.
+    """
+
+    label_set: LabelSet
+    embeddings: Float32Array
+    text_tower: str
+    temperature: float = 1.0
+
+    @classmethod
+    def embed(cls, label_set: LabelSet, encode: TextEncoder, text_tower: str) -> "EmbeddedLabels":
+        """Embed a label set: the prompts of a label are encoded, averaged and normalised again.
+
+        Args:
+            label_set: the labels.
+            encode: prompts to (prompts, E) float32 of unit norm.
+            text_tower: SHA-256 of the text tower's FP32 file.
+        """
+        rows = encode(label_set.prompts)
+        ends = np.cumsum([len(label.prompts) for label in label_set.labels])
+        means = np.stack([part.mean(axis=0) for part in np.split(rows, ends[:-1])])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return cls(label_set, means.astype(np.float32), text_tower)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an `.npz` without pickles; it appears whole or not at all.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        target = Path(path)
+        temporary = target.with_name(target.name + ".tmp")
+        try:
+            with temporary.open("wb") as stream:
+                np.savez(stream, **self._arrays())
+            temporary.replace(target)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            reason = error.strerror or str(error)
+            raise StorageError(f"{target} cannot be written ({reason}); make room, or name another place") from error
+
+    def _arrays(self) -> dict[str, Any]:
+        """Return what is stored, by name."""
+        labels = self.label_set.labels
+        thresholds = [np.nan if label.threshold is None else label.threshold for label in labels]
+        return {
+            "names": np.array([label.name for label in labels], np.str_),
+            "prompts": np.array(self.label_set.prompts, np.str_),
+            "prompt_counts": np.array([len(label.prompts) for label in labels], np.int64),
+            "thresholds": np.array(thresholds, np.float64),
+            "hidden": np.array([label.hidden for label in labels], np.bool_),
+            "embeddings": self.embeddings,
+            "text_tower": np.array(self.text_tower, np.str_),
+            "temperature": np.array(self.temperature, np.float64),
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "EmbeddedLabels":
+        """Read what `save` wrote.
+
+        Raises:
+            LabelError: the file is missing or holds something else.
+        """
+        try:
+            return _restored(read_arrays(path))
+        except FileNotFoundError:
+            raise LabelError(f"label file {path} does not exist; check the path") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise LabelError(
+                f"{path} is no label set with embeddings ({reason}); make it again: clapedge labels embed"
+            ) from error
+
+
+def _restored(arrays: Arrays) -> EmbeddedLabels:
+    """Join what was stored.
+
+    Raises:
+        ValueError: it does not fit together.
+    """
+    missing = {"names", "prompts", "prompt_counts", "thresholds", "hidden", "embeddings", "text_tower"} - arrays.keys()
+    if missing:
+        raise ValueError(f"it has no array {min(missing)!r}")
+    try:
+        ends = np.cumsum(arrays["prompt_counts"])
+        prompts = iter(np.split(arrays["prompts"], ends[:-1]))
+        rows = zip(arrays["names"], arrays["thresholds"], arrays["hidden"], prompts, strict=True)
+        labels = tuple(
+            Label(str(name), tuple(map(str, own)), None if np.isnan(limit) else float(limit), bool(hidden))
+            for name, limit, hidden, own in rows
+        )
+        temperature = float(arrays.get("temperature", np.array(1.0)))
+    except (TypeError, IndexError, ValueError) as error:
+        raise ValueError("its arrays do not fit together") from error
+    _check_rows(arrays["embeddings"], len(labels))
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"its temperature is {temperature}")
+    return EmbeddedLabels(LabelSet(labels), arrays["embeddings"], str(arrays["text_tower"]), temperature)
+
+
+def _check_rows(embeddings: npt.NDArray[np.generic], count: int) -> None:
+    """Refuse embeddings that are not `count` unit rows of float32.
+
+    Raises:
+        ValueError: what they are.
+    """
+    if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != count:  # noqa: PLR2004 - two axes
+        raise ValueError(f"embeddings of {count} labels are {embeddings.dtype} of shape {embeddings.shape}")
+    if not (np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= UNIT_TOLERANCE).all():
+        raise ValueError("its embeddings are not of unit norm")

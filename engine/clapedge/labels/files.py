@@ -1,0 +1,153 @@
+"""Files of labels: TOML, CSV or text, and the sets that come with clapedge."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from clapedge.errors import LabelError
+from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
+
+LARGEST_FILE = 10_000_000
+"""Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""
+
+CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
+"""Columns of a label set as CSV; all but the first may be left out."""
+
+PROMPT_SEPARATOR = "|"
+"""What parts the prompts in a cell of a CSV file, where a comma parts the cells."""
+
+
+def shipped_sets() -> dict[str, Path]:
+    """Return the label sets that come with clapedge: their files by name."""
+    installed = Path(__file__).parents[1] / "label_sets"
+    checkout = Path(__file__).parents[3] / "labels"  # an editable installation has them beside its packages
+    directory = installed if installed.is_dir() else checkout
+    return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+
+
+def find_file(name: str | os.PathLike[str]) -> Path:
+    """Return the label file that a user names: a file, else the shipped set of that name.
+
+    Raises:
+        LabelError: there is neither; the message names the shipped ones.
+    """
+    path, shipped = Path(name), shipped_sets()
+    if path.is_dir() or not path.exists():
+        if os.fspath(name) in shipped:
+            return shipped[os.fspath(name)]
+        found = "is a directory" if path.is_dir() else "does not exist"
+        raise LabelError(f"label file {path} {found}; check the path, or name a shipped set: {', '.join(shipped)}")
+    return path
+
+
+class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):
+    """One `[[label]]` of a TOML file, or a row of a CSV file; without prompts, its name goes into the template."""
+
+    name: str
+    prompts: tuple[str, ...] = ()
+    threshold: float | None = None
+    hidden: bool = False
+
+    def label(self, template: str) -> Label:
+        """Make the label that the table describes."""
+        return Label(self.name, self.prompts or (fill(template, self.name),), self.threshold, self.hidden)
+
+
+class _LabelFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The TOML layout of a label set."""
+
+    extends: str | None = None
+    template: str = DEFAULT_TEMPLATE
+    label: tuple[_LabelTable, ...] = ()
+
+
+def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+    """Read the labels of a file and of those that it extends.
+
+    Args:
+        source: the file.
+        extended_by: the files that led to it, the first one first.
+    """
+    if any(source.resolve() == other.resolve() for other in extended_by):
+        circle = " extends ".join(str(path) for path in (*extended_by, source))
+        raise LabelError(f"label files extend each other in a circle ({circle}); remove one `extends`")
+    try:
+        with source.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
+            raise LabelError(f"label file {source} is longer than {LARGEST_FILE} bytes; name a file of labels")
+        text = raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
+        raise LabelError(f"label file {source}{wanted_by} does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise LabelError(f"label file {source} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise LabelError(f"label file {source} cannot be read ({error.strerror}); check the path") from error
+    if source.suffix.lower() == ".toml":
+        return _read_toml(source, text, extended_by)
+    with naming(source):
+        if source.suffix.lower() == ".csv":
+            labels = tuple(table.label(DEFAULT_TEMPLATE) for table in _csv_tables(text))
+        else:
+            lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
+            labels = tuple(Label(line, (fill(DEFAULT_TEMPLATE, line),)) for line in lines if line)
+        refuse_unclear(labels)
+    return labels
+
+
+def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+    """Read the labels of a TOML file, upon those of the file that it extends."""
+    with naming(source):
+        tables = msgspec.toml.decode(text, type=_LabelFile)
+        own = tuple(table.label(tables.template) for table in tables.label)
+        refuse_unclear(own)
+    if tables.extends is None:
+        return own
+    path, shipped = source.parent / tables.extends, shipped_sets()
+    if tables.extends in shipped and not path.is_file():
+        path = shipped[tables.extends]
+    inherited = read_labels(path, (*extended_by, source))
+    return tuple({label.name: label for label in (*inherited, *own)}.values())
+
+
+@contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Let what is wrong with a file's content name the file."""
+    try:
+        yield
+    except (msgspec.MsgspecError, csv.Error, LabelError) as error:
+        raise LabelError(f"label file {source}: {error}") from error
+
+
+def _csv_tables(text: str) -> list[_LabelTable]:
+    """Read the rows of a CSV file; empty lines are passed over.
+
+    Raises:
+        LabelError: a column or a value is not understood; the message names the line.
+    """
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    columns = [(column or "").strip() for column in rows.fieldnames or ()]
+    if "name" not in columns or not set(columns) <= set(CSV_COLUMNS) or len(set(columns)) < len(columns):
+        raise LabelError(
+            f"the first line names the columns {', '.join(columns) or 'nothing'}; "
+            f"name is needed, and known are {', '.join(CSV_COLUMNS)}, each once"
+        )
+    rows.fieldnames = columns
+    tables = []
+    for row in rows:
+        if None in row:
+            raise LabelError(f"line {rows.line_num} has more cells than columns; put a text with commas into quotes")
+        cells = {column: (cell or "").strip() for column, cell in row.items()}
+        prompts = [prompt.strip() for prompt in cells.pop("prompts", "").split(PROMPT_SEPARATOR) if prompt.strip()]
+        given = {column: cell for column, cell in cells.items() if cell or column == "name"}
+        try:
+            tables.append(msgspec.convert({**given, "prompts": prompts}, _LabelTable, strict=False))
+        except msgspec.ValidationError as error:
+            raise LabelError(f"line {rows.line_num}: {error}") from error
+    return tables

@@ -1,0 +1,61 @@
+"""One label: what the user reads, and the prompts that the text tower reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clapedge.errors import LabelError
+
+DEFAULT_TEMPLATE = "This is a sound of {}."
+"""The hypothesis template of transformers' zero-shot audio classification pipeline."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A sound that matters to the user.
+
+    Attributes:
+        name: what is shown, in any language.
+        prompts: what the text tower reads; their embeddings are averaged.
+        threshold: similarity from which the label counts as heard, or None.
+        hidden: whether it takes its share of probability without being reported.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    threshold: float | None = None
+    hidden: bool = False
+
+
+def fill(template: str, word: str) -> str:
+    """Put a word into a template.
+
+    Raises:
+        LabelError: the template has no `{}`.
+    """
+    if "{}" not in template:
+        raise LabelError(f"template {template!r} has no {{}} where the label goes; for example: {DEFAULT_TEMPLATE!r}")
+    return template.replace("{}", word)
+
+
+def refuse_unclear(labels: Sequence[Label]) -> None:
+    """Refuse a label twice, a label without words, and a threshold that no similarity can reach or miss.
+
+    Raises:
+        LabelError: the message names the label.
+    """
+    seen: set[str] = set()
+    for label in labels:
+        if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
+            raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
+        if not all(_is_text(words) for words in (label.name, *label.prompts)):
+            raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
+        if label.name in seen:
+            raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
+        if label.threshold is not None and not -1 <= label.threshold <= 1:
+            raise LabelError(f"label {label.name!r} has the threshold {label.threshold}; give one from -1 to 1")
+        seen.add(label.name)
+
+
+def _is_text(words: str) -> bool:
+    """Tell whether words can be encoded; an undecodable byte of a command line arrives as a lone surrogate."""
+    return not any("\ud800" <= character <= "\udfff" for character in words)
