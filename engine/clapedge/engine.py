@@ -327,10 +327,7 @@ class Engine:
             held = ", ".join(stored) or "none"
             raise BundleError(f"bundle {self.bundle.directory} holds no label set {name!r} (it holds: {held})")
         try:
-            try:
             return EmbeddedLabels.load(self.bundle.path(stored[name]))
-        except LabelError as error:
-            raise BundleError(f"bundle {self.bundle.directory}: {error}") from error
         except LabelError as error:
             raise BundleError(f"bundle {self.bundle.directory}: {error}") from error
 
