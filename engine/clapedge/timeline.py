@@ -17,7 +17,6 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource
 from clapedge.engine import Engine, Labels
 from clapedge.errors import UsageError
-from clapedge.hearing import Hearing, Listening
 from clapedge.labels import LabelSet
 from clapedge.mel import Float32Array, Float64Array
 from clapedge.result import Heard, Listened
@@ -25,6 +24,8 @@ from clapedge.scoring import THRESHOLD
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from clapedge.hearing import Hearing, Listening
 
 WINDOW_SECONDS = 10.0
 """What a clip holds: the model hears best what fills it. Shorter windows place events better."""
