@@ -6,8 +6,7 @@ Words of other kinds get embeddings as well, which are then near nothing or near
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,15 @@ CLOSE_COSINE = 0.9
 a cosine of about 0.5 with its own caption: the similarities of the two to any recording differ by 0.2 at most and by a
 few hundredths as a rule, which is what microphone, room and padding move them as well. Wordings of one sound lie above
 (0.98 and more in the demo model), different sounds far below."""
+
+CLOSE_NAMED = 30
+"""Pairs that are named, the nearest ones; the others are counted. Seven labels have 21 pairs."""
+
+ROWS_AT_ONCE = 256
+"""Embeddings that are compared with all others at once: among 10,000 labels, 10 MB of cosines."""
+
+LABELS_AT_ONCE = 64
+"""Labels that are read at once: a second of a full-size text tower's work."""
 
 LONGEST_PROMPT_TOKENS = 77
 """The captions that CLAP was trained on were cut at 77 tokens."""
@@ -115,9 +123,11 @@ def check(
         max_tokens: most tokens that the text tower reads.
     """
     longest = min(max_tokens, LONGEST_PROMPT_TOKENS)
-    found = [*_count(label_set.labels), *_duplicates(label_set.labels)]
+    duplicates, repeating = _duplicates(label_set.labels)
+    found = [*_count(label_set.labels), *duplicates]
     if embeddings is not None:
-        found += _close(label_set.labels, embeddings, weights, {advice.labels for advice in found})
+        others = [at for at in range(len(label_set.labels)) if at not in repeating]
+        found += _close([label_set.labels[at] for at in others], embeddings[others], weights)
     for label in label_set.labels:
         for prompt in dict.fromkeys(label.prompts):
             found += (advice for rule in _PROMPT_RULES if (advice := rule(label, prompt)))
@@ -125,15 +135,29 @@ def check(
     return tuple(found)
 
 
-def check_with(engine: "Engine", label_set: LabelSet) -> tuple[Advice, ...]:
+def check_with(
+    engine: "Engine", label_set: LabelSet, *, told: Callable[[int, int], None] | None = None
+) -> tuple[Advice, ...]:
     """Check a label set with the embeddings and the tokens of an engine's text tower, see `check`.
+
+    Args:
+        engine: whose text tower reads the prompts, some labels at a time.
+        label_set: the labels.
+        told: is told after each step how many labels of how many were read.
 
     Raises:
         BundleError: the bundle has no text tower.
     """
+    labels = [replace(label, hidden=False) for label in label_set.labels]  # a part of a set may be all hidden
+    rows = []
+    for first in range(0, len(labels), LABELS_AT_ONCE):
+        part = tuple(labels[first : first + LABELS_AT_ONCE])
+        rows.append(engine.embed_labels(LabelSet(part)).embeddings)
+        if told:
+            told(first + len(part), len(labels))
     return check(
         label_set,
-        embeddings=engine.embed_labels(label_set).embeddings,
+        embeddings=np.concatenate(rows),
         weights=engine.bundle.manifest.weights,
         count_tokens=engine.count_tokens,
         max_tokens=engine.bundle.manifest.max_tokens,
@@ -161,50 +185,98 @@ def _count(labels: Sequence[Label]) -> Iterator[Advice]:
         )
 
 
-def _duplicates(labels: Sequence[Label]) -> Iterator[Advice]:
-    """Find names that differ in case or spaces alone, and the same prompt twice."""
-    for one, other in combinations(labels, 2):
-        shared = {_plain(prompt) for prompt in one.prompts} & {_plain(prompt) for prompt in other.prompts}
-        if shared or _plain(one.name) == _plain(other.name):
-            yield Advice(
-                "duplicate",
-                (one.name, other.name),
-                f"the prompt {min(shared)!r} stands under both" if shared else "the names are the same word",
-                "two labels of the same words halve each other's probability",
-                f"remove one of the two, or say what tells them apart, as in {'a small dog yapping'!r} and "
-                f"{'a large dog barking deeply'!r}",
-            )
-    for label in labels:
-        if len({_plain(prompt) for prompt in label.prompts}) < len(label.prompts):
-            yield Advice(
-                "duplicate",
-                (label.name,),
-                "a prompt stands twice in it",
-                "prompts are averaged, so it only weighs more",
-                "remove it, or describe the same sound in other words",
-            )
+def _duplicates(labels: Sequence[Label]) -> tuple[list[Advice], set[int]]:
+    """Find names that differ in case or spaces alone, and the same prompt twice.
+
+    Of many labels of the same words, each is told of beside the first of them.
+
+    Returns:
+        The advice, and the places of the labels that repeat an earlier one.
+    """
+    found: dict[tuple[int, int], str] = {}
+    names: dict[str, int] = {}
+    prompts: dict[str, int] = {}
+    within = []
+    for at, label in enumerate(labels):
+        own = {_plain(prompt) for prompt in label.prompts}
+        for prompt in sorted(own):
+            first = prompts.setdefault(prompt, at)
+            if first < at:
+                found.setdefault((first, at), f"the prompt {prompt!r} stands under both")
+        first = names.setdefault(_plain(label.name), at)
+        if first < at:
+            found.setdefault((first, at), "the names are the same word")
+        if len(own) < len(label.prompts):
+            within.append(_repeated(label))
+    pairs = [_duplicate(labels[one], labels[other], what) for (one, other), what in sorted(found.items())]
+    return pairs + within, {other for _, other in found}
 
 
-def _close(
-    labels: Sequence[Label], embeddings: Float32Array, weights: str, known: set[tuple[str, ...]]
-) -> Iterator[Advice]:
-    """Find pairs whose embeddings nearly coincide, the nearest first, but for those that are known to be the same."""
-    cosines = np.asarray(embeddings @ embeddings.T, np.float64)
-    pairs = [pair for pair in combinations(range(len(labels)), 2) if cosines[pair] >= CLOSE_COSINE]
+def _duplicate(one: Label, other: Label, what: str) -> Advice:
+    """Advise on two labels of the same words."""
+    return Advice(
+        "duplicate",
+        (one.name, other.name),
+        what,
+        "two labels of the same words halve each other's probability",
+        f"remove one of the two, or say what tells them apart, as in {'a small dog yapping'!r} and "
+        f"{'a large dog barking deeply'!r}",
+    )
+
+
+def _repeated(label: Label) -> Advice:
+    """Advise on a label that holds a prompt twice."""
+    return Advice(
+        "duplicate",
+        (label.name,),
+        "a prompt stands twice in it",
+        "prompts are averaged, so it only weighs more",
+        "remove it, or describe the same sound in other words",
+    )
+
+
+def _close(labels: Sequence[Label], embeddings: Float32Array, weights: str) -> Iterator[Advice]:
+    """Find pairs whose embeddings nearly coincide, the nearest first."""
+    pairs, others = _nearest(embeddings)
     doubt = "" if weights == "pretrained" else f" (but these are {weights} weights, whose cosines of words mean little)"
-    for i, j in sorted(pairs, key=lambda pair: -cosines[pair]):
+    for cosine, i, j in pairs:
         one, other = labels[i], labels[j]
-        if (one.name, other.name) in known:
-            continue
         yield Advice(
             "close",
             (one.name, other.name),
-            f"their embeddings have a cosine of {cosines[i, j]:.2f}{doubt}",
+            f"their embeddings have a cosine of {cosine:.2f}{doubt}",
             "what is heard of either is as near to the other, so their order is chance",
             f"rewrite {_shown(one.prompts[0])} and {_shown(other.prompts[0])} by what only one of them has (source, "
             "material, rhythm, pitch), as in 'a steady low hum of an electric motor' and 'a rattling metal panel'; "
             "or make them one label with both prompts",
         )
+    if others:
+        yield Advice(
+            "close",
+            (),
+            f"{others} more pairs have a cosine of {CLOSE_COSINE} or more{doubt}",
+            "among so many labels that nearly coincide, the order is chance",
+            "make one set for each question, of labels such as 'a dog barking', 'rain on a roof', 'a church bell'",
+        )
+
+
+def _nearest(embeddings: Float32Array) -> tuple[list[tuple[float, int, int]], int]:
+    """Return the `CLOSE_NAMED` nearest pairs (cosine, row, row) that nearly coincide, and how many others do.
+
+    Rows are compared a block at a time, so that 10,000 of them need a few megabytes.
+    """
+    best: list[tuple[float, int, int]] = []
+    found = 0
+    for first in range(0, len(embeddings), ROWS_AT_ONCE):
+        cosines = np.triu(embeddings[first : first + ROWS_AT_ONCE] @ embeddings[first:].T, 1)
+        rows, columns = np.nonzero(cosines >= CLOSE_COSINE)
+        found += len(rows)
+        values = cosines[rows, columns]
+        nearest = np.argsort(-values, kind="stable")[:CLOSE_NAMED]
+        pairs = zip(values[nearest].tolist(), rows[nearest].tolist(), columns[nearest].tolist(), strict=True)
+        best += ((cosine, first + row, first + column) for cosine, row, column in pairs)
+        best = sorted(best, key=lambda pair: -pair[0])[:CLOSE_NAMED]
+    return best, found - len(best)
 
 
 def _language(label: Label, prompt: str) -> Advice | None:

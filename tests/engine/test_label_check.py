@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge import Engine
+from clapedge import Engine, label_check
 from clapedge.cli import main
 from clapedge.errors import ClapEdgeWarning
-from clapedge.label_check import CLOSE_COSINE, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
+from clapedge.label_check import CLOSE_COSINE, CLOSE_NAMED, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 from clapedge.labels import Label, LabelSet
 
 PLANTED = """
@@ -181,6 +182,37 @@ def test_a_long_prompt_of_vague_words_is_judged_at_once() -> None:
     assert "vague" not in rules("the sound of " * 2000 + "rain")
 
 
+def test_thousands_of_labels_that_coincide_are_counted_and_the_nearest_named() -> None:
+    labels = LabelSet(tuple(Label(f"label {at}", (f"a bell of kind {at}",)) for at in range(2000)))
+    embeddings = np.tile(np.float32([[0.6, 0.76]]), (2000, 1))
+    embeddings[[7, 1900]] = np.float32([[1.0, 0.0]])
+    tracemalloc.start()
+    found = [advice for advice in check(labels, embeddings=embeddings) if advice.rule == "close"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == CLOSE_NAMED + 1
+    assert ("label 7", "label 1900") in [advice.labels for advice in found]
+    assert found[-1].found.startswith(f"{1998 * 1997 // 2 + 1 - CLOSE_NAMED} more pairs")
+    assert peak < 100_000_000
+
+
+def test_the_nearest_pairs_are_those_of_the_whole_matrix() -> None:
+    rows = np.random.default_rng(0).standard_normal((700, 6)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = np.triu(rows @ rows.T, 1)
+    expected = np.argwhere(cosines >= CLOSE_COSINE)
+    pairs, others = label_check._nearest(rows)
+    assert len(pairs) + others == len(expected) > CLOSE_NAMED
+    assert [cosine for cosine, _, _ in pairs] == pytest.approx(sorted(cosines.ravel())[: -CLOSE_NAMED - 1 : -1])
+    assert all(cosines[i, j] == pytest.approx(cosine) for cosine, i, j in pairs)
+
+
+def test_each_of_many_labels_of_the_same_words_is_told_of_once() -> None:
+    labels = LabelSet(tuple(Label(f"label {at}", ("a dog barking",)) for at in range(1000)))
+    found = [advice.labels for advice in check(labels, embeddings=np.ones((1000, 1), np.float32))]
+    assert found == [(), *(("label 0", f"label {at}") for at in range(1, 1000))]
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """Open the demo model, which knows words of its own sounds."""
@@ -198,6 +230,17 @@ def test_a_text_tower_finds_two_wordings_of_one_sound_and_a_prompt_that_it_does_
     assert [(advice.rule, advice.labels) for advice in found] == [("close", ("dog", "hound")), ("long", ("rain",))]
     tokens = int(re.findall(r"about (\d+) tokens", found[1].found)[0])
     assert tokens in range(200, 204)
+
+
+def test_many_labels_are_read_some_at_a_time_and_progress_is_told(engine: Engine) -> None:
+    label_set = LabelSet(tuple(Label(f"bell {at}", (f"bell number {at}",), hidden=at > 3) for at in range(70)))
+    told: list[tuple[int, int]] = []
+    found = check_with(engine, label_set, told=lambda *state: told.append(state))
+    assert told == [(64, 70), (70, 70)]
+    rows = engine.embed_labels(label_set).embeddings
+    assert [advice.rule for advice in found] == [
+        advice.rule for advice in check(label_set, embeddings=rows, weights="demo", count_tokens=engine.count_tokens)
+    ]
 
 
 @pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 1)])

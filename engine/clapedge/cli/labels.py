@@ -1,12 +1,14 @@
 """`clapedge labels`: prepare label sets."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from clapedge.cli.options import label_options, read_labels
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,8 +82,8 @@ def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":
     from clapedge import label_check  # noqa: PLC0415 - keeps --help fast
     from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
 
-    with Engine.load(bundle) as engine:
+    with Engine.load(bundle) as engine, StepProgress() as progress:
         if not engine.bundle.files("text"):
             click.echo("note: the bundle has no text tower: labels that nearly coincide are not looked for", err=True)
             return label_check.check(label_set)
-        return label_check.check_with(engine, label_set)
+        return label_check.check_with(engine, label_set, told=partial(progress, "labels"))

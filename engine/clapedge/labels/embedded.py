@@ -18,6 +18,9 @@ from clapedge.mel import Float32Array
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 
+PROMPTS_AT_ONCE = 256
+"""Prompts that are encoded at once: some 200 MB in a full-size text tower."""
+
 UNIT_TOLERANCE = 1e-3
 """How far the norm of a stored embedding may be from 1: a float16 tower's rounding is below it."""
 
@@ -47,7 +50,9 @@ class EmbeddedLabels:
             encode: prompts to (prompts, E) float32 of unit norm.
             text_tower: SHA-256 of the text tower's FP32 file.
         """
-        rows = encode(label_set.prompts)
+        prompts = label_set.prompts
+        parts = [encode(prompts[first : first + PROMPTS_AT_ONCE]) for first in range(0, len(prompts), PROMPTS_AT_ONCE)]
+        rows = np.concatenate(parts)
         ends = np.cumsum([len(label.prompts) for label in label_set.labels])
         means = np.stack([part.mean(axis=0) for part in np.split(rows, ends[:-1])])
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float32).tiny)
