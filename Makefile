@@ -93,9 +93,9 @@ $(EXPORT): EXTRAS := cpu,export
 $(EXPORT): SERVES := $(RUN)
 $(CALIB): EXTRAS := cpu,calib
 $(CALIB): SERVES := $(RUN)
-$(DEV): EXTRAS := cpu,export,calib,formats,parquet,plot,web,mqtt,mic,dev
+$(DEV): EXTRAS := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev
 $(DEV): SERVES := $(RUN) $(EXPORT) $(CALIB)
-$(BENCH): EXTRAS := cpu,export,calib,formats,parquet,plot,web,mqtt,mic,dev,bench
+$(BENCH): EXTRAS := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev,bench
 $(BENCH): SERVES := $(RUN) $(EXPORT) $(CALIB) $(DEV)
 $(RUN) $(EXPORT) $(CALIB) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."

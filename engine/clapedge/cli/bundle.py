@@ -2,16 +2,19 @@
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clapedge.cli.options import parse_provider_options
-from clapedge.errors import BundleDamagedError
+from clapedge.errors import BundleDamagedError, MissingExtraError
+from clapedge.shown import shown
 
 if TYPE_CHECKING:
-    from clapedge.providers import Provider
+    from clapedge.kit.pack import Options, Packed
+    from clapedge.providers import Provider, ProviderWish
     from clapedge.variants import PrecisionWish
 
 
@@ -50,12 +53,18 @@ def info(directory: str | None, *, as_json: bool) -> None:
         "embeddings": f"{manifest.embedding_size} numbers, logit scale {manifest.logit_scale:.3f}",
     }
     for name, value in rows.items():
-        click.echo(f"{name:11} {value}")
+        click.echo(f"{name:11} {shown(str(value))}")
     for file in manifest.files:
-        checks = "  ".join(f"{name} {value:.3g}" for name, value in file.checks.items())
-        click.echo(f"  {file.path:24} {file.bytes / 1e6:8.1f} MB  {checks}".rstrip())
+        checks = "  ".join(f"{shown(name)} {_figure(value)}" for name, value in file.checks.items())
+        click.echo(f"  {shown(file.path):24} {file.bytes / 1e6:8.1f} MB  {checks}".rstrip())
     for note in manifest.notes:
-        click.echo(f"note: {note}")
+        click.echo(f"note: {shown(note)}")
+
+
+def _figure(value: float) -> str:
+    """Return a figure with three digits, or as many as keep a cosine below 1 from being rounded to it."""
+    digits = next((count for count in range(3, 17) if value == 1 or float(f"{value:.{count}g}") != 1), 17)
+    return f"{value:.{digits}g}"
 
 
 @bundle.command()
@@ -72,10 +81,10 @@ def verify(directory: str | None) -> None:
     opened = Bundle.open(directory)
     faults = opened.faults()
     for fault in faults[1:]:
-        click.echo(f"error: {fault}", err=True)
+        click.echo(f"error: {shown(fault)}", err=True)
     if faults:
         raise BundleDamagedError(f"{faults[0]}; copy the bundle again, or export it again")
-    click.echo(f"{opened.directory}: {len(opened.manifest.files)} files are as the manifest says")
+    click.echo(f"{shown(str(opened.directory))}: {len(opened.manifest.files)} files are as the manifest says")
 
 
 @bundle.command("compile")
@@ -119,3 +128,112 @@ def compile_engines(
         began = time.perf_counter()
         path = build(model, plan, batch=batch)
         click.echo(f"batch {batch:2}  {time.perf_counter() - began:6.1f} s  {path}")
+
+
+@bundle.command()
+@click.argument("directory", metavar="DIR", type=click.Path())
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="KIT.tar.gz", help="The archive to write."
+)
+@click.option(
+    "--target",
+    type=click.Choice(["linux-x86_64", "linux-aarch64", "jetson-jp6", "jetson-jp7"]),
+    required=True,
+    help="The machine.",
+)
+@click.option("--python", metavar="VERSION", help="Its Python, such as 3.11. [default: that of the target's system]")
+@click.option("--extra", "extras", multiple=True, help="Extra of clapedge to bring along; repeats. [default: cpu]")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="Variant of the audio tower; repeats. [default: what auto takes on the target]",
+)
+@click.option(
+    "--labels", multiple=True, metavar="NAME|FILE", help="Label set of the bundle, or a file to embed now; repeats."
+)
+@click.option("--text", is_flag=True, help="Bring the text tower, for words that nobody thought of yet.")
+@click.option(
+    "--clip", "clips", multiple=True, type=click.Path(path_type=Path), help="Recording of the self-test; repeats."
+)
+@click.option("--wheel", "engine", type=click.Path(path_type=Path), help="Wheel of clapedge. [default: built here]")
+@click.option(
+    "--runtime-wheel", "runtime", type=click.Path(path_type=Path), help="ONNX Runtime as the vendor built it."
+)
+@click.option(
+    "--constraint",
+    "constraints",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File that pins versions, as for pip; repeats.",
+)
+@click.option(
+    "--find-links",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Take wheels from this folder alone, not from the network.",
+)
+def pack(directory: str, *, output: Path, **options: Any) -> None:  # noqa: ANN401 - click's values, checked by it
+    """Pack bundle DIR and all that it needs into one archive, which installs on a device without a network.
+
+    Wheels come from the package index that pip uses. Prints the archive's SHA-256: compare it on the device.
+
+    \b
+    Examples:
+      clapedge bundle pack bundles/clap-htsat-fused -o kit.tar.gz --target linux-aarch64 --python 3.11
+      clapedge bundle pack bundles/shop -o jetson.tar.gz --target jetson-jp6 --precision fp16 \\
+        --runtime-wheel onnxruntime_gpu-1.23.0-cp310-cp310-linux_aarch64.whl
+    """  # noqa: D301 - click reads the control character
+    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+
+    make, made_of = _packing()
+    told = (lambda doing: click.echo(f"{doing} ...", err=True)) if sys.stderr.isatty() else (lambda _: None)
+    packed = make(Bundle.open(directory), output, made_of(**options), told=told)
+    parts = f"wheels {packed.wheels / 1e6:.1f} MB, bundle {packed.bundle / 1e6:.1f} MB"
+    click.echo(f"{packed.path}: {packed.bytes / 1e6:.1f} MB ({parts})", err=True)
+    click.echo(f"{packed.sha256}  {packed.path}")
+
+
+@bundle.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
+)
+def selftest(directory: Path, *, provider: "ProviderWish") -> None:
+    """Score the clips of a kit (DIR: unpacked or installed) and compare with the record; exit 3 if one differs.
+
+    \b
+    Example:
+      clapedge bundle selftest /opt/clapedge/current
+    """  # noqa: D301 - click reads the control character
+    from clapedge.kit.selftest import compare  # noqa: PLC0415 - keeps --help fast
+
+    began = time.perf_counter()
+    failed = []
+    for found in compare(directory, provider=provider):
+        line = f"{found.variant} on {found.provider}  {found.file:24} {found.top:20}"
+        figures = f"cosine {found.cosine:.6f}  largest difference {found.difference:.1e}  {found.seconds:6.2f} s"
+        click.echo(f"{'ok ' if found.holds else 'bad'} {line} {figures}")
+        if not found.holds:
+            failed.append(found.file)
+    if failed:
+        names = ", ".join(dict.fromkeys(failed))
+        raise BundleDamagedError(
+            f"{names}: not as recorded; do not trust scores of this machine, and see clapedge doctor"
+        )
+    click.echo(f"as recorded, in {time.perf_counter() - began:.1f} s", err=True)
+
+
+def _packing() -> tuple[Callable[..., "Packed"], type["Options"]]:
+    """Import what packs, or name the extra that it needs."""
+    try:
+        from clapedge.kit.pack import Options, pack  # noqa: PLC0415 - keeps --help fast
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "packaging":
+            raise MissingExtraError("bundle pack", "kit") from error
+        raise
+    return pack, Options

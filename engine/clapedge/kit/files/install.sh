@@ -1,0 +1,251 @@
+#!/bin/sh
+# Install, check, roll back or remove clapedge on this machine, from this kit alone and without a network.
+#
+# Each kit gets a directory of its own below PREFIX/versions; PREFIX/current is a symlink to the one that runs. A kit is
+# installed and tested beside the old version, and then the symlink is replaced in one step: whatever happens before
+# leaves the old version as it was.
+set -eu
+umask 022
+
+usage() {
+    cat <<'EOF'
+usage: ./install.sh [--prefix DIR] [--python FILE] [--service] [--no-selftest]
+       ./install.sh --verify
+       PREFIX/current/install.sh --selftest | --rollback | --uninstall
+
+  --prefix DIR    where to install [default: /opt/clapedge]
+  --python FILE   the Python to use [default: the version that the kit is made for, then python3]
+  --service       also install and start the systemd unit clapedge-listen; needs root
+  --no-selftest   do not score the packed clips before the new version is used
+  --verify        only compare every file of the kit with SHA256SUMS
+  --selftest      score the packed clips again
+  --rollback      go back to the version before
+  --uninstall     remove every version and the unit; settings in /etc/clapedge and recorded sounds stay
+EOF
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+refuse() {
+    say "error: $*"
+    exit 1
+}
+
+# every file is as it was when the kit was made, and there is no other
+verify() (
+    cd "$here"
+    [ -f SHA256SUMS ] || refuse "$here has no SHA256SUMS, so it is no whole kit; unpack the archive again"
+    if ! found=$(LC_ALL=C sha256sum -c SHA256SUMS 2>&1); then
+        printf '%s\n' "$found" | grep -v ': OK$' >&2 || true
+        refuse "a file of the kit is not the one that was packed; copy the archive again, and compare its SHA-256"
+    fi
+    listed=$(sed 's/^[0-9a-f]*  //' SHA256SUMS | LC_ALL=C sort)
+    present=$(find . -type f ! -path ./SHA256SUMS | sed 's,^\./,,' | LC_ALL=C sort)
+    [ "$listed" = "$present" ] || refuse "the kit holds files that were not packed; unpack the archive again"
+)
+
+# prints one field of kit.json
+fact() {
+    "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$here/kit.json" "$1"
+}
+
+# sets $python, and refuses a machine that the wheels do not fit
+choose_python() {
+    wanted=$(sed -n 's/^ *"python": "\(.*\)",*$/\1/p' "$here/kit.json")
+    if [ -z "$python" ]; then
+        python=$(command -v "python$wanted" || command -v python3) ||
+            refuse "there is no Python here; install Python $wanted (Debian, Ubuntu: python3), or name one with --python"
+    fi
+    has=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || refuse "$python does not run; name another with --python"
+    [ "$has" = "$wanted" ] ||
+        refuse "$python is Python $has and this kit is made for $wanted; name one with --python, or make a kit with --python $has"
+    machine=$(uname -m)
+    [ "$machine" = "$(fact machine)" ] || refuse "this machine is $machine and the kit is made for $(fact machine); make one for it"
+    "$python" -c '
+import platform, sys
+name, version = platform.libc_ver()
+least = tuple(map(int, sys.argv[1].split(".")))
+sys.exit(0 if name == "glibc" and tuple(map(int, version.split(".")[:2])) >= least else 1)' "$(fact glibc)" ||
+        refuse "the C library here is not glibc $(fact glibc) or newer, which the wheels need; use a newer system"
+}
+
+# there is a systemd, and it runs: containers have the program alone
+has_systemd() { systemctl show-environment >/dev/null 2>&1; }
+
+# points a symlink elsewhere in one step
+flip() {
+    rm -f "$1.new"
+    ln -s "$2" "$1.new"
+    mv -fT "$1.new" "$1"
+}
+
+selftest() {
+    CLAPEDGE_BUNDLE="$1/bundle" "$1/venv/bin/clapedge" bundle selftest "$1"
+}
+
+# makes $version, whole and tested, or nothing that is used
+build() {
+    if [ -f "$version/.complete" ]; then
+        say "this kit is installed already"
+        return
+    fi
+    rm -rf "$version"
+    mkdir -p "$version"
+    say "installing into $version ..."
+    "$python" -m venv --without-pip "$version/venv"
+    for pip in "$here"/wheels/pip-*.whl; do :; done
+    PIP_CONFIG_FILE=/dev/null "$version/venv/bin/python" "$pip/pip" --isolated --no-input --disable-pip-version-check \
+        --quiet install --no-cache-dir --no-index --no-deps --require-hashes --only-binary :all: \
+        --find-links "$here/wheels" -r "$here/requirements.txt"
+    for part in bundle selftest licences systemd kit.json sbom.cdx.json requirements.txt README.txt install.sh; do
+        cp -R "$here/$part" "$version/$part"
+    done
+    cat >"$version/clapedge" <<EOF
+#!/bin/sh
+# clapedge with the bundle that it was installed with
+CLAPEDGE_BUNDLE=\${CLAPEDGE_BUNDLE:-$version/bundle} exec "$version/venv/bin/clapedge" "\$@"
+EOF
+    chmod 755 "$version/clapedge" "$version/install.sh"
+    if [ "$test" = yes ]; then
+        selftest "$version" || refuse "the self-test failed; nothing was changed"
+    fi
+    sync
+    : >"$version/.complete"
+}
+
+# makes $version the one that runs
+activate() {
+    old=$(readlink "$prefix/current" || true)
+    if [ -n "$old" ] && [ "$old" != "versions/$id" ]; then
+        flip "$prefix/previous" "$old"
+    fi
+    flip "$prefix/current" "versions/$id"
+    mkdir -p "$prefix/bin"
+    flip "$prefix/bin/clapedge" ../current/clapedge
+    sync
+}
+
+# restarts the unit if it runs; returns 1 if it does not come up again
+restart() {
+    has_systemd || return 0
+    systemctl is-active --quiet "$unit" || return 0
+    say "restarting $unit ..."
+    systemctl restart "$unit" || return 1
+    sleep "$settle"
+    systemctl is-active --quiet "$unit"
+}
+
+# removes versions that neither run nor wait to be rolled back to
+prune() {
+    for each in "$prefix"/versions/*; do
+        case "versions/${each##*/}" in
+        "$(readlink "$prefix/current")" | "$(readlink "$prefix/previous" || true)") ;;
+        *) rm -rf "$each" ;;
+        esac
+    done
+}
+
+install_unit() {
+    sed "s,/opt/clapedge,$prefix,g" "$version/systemd/$unit.service" >"$units/$unit.service.new"
+    mv -f "$units/$unit.service.new" "$units/$unit.service"
+    systemctl daemon-reload
+    systemctl enable "$unit"
+}
+
+install_kit() {
+    if [ "$service" = yes ] && ! has_systemd; then
+        refuse "there is no systemd here; leave out --service, and start PREFIX/bin/clapedge listen by other means"
+    fi
+    say "checking the kit ..."
+    verify
+    choose_python
+    mkdir -p "$prefix/versions" || refuse "$prefix cannot be written; run this as root, or name another --prefix"
+    prefix=$(cd "$prefix" && pwd -P)
+    case $prefix in
+    *[!A-Za-z0-9/._-]*) refuse "$prefix has characters that scripts and units stumble over; name another --prefix" ;;
+    esac
+    exec 9>"$prefix/.lock"
+    flock -n 9 || refuse "another installation into $prefix is running; wait for it"
+    sums=$(sha256sum <"$here/SHA256SUMS")
+    id=$(fact clapedge)-$(printf '%.12s' "$sums")
+    version=$prefix/versions/$id
+    build
+    before=$(readlink "$prefix/current" || true)
+    activate
+    [ "$service" = no ] || install_unit
+    if ! restart; then
+        [ -n "$before" ] && flip "$prefix/current" "$before" && systemctl restart "$unit"
+        refuse "$unit does not run with the new version; went back to ${before:-nothing}. See: journalctl -u $unit"
+    fi
+    prune
+    [ "$service" = no ] || systemctl start "$unit" || refuse "$unit does not start; see: journalctl -u $unit"
+    say "installed: $prefix/bin/clapedge"
+}
+
+# finds the installation that this script is part of
+find_prefix() {
+    [ -f "$here/.complete" ] || refuse "this belongs to an installed kit; call PREFIX/current/install.sh"
+    prefix=${here%/versions/*}
+}
+
+rollback() {
+    find_prefix
+    back=$(readlink "$prefix/previous") || refuse "there is no version before this one; install an older kit"
+    now=$(readlink "$prefix/current")
+    [ "$back" != "$now" ] || refuse "there is no version before this one; install an older kit"
+    [ -f "$prefix/$back/.complete" ] || refuse "the version before is not whole; install its kit again"
+    flip "$prefix/current" "$back"
+    flip "$prefix/previous" "$now"
+    sync
+    restart || refuse "$unit does not run with that version either; see: journalctl -u $unit"
+    say "went back to ${back#versions/}"
+}
+
+uninstall() {
+    find_prefix
+    if has_systemd && [ -f "$units/$unit.service" ]; then
+        systemctl disable --now "$unit"
+        rm -f "$units/$unit.service"
+        systemctl daemon-reload
+    fi
+    rm -rf "$prefix/current" "$prefix/previous" "$prefix/bin/clapedge" "$prefix/versions" "$prefix/.lock"
+    rmdir "$prefix/bin" "$prefix" 2>/dev/null || say "note: $prefix holds files of yours, which stay"
+    say "removed"
+}
+
+main() {
+    here=$(cd "$(dirname "$0")" && pwd -P)
+    prefix=/opt/clapedge python='' test=yes service=no action=install_kit
+    unit=clapedge-listen
+    units=${CLAPEDGE_UNITS:-/etc/systemd/system}
+    settle=${CLAPEDGE_SETTLE:-5} # seconds after which a unit that still runs is taken to be well
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --prefix | --python)
+            [ $# -ge 2 ] || refuse "$1 needs a value; see ./install.sh --help"
+            [ "$1" = --prefix ] && prefix=$2 || python=$2
+            shift
+            ;;
+        --service) service=yes ;;
+        --no-selftest) test=no ;;
+        --verify) action=verify ;;
+        --selftest) action=selftest_again ;;
+        --rollback) action=rollback ;;
+        --uninstall) action=uninstall ;;
+        -h | --help) action=usage ;;
+        *)
+            usage >&2
+            refuse "$1 is no option"
+            ;;
+        esac
+        shift
+    done
+    "$action"
+}
+
+selftest_again() {
+    find_prefix
+    selftest "$here"
+}
+
+main "$@"

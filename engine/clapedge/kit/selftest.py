@@ -1,0 +1,215 @@
+"""Clips with the embeddings and similarities that they had where a kit was packed, and the comparison on a device."""
+
+import base64
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from clapedge.bundle import Bundle, Variant
+from clapedge.engine import Engine
+from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+from clapedge.mel import Float32Array
+from clapedge.providers import ProviderWish
+
+EXPECTED = "expected.json"
+"""Name of the record beside the clips."""
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an embedding may be from the recorded one.
+
+    Attributes:
+        max_difference: of any element of the unit embedding; None where only the cosine counts.
+        min_cosine: of the two embeddings.
+    """
+
+    max_difference: float | None
+    min_cosine: float
+
+
+TOLERANCES: dict[Variant, Tolerance] = {
+    # processors and thread counts add float32 in different orders: 1e-7 was seen, a wrong kernel is far beyond 1e-4
+    "fp32": Tolerance(max_difference=1e-4, min_cosine=0.999999),
+    "fp16": Tolerance(max_difference=None, min_cosine=0.9999),
+    # the export's own bound against float32: elsewhere eight bits may be rounded and multiplied in another way
+    "int8": Tolerance(max_difference=None, min_cosine=0.995),
+}
+"""What is asked of each variant."""
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What one clip came to in one variant.
+
+    Attributes:
+        file: name of the clip.
+        variant: precision of the audio tower.
+        embedding: (E,) little-endian float32 in base64.
+        similarities: by label.
+    """
+
+    file: str
+    variant: Variant
+    embedding: str
+    similarities: dict[str, float]
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clips came to where the kit was packed.
+
+    Attributes:
+        labels: label set of the bundle, or None where it holds none.
+        machine: what recorded it.
+        onnxruntime: version that recorded it.
+        tolerances: by variant.
+        clips: one entry a clip and variant.
+    """
+
+    labels: str | None
+    machine: str
+    onnxruntime: str
+    tolerances: dict[Variant, Tolerance]
+    clips: tuple[Recorded, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one clip compares.
+
+    Attributes:
+        file: name of the clip.
+        variant: precision of the audio tower.
+        provider: where it ran.
+        top: the best label, or an empty string where there are none.
+        difference: the largest of any element of the embedding.
+        cosine: of the embedding and the recorded one.
+        drift: the largest difference of a similarity.
+        holds: whether that is within the tolerance.
+        seconds: from opening the engine for the first clip of a variant; of this clip for the others.
+    """
+
+    file: str
+    variant: Variant
+    provider: str
+    top: str
+    difference: float
+    cosine: float
+    drift: float
+    holds: bool
+    seconds: float
+
+
+def record(directory: Path, clips: Sequence[Path]) -> None:
+    """Score clips with every audio tower of `directory/bundle` on the CPU, and write what they came to.
+
+    Args:
+        directory: of the kit; the clips lie in its `selftest`.
+        clips: the recordings.
+    """
+    bundle = Bundle.open(directory / "bundle")
+    stored = [file.path.removeprefix("labels/").removesuffix(".npz") for file in bundle.files("labels")]
+    labels = stored[0] if stored else None
+    recorded = []
+    for variant in bundle.variants("audio"):
+        with Engine.load(bundle.directory, provider="cpu", precision=variant) as engine:
+            for clip in clips:
+                embedding, similarities = _hear(engine, clip, labels)
+                recorded.append(
+                    Recorded(
+                        file=clip.name,
+                        variant=variant,
+                        embedding=base64.b64encode(embedding.astype("<f4").tobytes()).decode(),
+                        similarities=similarities,
+                    )
+                )
+    expectation = Expectation(
+        labels=labels,
+        machine=platform.machine(),
+        onnxruntime=onnxruntime.__version__,
+        tolerances={variant: TOLERANCES[variant] for variant in bundle.variants("audio")},
+        clips=tuple(recorded),
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(expectation), indent=1)
+    (directory / "selftest" / EXPECTED).write_bytes(encoded + b"\n")
+
+
+def read(directory: Path) -> Expectation:
+    """Read the record of a kit.
+
+    Raises:
+        BundleNotFoundError: the directory is no kit.
+        BundleDamagedError: its record is not understood.
+    """
+    path = directory / "selftest" / EXPECTED
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Expectation)
+    except OSError as error:
+        raise BundleNotFoundError(
+            f"{directory} is no kit: {path} cannot be read ({error.strerror}); name its directory"
+        ) from None
+    except msgspec.MsgspecError as error:
+        raise BundleDamagedError(f"{path} is damaged ({error}); unpack the kit again") from error
+
+
+def compare(directory: Path, *, provider: ProviderWish = "auto") -> Iterator[Finding]:
+    """Score the clips of a kit here and compare with the record.
+
+    Args:
+        directory: of the kit, or of its installed version.
+        provider: where to run.
+
+    Raises:
+        BundleError: the kit is damaged, or its bundle is another than the recorded one.
+        ProviderError: the provider cannot be used.
+    """
+    expectation = read(directory)
+    bundle = Bundle.open(directory / "bundle")
+    for variant, tolerance in expectation.tolerances.items():
+        began = time.perf_counter()
+        with Engine.load(bundle.directory, provider=provider, precision=variant) as engine:
+            for each in expectation.clips:
+                if each.variant == variant:
+                    yield _compare(engine, directory, each, expectation.labels, tolerance, began)
+                    began = time.perf_counter()
+
+
+def _compare(
+    engine: Engine, directory: Path, recorded: Recorded, labels: str | None, tolerance: Tolerance, began: float
+) -> Finding:
+    """Score one clip and compare it with its record."""
+    expected = np.frombuffer(base64.b64decode(recorded.embedding), "<f4")
+    embedding, similarities = _hear(engine, directory / "selftest" / recorded.file, labels)
+    if expected.shape != embedding.shape or similarities.keys() != recorded.similarities.keys():
+        raise BundleError(f"{directory / 'bundle'} is not the bundle that the self-test recorded; unpack the kit again")
+    difference = float(np.abs(embedding - expected).max())
+    cosine = min(1.0, float(embedding.astype(np.float64) @ expected))
+    drift = max((abs(similarities[name] - value) for name, value in recorded.similarities.items()), default=0.0)
+    near = tolerance.max_difference is None or difference <= tolerance.max_difference
+    return Finding(
+        file=recorded.file,
+        variant=recorded.variant,
+        provider=engine.plan.provider,
+        top=max(similarities, key=similarities.__getitem__, default=""),
+        difference=difference,
+        cosine=cosine,
+        drift=drift,
+        # unit vectors at that cosine are at most so far apart, and so are their products with a third
+        holds=near and cosine >= tolerance.min_cosine and drift <= np.sqrt(2 * (1 - tolerance.min_cosine)) + 1e-3,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _hear(engine: Engine, clip: Path, labels: str | None) -> tuple[Float32Array, dict[str, float]]:
+    """Return the embedding of a clip, and its similarity to each label."""
+    embedding: Float32Array = engine.embed_audio([clip])[0]
+    if labels is None:
+        return embedding, {}
+    stored = engine.stored_labels(labels)
+    products = stored.embeddings @ embedding
+    names = (label.name for label in stored.label_set.labels)
+    return embedding, {name: float(value) for name, value in zip(names, products, strict=True)}
