@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "engine" / "clapedge"
 ROWS = (
     "errors",
+    "shown",
     "mel",
     "audio",
     "bundle",
@@ -30,6 +31,7 @@ ROWS = (
     "engine",
     "label_check",
     "timeline",
+    "listen",
     "timeline_writers",
     "timeline_plot",
     "explanation",
@@ -40,6 +42,8 @@ ROWS = (
     "batch",
     "cluster",
     "benchmark",
+    "serve",
+    "kit",
     "cli",
 )
 """The modules of the engine in the order in which data flows: each may import those before it."""

@@ -1,0 +1,55 @@
+"""Fixtures of listening: the demo model, a recording with planted sounds, and listeners."""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from tests.listen.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening, StillClock
+
+from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
+from clapedge.errors import ClapEdgeWarning
+from clapedge.listen.clock import Stamps
+from clapedge.listen.keeper import Keeper
+from clapedge.listen.listener import Listener, ListenOptions, Surroundings
+from clapedge.mel import Float32Array
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Open the demo model with one thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClapEdgeWarning)
+        with Engine.load(threads=1, spinning=False) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="session")
+def labels(engine: Engine) -> EmbeddedLabels:
+    """Return the labels of what is planted, and the noise around it as a hidden one."""
+    shown = tuple(Label(name, (f"This is a sound of {name}.",)) for name in PLANTED)
+    return engine.embed_labels(LabelSet((*shown, Label("noise", ("white noise",), hidden=True))))
+
+
+@pytest.fixture(scope="session")
+def planted() -> Float32Array:
+    """Make a recording of noise with demo sounds at known times, on the grid of 16 bits."""
+    samples = 0.003 * np.random.default_rng(0).standard_normal(SECONDS * RATE)
+    for name, (start, seconds) in PLANTED.items():
+        sound = audio.read(CLIPS / f"{name.replace(' ', '-')}.flac").samples
+        place = slice(round(start * RATE), round((start + seconds) * RATE))
+        samples[place] += np.resize(sound, place.stop - place.start)
+    return (np.round(np.clip(samples, -1, 1) * 32767) / 32768).astype(np.float32)
+
+
+@pytest.fixture
+def listening(engine: Engine, labels: EmbeddedLabels) -> Callable[..., Listening]:
+    """Return what makes a listener with some options."""
+
+    def make(*, stamps: Stamps | None = None, keeper: Keeper | None = None, **options: object) -> Listening:
+        clock, outlet, said = StillClock(), Kept(), list[str]()
+        around = Surroundings("test", "0a1b", clock, stamps or Stamps(), (outlet,), said.append, keeper)
+        chosen: dict[str, object] = {"window": 2.0, "hop": 1.0} | options
+        return Listening(Listener(engine, labels, ListenOptions(**chosen), around), clock, outlet, said)  # type: ignore[arg-type]
+
+    return make

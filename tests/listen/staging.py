@@ -1,0 +1,110 @@
+"""What listening is tested with: a recording with planted sounds, feeds by script, a clock that stands still."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+import clapedge
+from clapedge.listen.listener import Listener
+from clapedge.listen.records import Record
+from clapedge.listen.ring import Chunk
+from clapedge.mel import Float32Array
+
+RATE = 48_000
+CLIPS = Path(clapedge.__file__).parent / "demo_clips"
+PLANTED = {"siren": (5.0, 4.0), "smoke alarm": (15.0, 5.0), "telephone ringing": (26.5, 4.0)}
+"""What is planted: from which second on, and for how many."""
+SECONDS = 36
+
+
+@dataclass
+class StillClock:
+    """A clock that moves when it is told to."""
+
+    now: float = 1000.0
+    utc: float = 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        """Return the seconds of a clock that nobody can set."""
+        return self.now
+
+    def wall(self) -> float:
+        """Return the seconds since 1970."""
+        return self.utc
+
+    def pass_(self, seconds: float) -> None:
+        """Let time go by."""
+        self.now += seconds
+        self.utc += seconds
+
+
+class Script:
+    """A feed that gives what it was told to, one after the other, and then ends."""
+
+    dropped_seconds = 0.0
+
+    def __init__(self, clock: StillClock, *taken: Chunk | Literal["stalled"] | Callable[[], None]) -> None:
+        """Prepare what `take` returns, sound arriving as it sounds; functions are called on the way."""
+        self._clock, self._taken = clock, list(reversed(taken))
+
+    def take(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:  # noqa: ARG002 - as a ring
+        """Return the next one."""
+        while self._taken:
+            taken = self._taken.pop()
+            if isinstance(taken, Chunk):
+                self._clock.pass_(taken.seconds)
+                return replace(taken, monotonic=self._clock.now, wall=self._clock.utc)
+            if taken == "stalled":
+                return taken
+            taken()
+        return "ended"
+
+
+def chunks_of(
+    samples: Float32Array, *, rate: int = RATE, start: float = 0.0, fresh: bool = False, seconds: float = 0.1
+) -> list[Chunk]:
+    """Cut samples (n,) or (n, channels) into chunks."""
+    frames = samples[:, None] if samples.ndim == 1 else samples
+    step = round(seconds * rate)
+    chunks: list[Chunk] = []
+    for first in range(0, len(frames), step):
+        chunks.append(Chunk(frames[first : first + step], rate, start, fresh and not chunks, 0.0, 0.0))
+        start = chunks[-1].end
+    return chunks
+
+
+class Kept:
+    """An outlet that keeps what it takes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.records: list[Record] = []
+
+    def take(self, record: Record, data: bytes) -> None:
+        """Keep a record, as it travels."""
+        assert msgspec.json.decode(data, type=Record) == record
+        self.records.append(record)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Tell of nothing."""
+        return ()
+
+    def ended(self) -> list[Record]:
+        """Return the ends of events."""
+        return [record for record in self.records if record.kind == "end"]
+
+
+@dataclass
+class Listening:
+    """A listener and all that it is connected to."""
+
+    listener: Listener
+    clock: StillClock
+    outlet: Kept
+    said: list[str] = field(default_factory=list)

@@ -1,0 +1,208 @@
+"""The listener: live events are those of a timeline, through gaps, stalls, silence and clocks that are set."""
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from msgspec.structs import replace
+from tests.listen.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks_of
+
+from clapedge import EmbeddedLabels, Engine, timeline
+from clapedge.clips import Clips
+from clapedge.errors import UsageError
+from clapedge.listen.clock import Stamps
+from clapedge.listen.keeper import Keeper
+from clapedge.listen.listener import ListenOptions
+from clapedge.listen.stretch import Levels
+from clapedge.mel import Float32Array
+from clapedge.timeline import EventRule
+
+Make = Callable[..., Listening]
+
+
+def seconds_between(one: str, other: str) -> float:
+    """Return the seconds from one stamp to another."""
+    first, second = (datetime.fromisoformat(stamp.replace("Z", "+00:00")) for stamp in (one, other))
+    return (second - first).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("window", "hop", "rule"),
+    [
+        (2.0, 1.0, EventRule()),
+        (2.0, 0.5, EventRule(merge_gap=1.5, min_duration=1.0)),
+        (3.0, 1.0, EventRule(multi=True, on=0.4)),
+        (10.0, 2.5, EventRule(on=0.3)),
+    ],
+)
+def test_live_events_are_those_of_a_timeline(
+    engine: Engine,
+    labels: EmbeddedLabels,
+    planted: Float32Array,
+    listening: Make,
+    window: float,
+    hop: float,
+    rule: EventRule,
+) -> None:
+    heard = listening(window=window, hop=hop, rule=rule)
+    heard.listener.hear(Script(heard.clock, *chunks_of(planted)))
+    found = timeline.listen(engine, planted, labels, window=window, hop=hop).events(rule)
+    assert found
+    ended = sorted(heard.outlet.ended(), key=lambda record: (record.start, record.end))
+    assert [(r.label, r.start, r.end, r.peak) for r in ended] == [(e.label, e.start, e.end, e.peak) for e in found]
+    np.testing.assert_allclose(
+        [(r.probability, r.similarity) for r in ended], [(e.probability, e.similarity) for e in found], atol=1e-5
+    )
+    assert heard.listener.counts.windows == len(
+        timeline.listen(engine, planted, labels, window=window, hop=hop).centres
+    )
+
+
+def test_live_events_of_another_rate_are_those_of_a_timeline(
+    engine: Engine, planted: Float32Array, listening: Make
+) -> None:
+    stereo = np.stack([planted[::3], planted[::3]], axis=1)
+    heard = listening()
+    heard.listener.hear(Script(heard.clock, *chunks_of(stereo, rate=RATE // 3, seconds=0.05)))
+    listened = engine.listen(stereo.T, rate=RATE // 3, window="slide", length=2.0, hop=1.0)
+    assert heard.listener.counts.windows == len(listened.spans)
+    events = [(record.label, record.start, record.end) for record in heard.outlet.ended()]
+    assert [label for label, _, _ in events] == list(PLANTED)
+    for (_, start, end), (planted_start, seconds) in zip(events, PLANTED.values(), strict=True):
+        assert abs(start - planted_start) <= 1.0
+        assert abs(end - planted_start - seconds) <= 1.0
+
+
+def test_sound_in_pieces_of_any_length_gives_the_same_records(planted: Float32Array, listening: Make) -> None:
+    told = []
+    for seconds in (0.013, 7.0):
+        heard = listening()
+        heard.listener.hear(Script(heard.clock, *chunks_of(planted[3 * RATE : 11 * RATE], seconds=seconds)))
+        told.append([replace(record, latency_ms=0.0, delay_ms=0.0) for record in heard.outlet.records])
+    assert told[0] == told[1]
+    assert told[0]
+
+
+def test_a_stall_ends_events_and_sound_goes_on_after_it(planted: Float32Array, listening: Make) -> None:
+    heard = listening(stall=10.0)
+    before, after = chunks_of(planted[: 7 * RATE]), chunks_of(planted[7 * RATE : 11 * RATE], start=7.0)
+    heard.listener.hear(Script(heard.clock, *before, "stalled", lambda: heard.clock.pass_(33.0), *after))
+    siren = [record for record in heard.outlet.ended() if record.label == "siren"]
+    assert [(record.reason, record.end) for record in siren] == [("gap", 7.0), ("quiet", siren[1].end)]
+    assert heard.listener.counts.stalls == heard.listener.counts.gaps == 1
+    assert heard.said == ["no sound from test for 10 s; waiting for it", "sound again after 33 s more"]
+    assert seconds_between(siren[0].at, siren[1].until) == pytest.approx(siren[1].end - siren[0].start + 33.0, abs=0.2)
+
+
+def test_what_was_dropped_is_a_gap_and_is_said(planted: Float32Array, listening: Make) -> None:
+    heard = listening()
+    late = chunks_of(planted[13 * RATE : 14 * RATE], start=13.0)
+    script = Script(
+        heard.clock, *chunks_of(planted[: 7 * RATE]), lambda: setattr(script, "dropped_seconds", 6.0), *late
+    )
+    heard.listener.hear(script)
+    assert heard.outlet.ended()[0].reason == "gap"
+    assert any("the oldest 6.0 s of sound were dropped, 6.0 s in all" in sentence for sentence in heard.said)
+
+
+def test_places_behind_a_gap_count_what_was_dropped(planted: Float32Array, listening: Make) -> None:
+    heard = listening()
+    late = chunks_of(planted[13 * RATE : 23 * RATE], start=13.0)
+    heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 7 * RATE]), *late))
+    alarm = heard.outlet.ended()[-1]
+    assert alarm.label == "smoke alarm"
+    assert abs(alarm.start - PLANTED["smoke alarm"][0]) <= 1.0
+
+
+def test_silence_below_the_gate_is_not_given_to_the_tower_and_ends_events(
+    planted: Float32Array, listening: Make
+) -> None:
+    quiet = planted.copy()
+    quiet[9 * RATE :] = 0.0
+    heard = listening(gate=-40.0)
+    heard.listener.hear(Script(heard.clock, *chunks_of(quiet)))
+    counts = heard.listener.counts
+    assert counts.windows + counts.gated == SECONDS - 1
+    assert counts.windows <= 7  # those that reach into the siren
+    assert [(record.label, record.reason) for record in heard.outlet.ended()] == [("siren", "quiet")]
+
+
+def test_the_level_is_that_of_the_loudest_tenth_of_a_second() -> None:
+    samples = np.zeros(3 * RATE, np.float32)
+    samples[RATE : RATE + RATE // 10] = 0.1
+    levels = Levels(3.0, muted=lambda: None)
+    for first in range(0, len(samples), 1111):
+        levels.hear(samples[first : first + 1111])
+    assert levels.loudest(0, 2 * RATE) == pytest.approx(-20.0)
+    assert levels.loudest(2 * RATE, 3 * RATE) == -200.0
+
+
+def test_a_muted_microphone_is_said_once() -> None:
+    said: list[str] = []
+    levels = Levels(2.0, muted=lambda: said.append("muted"))
+    for _ in range(200):
+        levels.hear(np.zeros(RATE, np.float32))
+    assert said == ["muted"]
+
+
+def test_stamps_count_samples_from_the_first(planted: Float32Array, listening: Make) -> None:
+    began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    heard = listening(stamps=Stamps(began))
+    heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 12 * RATE])))
+    (siren,) = heard.outlet.ended()
+    assert seconds_between("2026-01-02T03:04:05.000Z", siren.at) == pytest.approx(siren.start, abs=1e-3)
+
+
+def test_latency_is_counted_from_the_arrival_of_the_sound_that_decided(
+    planted: Float32Array, listening: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = listening()
+    scores = heard.listener._scores
+
+    def slow_scores(clips: Clips, levels: Levels) -> tuple[list[float], list[float]]:
+        heard.clock.pass_(0.04)
+        return scores(clips, levels)
+
+    monkeypatch.setattr(heard.listener, "_scores", slow_scores)
+    heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 7 * RATE])))
+    begin = heard.outlet.records[0]
+    assert begin.latency_ms == pytest.approx(40.0)
+    assert begin.delay_ms == pytest.approx(40.0 + 1e3 * (6.0 - begin.start))  # told by the window from 4 to 6 s
+    counts = heard.listener.counts
+    assert list(counts.latency_ms) == pytest.approx([40.0] * counts.windows)
+    assert list(counts.delay_ms) == [begin.delay_ms]
+
+
+def test_the_sound_of_an_event_is_kept(planted: Float32Array, listening: Make, tmp_path: Path) -> None:
+    heard = listening(keeper=Keeper(tmp_path, 10**9, say=print))
+    heard.listener.hear(Script(heard.clock, *chunks_of(planted)))
+    for record in heard.outlet.ended():
+        assert record.clip
+        samples, rate = soundfile.read(tmp_path / record.clip, dtype="float32")
+        begun = next(r for r in heard.outlet.records if r.id == record.id)
+        low, high = round((begun.start - 1.0) * RATE), round((record.end + 1.0) * RATE)
+        assert rate == RATE
+        np.testing.assert_allclose(samples, planted[low:high], atol=2 / 32768)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"hop": 0.1}, "give 0.5 to 10"),
+        ({"hop": 2.0, "window": 1.0}, "leaves parts unheard"),
+        ({"hop": 0.505}, "multiple of 0.01"),
+        ({"gate": 3.0}, "below full scale"),
+        ({"stall": -1.0}, "number of seconds"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, float], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        ListenOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_window_longer_than_a_clip_is_refused(listening: Make) -> None:
+    with pytest.raises(UsageError, match="10 s long at most"):
+        listening(window=11.0)

@@ -1,0 +1,132 @@
+"""Tracking: events that are told as they happen are those that a timeline finds afterwards."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clapedge.listen.tracking import Happening, Tracker
+from clapedge.result import Heard
+from clapedge.timeline import Event, EventRule, Span, Timeline
+
+LABELS = ("a", "b")
+
+
+def timeline_of(scores: Sequence[Sequence[float]], *, window: float, hop: float, rest: float) -> Timeline:
+    """Return a timeline of given scores, the last window ending `rest` seconds after the one before it."""
+    starts = np.arange(len(scores), dtype=np.float64) * hop
+    if rest and len(scores) > 1:
+        starts[-1] = starts[-2] + rest
+    centres = starts + window / 2
+    end = float(starts[-1]) + window
+    similarities = np.array(scores, np.float32)
+    return Timeline(
+        file="scores",
+        labels=LABELS,
+        thresholds=(None, 0.4),
+        window=window,
+        centres=centres,
+        edges=np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [end]]),
+        probabilities=similarities.astype(np.float64),
+        similarities=similarities,
+        heard=Heard(0.0, end, end),
+        warnings=(),
+        model="",
+        weights="",
+        variant="",
+        provider="",
+    )
+
+
+def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> list[Happening]:
+    """Track the windows of a timeline."""
+    numbers = itertools.count(1)
+    tracker = Tracker(
+        timeline.thresholds, rule, window=timeline.window, start=0.0, update=update, number=lambda: next(numbers)
+    )
+    told: list[Happening] = []
+    for centre, probabilities, similarities in zip(
+        timeline.centres.tolist(), timeline.probabilities.tolist(), timeline.similarities.tolist(), strict=True
+    ):
+        span = Span(centre - timeline.window / 2, centre + timeline.window / 2)
+        told += tracker.hear(span, probabilities, similarities)
+    return told + list(tracker.close(timeline.heard.end))
+
+
+def event_of(happening: Happening) -> Event:
+    """Return what a timeline would call this."""
+    peak = happening.peak
+    return Event(
+        LABELS[happening.label],
+        round(happening.start, 3),
+        round(happening.end, 3),
+        round(peak.centre, 3),
+        peak.probability,
+        peak.similarity,
+    )
+
+
+levels = st.sampled_from([0.0, 0.1, 0.2, 0.28, 0.35, 0.45, 0.6, 0.9])
+rows = st.lists(st.tuples(levels, levels), min_size=1, max_size=60)
+rules = st.builds(
+    EventRule,
+    min_duration=st.sampled_from([0.0, 0.5, 1.0, 3.0, 6.0]),
+    merge_gap=st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0, 9.0]),
+    multi=st.booleans(),
+)
+
+
+@given(
+    scores=rows,
+    rule=rules,
+    shape=st.sampled_from([(10.0, 1.0), (2.0, 1.0), (3.0, 0.5), (4.0, 4.0)]),
+    rest=st.sampled_from([0.0, 0.25, 0.4]),
+)
+@example(scores=[(0.9, 0.0)] * 30, rule=EventRule(), shape=(10.0, 1.0), rest=0.0)
+def test_what_ends_is_what_a_timeline_finds(
+    scores: list[tuple[float, float]], rule: EventRule, shape: tuple[float, float], rest: float
+) -> None:
+    timeline = timeline_of(scores, window=shape[0], hop=shape[1], rest=rest)
+    ended = [event_of(happening) for happening in happenings_of(timeline, rule) if happening.kind == "end"]
+    expected = timeline.events(rule)
+    assert sorted(ended, key=lambda event: (event.label, event.start)) == sorted(
+        expected, key=lambda event: (event.label, event.start)
+    )
+
+
+@given(scores=rows, rule=rules, update=st.sampled_from([0.0, 2.0]))
+def test_every_event_begins_once_goes_on_and_ends_once(
+    scores: list[tuple[float, float]], rule: EventRule, update: float
+) -> None:
+    told = happenings_of(timeline_of(scores, window=4.0, hop=1.0, rest=0.0), rule, update)
+    for number in {happening.number for happening in told}:
+        own = [happening for happening in told if happening.number == number]
+        assert [happening.kind for happening in own] == ["begin", *["update"] * (len(own) - 2), "end"]
+        assert [happening.sequence for happening in own] == list(range(len(own)))
+        assert {happening.label for happening in own} == {own[0].label}
+        assert all(one.start <= other.start and one.end <= other.end for one, other in itertools.pairwise(own))
+    if not update:
+        assert "update" not in {happening.kind for happening in told}
+
+
+def test_an_event_is_told_with_the_first_window_that_hears_it() -> None:
+    timeline = timeline_of([(0.0, 0.0), (0.9, 0.0), (0.9, 0.0), (0.0, 0.0)], window=2.0, hop=1.0, rest=0.0)
+    tracker = Tracker((None, None), EventRule(), window=2.0, start=0.0, update=0.0, number=lambda: 1)
+    rows = timeline.probabilities.tolist()
+    kinds = [[h.kind for h in tracker.hear(Span(k, k + 2.0), row, row)] for k, row in enumerate(rows)]
+    assert kinds == [[], ["begin"], [], ["end"]]
+
+
+def test_an_event_of_a_day_keeps_no_more_windows_than_one_of_a_minute() -> None:
+    tracker = Tracker(
+        (None,), EventRule(merge_gap=5.0, min_duration=3.0), window=10.0, start=0.0, update=60.0, number=lambda: 1
+    )
+    told = 0
+    most = 0
+    for k in range(86_400):
+        told += len(list(tracker.hear(Span(k, k + 10.0), [0.9], [0.5 + (k % 7) / 100])))
+        most = max(most, len(tracker._labels[0]._recent))
+    assert most < 20
+    assert told == 1 + 86_400 // 60 - 1
