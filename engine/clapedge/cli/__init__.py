@@ -15,6 +15,7 @@ import click
 
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, StorageError
+from clapedge.shown import shown
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -25,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "embed": ("clapedge.cli.embed:embed", "Keep the embeddings of recordings, to score or search them later."),
     "search": ("clapedge.cli.search:search", "Find the recordings that fit words best."),
     "timeline": ("clapedge.cli.timeline:timeline", "Find what is heard in a long recording, and when."),
+    "serve": ("clapedge.cli.serve:serve", "Answer over HTTP, with a page at port 7860."),
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
     "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),
@@ -91,10 +93,10 @@ def main() -> None:
         click.echo("interrupted", err=True)
         status = INTERRUPTED
     except ClapEdgeError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {shown(str(error))}", err=True)
         status = error.exit_code
     except OSError as error:
-        place = error.filename or "standard output"
+        place = shown(str(error.filename or "standard output"))
         click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
         _drop_output()
         status = StorageError.exit_code
@@ -111,4 +113,4 @@ def _drop_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print clapedge's own warnings as notes; those of libraries are for their developers."""
     if category.__module__.startswith("clapedge"):
-        click.echo(f"note: {message}", err=True)
+        click.echo(f"note: {shown(str(message))}", err=True)

@@ -1,0 +1,181 @@
+"""Routes that take recordings or prompts: `/v1/score`, `/v1/timeline`, `/v1/embed`."""
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from clapedge.errors import LabelError, UsageError
+from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
+from clapedge.scoring import THRESHOLD, Decision
+from clapedge.serve import documents
+from clapedge.serve.answers import JsonResponse
+from clapedge.serve.problems import GoneError
+from clapedge.serve.records import (
+    AudioEmbedding,
+    HearingChoice,
+    LabelChoice,
+    Prompts,
+    ResultRecord,
+    ScoreChoice,
+    TextEmbeddings,
+    TimelineChoice,
+)
+from clapedge.serve.service import Labels, Named, Service
+from clapedge.serve.uploads import Recording, Upload, merged, received
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+router = APIRouter(prefix="/v1")
+
+T = TypeVar("T")
+Choice = TypeVar("Choice", bound=BaseModel)
+
+
+@router.post("/score", response_model=ResultRecord, responses=documents.PROBLEMS, **documents.upload(ScoreChoice))
+async def score(request: Request, query: Annotated[ScoreChoice, Query()]) -> Response:
+    """Score a recording against labels, best first: the record of `clapedge score --format jsonl`."""
+    service: Service = request.app.state.service
+    service.pool.check_room()
+    async with received(request) as upload:
+        asked = choice(ScoreChoice, request, query, upload)
+        stop = threading.Event()
+        future = service.submit_score(
+            _recording(upload),
+            _labels(service, asked, upload),
+            decision=_decision(asked),
+            stop=stop,
+            **_hearing(asked),
+        )
+        result = await finished(request, future, stop)
+        return JsonResponse(replace(result, labels=result.labels[: asked.top_k]))
+
+
+@router.post(
+    "/timeline", response_class=StreamingResponse, responses=documents.EVENTS, **documents.upload(TimelineChoice)
+)
+async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) -> Response:
+    """Find what is heard in a recording, from when to when: the lines of `clapedge timeline --format jsonl`."""
+    raise NotImplementedError
+
+
+@router.post(
+    "/embed/audio", response_model=AudioEmbedding, responses=documents.PROBLEMS, **documents.upload(HearingChoice)
+)
+async def embed_audio(request: Request, query: Annotated[HearingChoice, Query()]) -> Response:
+    """Embed a recording: one unit vector, to be kept and scored later."""
+    service: Service = request.app.state.service
+    service.pool.check_room()
+    async with received(request) as upload:
+        asked = choice(HearingChoice, request, query, upload)
+        recording, stop = _recording(upload), threading.Event()
+        listened, facts = await finished(request, service.submit_audio(recording, stop=stop, **_hearing(asked)), stop)
+        about = {name: getattr(facts, name) for name in ("model", "weights", "variant", "provider")}
+        said = {"heard": listened.heard, "warnings": listened.warnings}
+        return JsonResponse({"file": recording.name, "embedding": listened.embedding.tolist(), **said, **about})
+
+
+@router.post("/embed/text", response_model=TextEmbeddings, responses=documents.PROBLEMS)
+async def embed_text(request: Request, prompts: Prompts) -> Response:
+    """Embed prompts as they are, without a template."""
+    service: Service = request.app.state.service
+    rows, facts = await asyncio.wrap_future(service.submit_text(prompts.prompts))
+    return JsonResponse({"embeddings": np.asarray(rows).tolist(), "model": facts.model, "weights": facts.weights})
+
+
+def choice(kind: type[Choice], request: Request, query: Choice, upload: Upload) -> Choice:
+    """Return what a request asks for, in its query and its form.
+
+    Raises:
+        UsageError: a field is not understood.
+    """
+    if not upload.fields:
+        return query
+    named = {key: request.query_params.getlist(key) for key in request.query_params}
+    lists = {name for name, info in kind.model_fields.items() if info.annotation == list[str]}
+    fields: Mapping[str, Any] = {
+        name: values if name in lists else values[-1] for name, values in merged(named, upload.fields).items()
+    }
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise UsageError(f"{'; '.join(faults)[:1000]}; see /openapi.json") from error
+
+
+async def finished(request: Request, future: "Future[T]", stop: threading.Event) -> T:
+    """Return what work comes to; a client that leaves ends it.
+
+    Raises:
+        GoneError: the client left.
+    """
+    done = asyncio.wrap_future(future)
+    left = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({done, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise GoneError
+        return await done
+    finally:
+        left.cancel()
+        if not future.done():
+            stop.set()
+            future.cancel()
+            # the worker reads the upload, which is closed when this returns
+            await asyncio.wait({done})
+
+
+async def _left(request: Request) -> None:
+    """Return when the client leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _recording(upload: Upload) -> Recording:
+    """Return the recording of an upload.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if upload.recording is None:
+        raise UsageError("the form carries no recording; send it as the field file")
+    return upload.recording
+
+
+def _labels(service: Service, asked: LabelChoice, upload: Upload) -> Labels:
+    """Return the labels that a request asks for.
+
+    Raises:
+        LabelError: it names none, or several kinds of them.
+    """
+    given = [name for name in ("labels", "label_set") if getattr(asked, name)]
+    given += ["label_file"] if upload.label_file else []
+    if len(given) > 1:
+        raise LabelError(f"both {given[0]} and {given[1]} are given; leave one of them out")
+    if asked.template and given != ["labels"]:
+        raise LabelError("template goes with labels; a label set carries its own prompts")
+    if asked.labels:
+        return LabelSet.parse(asked.labels, template=asked.template or DEFAULT_TEMPLATE)
+    name = asked.label_set or service.catalogue.default
+    if name is None:
+        raise LabelError("the request names no labels; give labels=dog barking,rain or label_set=NAME")
+    return Named(name)
+
+
+def _decision(asked: ScoreChoice) -> Decision:
+    """Return how a request has its result decided."""
+    if asked.threshold is not None and not asked.multi:
+        raise UsageError("threshold goes with multi; without it, labels share the probability")
+    return Decision(asked.multi, asked.unsure_margin, THRESHOLD if asked.threshold is None else asked.threshold)
+
+
+def _hearing(asked: HearingChoice) -> Any:  # noqa: ANN401 - pydantic has checked the choices
+    """Return how a request has its recording heard."""
+    return {name: getattr(asked, name) for name in HearingChoice.model_fields}

@@ -1,0 +1,66 @@
+"""What the OpenAPI document says of bodies and answers that FastAPI does not see for itself."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from clapedge.serve.problems import MEDIA_TYPE
+from clapedge.serve.records import ProblemRecord
+
+REFUSALS = {
+    400: "The request is not understood.",
+    401: "A key is needed.",
+    403: "A page of another site sent it.",
+    404: "Nothing has that name.",
+    408: "The body comes too slowly.",
+    413: "The upload is too large.",
+    422: "The recording, the labels or an option cannot be used.",
+    429: "The queue is full; `Retry-After` says when to come back.",
+    503: "The service is starting or ending, or the model failed.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors.
+
+    Args:
+        *statuses: their HTTP statuses; none means all.
+    """
+    schema = {"$ref": f"#/components/schemas/{ProblemRecord.__name__}"}
+    return {
+        status: {"description": REFUSALS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses or REFUSALS
+    }
+
+
+PROBLEMS = problems()
+
+
+def upload(fields: type[BaseModel]) -> dict[str, Any]:
+    """Describe the body of a route that takes a recording: a form, or the recording itself.
+
+    Args:
+        fields: what may stand in the form as well as in the query.
+    """
+    schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
+    binary = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "properties": {
+            "file": {**binary, "description": "The recording."},
+            "label_file": {**binary, "description": "A label file: .toml, .csv or .txt."},
+            **schema["properties"],
+        },
+        "required": ["file"],
+    }
+    content = {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": binary}}
+    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One event a line, in the order in which they begin; a last line with `error` if it fails.",
+        "content": {"application/jsonl": {"schema": {"type": "string"}}},
+    },
+    **PROBLEMS,
+}

@@ -1,0 +1,193 @@
+"""Before any route: keys, the size and pace of bodies, security headers, and the count of requests."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import time
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clapedge.serve.answers import answer
+from clapedge.serve.problems import ForbiddenError, KeyRefusedError, ServiceError, StalledError, TooLargeError
+from clapedge.serve.service import Service
+from clapedge.serve.settings import MEGABYTE, Settings
+
+Header: TypeAlias = tuple[str, str]
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Answered without a key: what watches over a service has none."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+FORM_BYTES = 1_000_000
+"""What a form may hold beside the recording."""
+
+SECURITY_HEADERS: tuple[Header, ...] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Permissions-Policy", "microphone=(self), camera=(), geolocation=()"),
+)
+
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""Answers for programs load nothing."""
+
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Gradio's page has scripts and styles within itself; all that it loads comes from the service."""
+
+LOOK_SECONDS = 1.0
+"""How often a stream looks whether the service has ended."""
+
+API_PREFIXES = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+
+
+class Guard:
+    """An ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+        """Stand around an application."""
+        self._app, self._service, self._settings, self._metrics = app, service, service.settings, service.metrics
+        self._keys = [key.encode() for key in service.settings.keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, and serve it within the limits."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        body = _Body(receive, self._service)
+        sent = _Sent(send, scope["path"], self._service)
+        try:
+            fault = self._fault(scope, headers)
+            if fault:
+                raise fault
+            await self._app(scope, body, sent)
+        except ServiceError as error:
+            if sent.status:
+                raise
+            await answer(error)(scope, body, sent)
+        finally:
+            route = getattr(scope.get("route"), "path", None) or "other"
+            self._metrics.requests.labels(route, str(sent.status)).inc()
+            self._metrics.latency.labels(route).observe(time.perf_counter() - began)
+
+    def _fault(self, scope: Scope, headers: Headers) -> ServiceError | None:
+        """Return what stands against a request, judged by its head."""
+        if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            return ForbiddenError("a page of another site sent this; use the service's own page, or a program")
+        if self._keys and scope["path"] not in OPEN_PATHS and not self._opens(given_keys(headers)):
+            return KeyRefusedError("no key of this service came along; send the header Authorization: Bearer KEY")
+        return declared_fault(headers, self._settings)
+
+    def _opens(self, given: Iterable[bytes]) -> bool:
+        """Tell whether one of the keys is right, in a time that does not depend on how much of it is."""
+        return sum(hmac.compare_digest(one, key) for one in given for key in self._keys) > 0
+
+
+def given_keys(headers: Headers) -> list[bytes]:
+    """Return the keys that a request carries: a bearer token, the password of Basic, or `X-API-Key`."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    keys = [headers.get("x-api-key", "")]
+    if scheme.lower() == "bearer":
+        keys.append(value.strip())
+    elif scheme.lower() == "basic":
+        try:
+            keys.append(base64.b64decode(value, validate=True).decode().partition(":")[2])
+        except (binascii.Error, ValueError):
+            keys.append("")
+    return [key.encode() for key in keys if key]
+
+
+def declared_fault(headers: Headers, settings: Settings) -> ServiceError | None:
+    """Return what is wrong with the size that a request declares."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > settings.max_upload + FORM_BYTES:
+        return too_large(settings)
+    return None
+
+
+def too_large(settings: Settings) -> TooLargeError:
+    """Return the error of an upload that is too large."""
+    return TooLargeError(
+        f"the upload has more than {settings.max_upload / MEGABYTE:g} MB; send a part of it, or a compressed format"
+    )
+
+
+class _Body:
+    """The body of a request, whose size and pace are watched as it comes."""
+
+    def __init__(self, receive: Receive, service: Service) -> None:
+        """Watch a body."""
+        self._receive, self._service, self._settings = receive, service, service.settings
+        self._size = self._since = 0
+        self._until: float | None = None
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        """Receive the next message.
+
+        Raises:
+            TooLargeError: the body has more bytes than are allowed.
+            StalledError: it comes too slowly.
+        """
+        if self._complete:
+            return await self._departure()
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._settings.stall_seconds
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._until - now))
+        except asyncio.TimeoutError:
+            raise StalledError("the body comes too slowly; send it over a better connection") from None
+        size = len(message.get("body", b""))
+        self._size += size
+        self._since += size
+        self._complete = not message.get("more_body", False)
+        if self._since >= self._settings.stall_bytes:
+            self._since, self._until = 0, None
+        if self._size > self._settings.max_upload + FORM_BYTES:
+            raise too_large(self._settings)
+        return message
+
+    async def _departure(self) -> Message:
+        """Return when the client leaves, or when the service has ended and streams shall too."""
+        while not self._service.ended:
+            try:
+                return await asyncio.wait_for(self._receive(), LOOK_SECONDS)
+            except asyncio.TimeoutError:
+                continue
+        return {"type": "http.disconnect"}
+
+
+class _Sent:
+    """The answer to a request, with the headers that every answer has."""
+
+    def __init__(self, send: Send, path: str, service: Service) -> None:
+        """Stand before the answer."""
+        self._send, self._service = send, service
+        self._policy = API_POLICY if path.startswith(API_PREFIXES) else PAGE_POLICY
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(raw=message.setdefault("headers", []))
+            for name, value in (*SECURITY_HEADERS, ("Content-Security-Policy", self._policy)):
+                headers.setdefault(name, value)
+            if self._service.draining:
+                headers["Connection"] = "close"
+            if self._policy is API_POLICY:
+                headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)

@@ -1,0 +1,47 @@
+"""What the service counts, for Prometheus, in a registry of its own: two services in a process share none."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Bounds of durations: from a warm GPU's tower to an hour's timeline."""
+
+CLIPS = (1, 2, 4, 8, 16, 32)
+"""Bounds of batch sizes: up to the largest batch that a GPU is given."""
+
+
+class Metrics:
+    """The counters of one service."""
+
+    def __init__(self) -> None:
+        """Register them; the process's own (memory, descriptors, CPU) come along where the system tells."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter("clapedge_requests", "Requests answered.", ("route", "status"), registry=self.registry)
+        self.latency = Histogram(
+            "clapedge_request_seconds",
+            "From the head of a request to its answer.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "clapedge_stage_seconds",
+            "Time in a stage: queue, decode, frontend or tower.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.waiting = Gauge("clapedge_queue_waiting", "Requests that wait for a worker.", registry=self.registry)
+        self.working = Gauge("clapedge_working", "Requests that a worker is busy with.", registry=self.registry)
+        self.batches = Histogram(
+            "clapedge_batch_clips", "Clips in one run of the audio tower.", buckets=CLIPS, registry=self.registry
+        )
+        self.labels = Counter(
+            "clapedge_label_sets",
+            "Label sets asked for, by whether their embeddings were at hand.",
+            ("cache",),
+            registry=self.registry,
+        )
+        self.swaps = Counter(
+            "clapedge_bundle_swaps", "Bundles that were swapped in or refused.", ("outcome",), registry=self.registry
+        )

@@ -1,0 +1,204 @@
+"""The engine that answers, with what stands in front of its tower; another one may take its place at any time."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from clapedge.clips import BoolArray
+from clapedge.engine import Engine
+from clapedge.hearing import Embedder
+from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.mel import Float32Array
+from clapedge.serve.batches import Batcher
+from clapedge.serve.metrics import Metrics
+from clapedge.serve.problems import NotReadyError
+from clapedge.serve.settings import Settings
+
+WARM_SECONDS = 1
+"""Length of the silence that warms a tower: any recording fills one clip."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What answers now.
+
+    Attributes:
+        bundle: name of its directory.
+        model: model id.
+        revision: revision of the checkpoint.
+        licence: of the weights.
+        weights: `pretrained`, `random` or `demo`.
+        variant: precision of the audio tower.
+        provider: where it runs.
+        variants: precisions that the bundle holds.
+        label_sets: names of the label sets that it holds.
+        reads_words: whether it has a text tower, so that any words may be labels.
+        embedding_size: numbers in an embedding.
+    """
+
+    bundle: str
+    model: str
+    revision: str | None
+    licence: str
+    weights: str
+    variant: str
+    provider: str
+    variants: tuple[str, ...]
+    label_sets: tuple[str, ...]
+    reads_words: bool
+    embedding_size: int
+
+
+class Model:
+    """A loaded, warm engine. It is closed when it was replaced and the last request that uses it has ended."""
+
+    def __init__(self, name: str, engine: Engine, metrics: Metrics) -> None:
+        """Warm an engine: open every session that requests may need, and run each once.
+
+        Args:
+            name: of its bundle.
+            engine: freshly loaded.
+            metrics: where batches are counted.
+        """
+        self.name, self.engine = name, engine
+        self._metrics = metrics
+        bundle = engine.bundle
+        names = [file.path.removeprefix("labels/").removesuffix(".npz") for file in bundle.files("labels")]
+        self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in names}
+        self.reads_words = bool(bundle.files("text"))
+        self._batcher = Batcher(engine.audio_tower, metrics) if engine.plan.on_gpu else None
+        self.uses = 0
+        self.retired = False
+        self._warm()
+
+    @property
+    def facts(self) -> Facts:
+        """Describe it."""
+        manifest = self.engine.bundle.manifest
+        return Facts(
+            bundle=self.name,
+            model=manifest.model,
+            revision=manifest.revision,
+            licence=manifest.licence,
+            weights=manifest.weights,
+            variant=self.engine.variant,
+            provider=self.engine.plan.provider,
+            variants=tuple(self.engine.bundle.variants("audio")),
+            label_sets=tuple(self.stored),
+            reads_words=self.reads_words,
+            embedding_size=manifest.embedding_size,
+        )
+
+    def tower(self, *, alone: Callable[[], bool]) -> Embedder:
+        """Return what embeds the clips of one request.
+
+        On a GPU requests share batches. On the CPU one request alone uses every core, and several use one each: cores
+        that work apart do more than cores that share every operator, and the bits are the same.
+
+        Args:
+            alone: whether no other request is in hand at the moment.
+        """
+        return self._batcher or _Cores(self.engine, alone, self._metrics)
+
+    def close(self) -> None:
+        """Release the sessions."""
+        if self._batcher:
+            self._batcher.close()
+        self.engine.close()
+
+    def _warm(self) -> None:
+        """Run every session once."""
+        silence = np.zeros(WARM_SECONDS * 48_000, np.float32)
+        silence[::480] = 0.1  # a tick, so that nobody is told of silence
+        for alone in (True, False):
+            self.engine.listen(silence, tower=self.tower(alone=lambda alone=alone: alone))  # type: ignore[misc]
+        if self.reads_words:
+            self.engine.embed_labels(LabelSet.of(["a sound"]))
+
+
+class _Cores:
+    """The audio tower on the CPU: all cores for a request that is alone, else one core each."""
+
+    def __init__(self, engine: Engine, alone: Callable[[], bool], metrics: Metrics) -> None:
+        """Stand in front of an engine's sessions."""
+        self._engine, self._alone, self._metrics = engine, alone, metrics
+
+    def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
+        """Embed clips, see `AudioTower.embed`."""
+        self._metrics.batches.observe(len(features))
+        tower = self._engine.audio_tower if self._alone() else self._engine.single_core_tower()
+        return tower.embed(features, is_longer)
+
+
+class Models:
+    """The model that answers now."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+        self.fault: str | None = None
+        """Why newer bundles were refused, if they were."""
+        self.others: Mapping[str, str | None] = {}
+        """Bundles beside the one that answers, and why they were refused."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a model."""
+        return self._model is not None
+
+    @contextmanager
+    def using(self) -> Iterator[Model]:
+        """Yield the model that answers now, and keep it open until the block ends.
+
+        Raises:
+            NotReadyError: there is none.
+        """
+        with self._lock:
+            model = self._model
+            if model is None:
+                raise NotReadyError("no bundle is loaded; look at /readyz and the log of the service")
+            model.uses += 1
+        try:
+            yield model
+        finally:
+            with self._lock:
+                model.uses -= 1
+                unused = model.retired and not model.uses
+            if unused:
+                model.close()
+
+    def swap(self, model: Model | None) -> None:
+        """Let another model answer from now on; the one before ends with the last request that uses it."""
+        with self._lock:
+            before, self._model = self._model, model
+            if before is not None:
+                before.retired = True
+            unused = before is not None and not before.uses
+        if before is not None and unused:
+            before.close()
+
+
+def load(directory: str | None, name: str, settings: Settings, metrics: Metrics) -> Model:
+    """Load and warm a bundle.
+
+    Args:
+        directory: the bundle; None is the default of `Engine.load`.
+        name: what the service calls it.
+        settings: of the service.
+        metrics: of the service.
+
+    Raises:
+        ClapEdgeError: it cannot be used.
+    """
+    engine = Engine.load(
+        directory,
+        provider=settings.provider,
+        precision=settings.precision,
+        threads=settings.threads,
+        prompt_cache=False,
+    )
+    return Model(name, engine, metrics)

@@ -1,0 +1,252 @@
+"""The server: sockets, impatience with clients that stall, signals, and the end without losing a request."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from clapedge.errors import UsageError
+from clapedge.serve.app import create_app
+from clapedge.serve.service import Service
+from clapedge.serve.settings import Settings
+from clapedge.serve.watch import Watcher
+
+log = logging.getLogger("clapedge.serve")
+
+UNIX = "unix:"
+
+MOST_CONNECTIONS = 500
+"""Connections at once: with their uploads well below the 1024 descriptors that a process usually has."""
+
+KEEP_ALIVE_SECONDS = 30
+"""How long a connection may rest between two requests."""
+
+LINGER_SECONDS = 0.5
+"""How long an ending service still accepts: clients that have just connected, or rest on a connection, lose nothing."""
+
+SHORTEST_KEY = 16
+"""Characters of a key: fewer can be tried out."""
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes connections whose client stalls where no route watches over it.
+
+    That is: before the head of a request is complete, and after an answer that did not wait for the body.
+    """
+
+    head_seconds = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take data, and wait for more if it is no whole head."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that nobody reads."""
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Begin to wait if the client owes something, and stop if it does not."""
+        answered = self.cycle is None or self.cycle.response_complete
+        resting = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0] and self.cycle is not None
+        if not answered or resting:
+            self._forget()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """Close the connection."""
+        self._deadline = None
+        self.transport.abort()
+
+    def _forget(self) -> None:
+        """Stop waiting."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Server(uvicorn.Server):
+    """A server that ends without losing a request."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        """Prepare to serve."""
+        super().__init__(config)
+        self._service = service
+        self._until: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Begin to end: not ready for more, but still answering for a moment; Ctrl-C again ends at once."""
+        if self._until is not None:
+            if sig == signal.SIGINT:
+                self.force_exit = self.should_exit = True
+            return
+        log.info("ending: requests in hand are finished first")
+        self._service.draining = True
+        self._until = time.monotonic() + LINGER_SECONDS
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell whether to end, ten times a second."""
+        over = self._until is not None and time.monotonic() >= self._until
+        self.should_exit = self.should_exit or over
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in hand, then end streams that would not end by themselves."""
+        ending = asyncio.get_running_loop().run_in_executor(None, self._end_streams)
+        await super().shutdown(sockets)
+        await ending
+
+    def _end_streams(self) -> None:
+        """Finish what was accepted, then let the page's streams go."""
+        self._service.pool.close()
+        self._service.ended = True
+
+
+def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: of the service.
+        host: an address, or `unix:PATH`.
+        port: 0 takes a free one.
+        page: whether the page is served at `/`.
+
+    Raises:
+        ClapEdgeError: no bundle can be used, or the address.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("clapedge").setLevel(logging.INFO)
+    listener = bind(host, port)
+    try:
+        service = Service(settings)
+        watcher = Watcher(service)
+        watcher.begin()
+        server = Server(configured(service, page=page), service)
+        log.info("answering at %s", address(listener))
+        asyncio.run(server.serve(sockets=[listener]))
+        watcher.end()
+    finally:
+        listener.close()
+        if host.startswith(UNIX):
+            Path(host.removeprefix(UNIX)).unlink(missing_ok=True)
+    log.info("ended")
+
+
+def configured(service: Service, *, page: bool) -> uvicorn.Config:
+    """Return how a service is run by uvicorn."""
+    protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": service.settings.head_seconds})
+    return uvicorn.Config(
+        create_app(service, page=page),
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=round(service.settings.drain_seconds),
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Args:
+        host: an address, or `unix:PATH`, whose socket only this user and group may use.
+        port: 0 takes a free one.
+
+    Raises:
+        UsageError: it cannot be had.
+    """
+    if host.startswith(UNIX):
+        return _bind_path(host.removeprefix(UNIX))
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{host} port {port} cannot be used ({reason}); choose another --host or --port") from error
+    return listener
+
+
+def _bind_path(path: str) -> socket.socket:
+    """Return a Unix socket; one that nobody listens at any more is replaced.
+
+    Raises:
+        UsageError: the path cannot be used.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        _remove_stale(path)
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        reason = "another service listens there" if error.errno == errno.EADDRINUSE else error.strerror or error
+        raise UsageError(f"the socket {path} cannot be made ({reason}); choose another path") from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens at."""
+    if not Path(path).exists() or not stat.S_ISSOCK(Path(path).stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            Path(path).unlink()
+
+
+def address(listener: socket.socket) -> str:
+    """Return where clients reach a socket."""
+    name: Any = listener.getsockname()
+    if isinstance(name, str):
+        return f"{UNIX}{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """Read keys: one a line; empty lines and those that begin with # are passed over.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no usable key.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"key file {path} cannot be read ({error}); check the path") from error
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys or min(map(len, keys)) < SHORTEST_KEY or not all(key.isascii() for key in keys):
+        raise UsageError(f"key file {path}: write one key a line, {SHORTEST_KEY} letters or more: openssl rand -hex 32")
+    return keys

@@ -1,0 +1,149 @@
+"""Uploads: a multipart form or a raw body, read as it comes, to a file that nobody else can open."""
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from clapedge.serve.problems import GoneError, RequestError
+
+IN_MEMORY = 4_000_000
+"""Bytes of an upload that are kept in memory: 20 s of 16-bit stereo. Larger ones go to a temporary file, which has no
+name and vanishes when it is closed."""
+
+MOST_FIELDS = 1000
+"""Fields of a form; labels may come as one field each."""
+
+FIELD_BYTES = 200_000
+"""Bytes of one field, or of a label file."""
+
+FILE_FIELD, LABEL_FIELD = "file", "label_file"
+
+
+class Recording:
+    """A recording that was uploaded, as the engine reads it: a file object with the client's name for it."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """Give a file a name."""
+        self.name = name
+        self._file = file
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+
+@dataclass
+class Upload:
+    """What a request carried.
+
+    Attributes:
+        recording: the recording; None if there was none.
+        label_file: name and content of a label file that came along.
+        fields: the form's other fields.
+    """
+
+    recording: Recording | None = None
+    label_file: tuple[str, bytes] | None = None
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def received(request: Request, *, name: str = "recording") -> AsyncIterator[Upload]:
+    """Read the body of a request; its file is closed and gone when the block ends.
+
+    Args:
+        request: a multipart form with the field `file`, or a body that is the recording itself.
+        name: what the recording is called if the client gives no name.
+
+    Raises:
+        RequestError: the form is not understood.
+        GoneError: the client left.
+    """
+    files: list[BinaryIO] = []
+    try:
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            yield await _form(request, files)
+        else:
+            yield await _body(request, files, name)
+    except ClientDisconnect:
+        raise GoneError from None
+    finally:
+        for file in files:
+            file.close()
+
+
+async def _body(request: Request, files: list[BinaryIO], name: str) -> Upload:
+    """Read a body that is the recording itself."""
+    file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by the caller
+    files.append(file)
+    size = 0
+    async for chunk in request.stream():
+        size += file.write(chunk)
+    if not size:
+        raise RequestError("the request carries no recording; send it as the body, or as the field file of a form")
+    file.seek(0)
+    return Upload(Recording(file, name))
+
+
+async def _form(request: Request, files: list[BinaryIO]) -> Upload:
+    """Read a multipart form."""
+    parser = MultiPartParser(
+        request.headers, request.stream(), max_files=2, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
+    )
+    parser.spool_max_size = IN_MEMORY
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError(
+            f"the form is not understood ({error.message.rstrip('.')}); send it as curl -F does"
+        ) from error
+    upload = Upload()
+    for key, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            upload.fields.setdefault(key, []).append(value)
+            continue
+        files.append(value.file)
+        if key == FILE_FIELD and upload.recording is None:
+            upload.recording = Recording(value.file, _plain(value.filename))
+        elif key == LABEL_FIELD and upload.label_file is None:
+            upload.label_file = (_plain(value.filename), _content(value))
+        else:
+            raise RequestError(f"the form has a file {key!r:.40} too many; send one named file, and one label_file")
+    return upload
+
+
+def _content(part: UploadFile) -> bytes:
+    """Return the content of a label file.
+
+    Raises:
+        RequestError: it is too long.
+    """
+    content = part.file.read(FIELD_BYTES + 1)
+    if len(content) > FIELD_BYTES:
+        raise RequestError(f"the label file is longer than {FIELD_BYTES} bytes; leave labels out")
+    return content
+
+
+def _plain(name: str | None) -> str:
+    """Return a file name as records show it; it never names a file here."""
+    return unquote(name or "recording").encode("utf-8", "replace").decode()[:1000]
+
+
+def merged(query: Mapping[str, Sequence[str]], form: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Join the fields of a query and of a form.
+
+    Raises:
+        RequestError: a field stands in both.
+    """
+    twice = sorted(query.keys() & form.keys())
+    if twice:
+        raise RequestError(f"{twice[0]} stands in the query and in the form; leave one of them out")
+    return {name: list(values) for name, values in (*query.items(), *form.items())}
