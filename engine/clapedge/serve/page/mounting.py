@@ -1,0 +1,92 @@
+"""The page on the application of the service: its routes, its files, and Gradio at `/`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clapedge.errors import MissingExtraError
+from clapedge.serve.service import Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+STATIC = Path(__file__).parent / "static"
+
+BEGIN = """
+const here = (path) => new URL(path, document.baseURI);
+Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then((answer) => answer.json())])
+  .then(([page, facts]) => page.begin(element, facts));
+"""
+
+HEAD = '<link rel="stylesheet" href="page/static/page.css">'
+
+OPEN_PATHS = frozenset(
+    {"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/theme.css", "/gradio_api/startup-events"}
+)
+OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/")
+"""What of Gradio the page needs; it is read only."""
+
+
+class ReadOnly:
+    """Gradio behind a gate: its own ways to upload files, to read them and to fetch from other hosts are shut.
+
+    The page asks the HTTP interface, which has limits.
+    """
+
+    def __init__(self, app: "ASGIApp") -> None:
+        """Stand before an application."""
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Let through what a page loads."""
+        from starlette.exceptions import HTTPException  # noqa: PLC0415 - an extra
+
+        if scope["type"] in {"http", "websocket"}:
+            path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+            known = path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+            if not known or scope.get("method") not in {"GET", "HEAD"}:
+                raise HTTPException(404)
+        await self._app(scope, receive, send)
+
+
+def mount(app: "FastAPI", service: Service) -> "FastAPI":
+    """Put the page at `/`; call it last, for it answers whatever has no route.
+
+    Args:
+        app: the application, with all its own routes.
+        service: whose application it is.
+
+    Raises:
+        MissingExtraError: Gradio is not installed.
+    """
+    try:
+        import gradio  # noqa: PLC0415 - an extra
+        from fastapi.staticfiles import StaticFiles  # noqa: PLC0415 - an extra
+        from starlette.routing import Mount  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError("the page", "web") from error
+    from clapedge.serve.page.routes import CLIPS, router  # noqa: PLC0415 - needs FastAPI
+
+    app.state.service = service
+    app.include_router(router)
+    app.mount("/page/clips", StaticFiles(directory=CLIPS))
+    app.mount("/page/static", StaticFiles(directory=STATIC))
+    with gradio.Blocks(title="clapedge", analytics_enabled=False) as blocks:
+        gradio.HTML(
+            html_template=(STATIC / "page.html").read_text(encoding="utf-8"), js_on_load=BEGIN, apply_default_css=False
+        )
+    theme = gradio.themes.Base(font=["system-ui"], font_mono=["monospace"])  # Gradio's own fonts come from elsewhere
+    mounted: FastAPI = gradio.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        theme=theme,
+        head=HEAD,
+        favicon_path=str(STATIC / "icon.svg"),
+    )
+    last = mounted.router.routes[-1]
+    if isinstance(last, Mount):
+        last.app = ReadOnly(last.app)
+    return mounted

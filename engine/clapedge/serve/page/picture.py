@@ -1,0 +1,173 @@
+"""What a recording looks like: its waveform and its log-mel as the model hears it, a few thousand bytes of each."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clapedge import audio
+from clapedge.audio import AudioSource
+from clapedge.bundle import FrontEnd
+from clapedge.clips import RUN_FRAMES, ClipMaker
+from clapedge.mel import FLOOR, Float32Array, Float64Array, LogMel, mel_bank
+from clapedge.tape import EDGE_FRAMES, Tape
+
+COLUMNS = 800
+"""At least so many columns of a recording that has them, and fewer than twice as many: what a screen shows."""
+
+PEAK_SAMPLES = 48
+"""Samples (1 ms) of which the highest and the lowest are kept, before columns are joined."""
+
+DECIBEL_RANGE = 80.0
+"""What is further below the loudest is drawn as silence."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A recording to be drawn; arrays are Base64, since JSON has no bytes.
+
+    Attributes:
+        end: where the picture ends, in seconds; it begins with the recording.
+        of: length of the whole recording in seconds.
+        waveform: (columns, 2) int8, highest and lowest sample of each column, 127 at full scale.
+        mel: (columns, bands) uint8, mean power of each column, 0 at `DECIBEL_RANGE` below the loudest, 255 there.
+        hertz: middle frequency of each band.
+        warnings: sentences about the recording.
+    """
+
+    end: float
+    of: float
+    waveform: str
+    mel: str
+    hertz: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def draw(
+    source: AudioSource,
+    front_end: FrontEnd,
+    *,
+    longest: float | None = None,
+    told: Callable[[], None] | None = None,
+) -> Picture:
+    """Return the picture of a recording, read once, as a stream.
+
+    Args:
+        source: a path, bytes, a file object, or samples.
+        front_end: the mels of the bundle.
+        longest: seconds that are read at most; None reads to the end.
+        told: is called at each step; what it raises ends the reading.
+
+    Raises:
+        AudioError: the recording cannot be used.
+    """
+    peaks, powers = Columns(np.maximum), Columns(np.add)
+    with audio.opened(source, duration=longest) as stream:
+        log_mel = ClipMaker(front_end).log_mel
+        for frames in _log_mels(_watched(stream, peaks), log_mel, front_end.n_fft):
+            if told:
+                told()
+            powers.add(np.pad(10.0 ** (frames / 10.0), ((0, 0), (0, 1)), constant_values=1.0))  # the last one counts
+        highest, lowest = peaks.rows().T * ((1.0,), (-1.0,))
+        summed = powers.rows().reshape(-1, front_end.n_mels + 1)  # without a frame: no rows
+        return Picture(
+            end=round(stream.end, 3),
+            of=round(stream.of, 3),
+            waveform=_text(np.stack([highest, lowest], axis=1).clip(-1, 1) * 127, np.int8),
+            mel=_text(_shades(summed[:, :-1] / np.maximum(summed[:, -1:], 1)), np.uint8),
+            hertz=tuple(_band_centres(front_end)),
+            warnings=stream.warnings,
+        )
+
+
+class Columns:
+    """Rows that come one after another, joined into columns of equally many: twice as many whenever they get too many.
+
+    So a recording of unknown length needs no more memory than its picture.
+    """
+
+    def __init__(self, join: np.ufunc, most: int = 2 * COLUMNS) -> None:
+        """Begin with a row a column.
+
+        Args:
+            join: makes one row of several.
+            most: an even number; as soon as there are so many columns, neighbours are joined.
+        """
+        self._join, self._most, self._each = join, most, 1
+        self._columns: list[Float64Array] = []
+        self._rest = np.empty((0, 0))
+
+    def add(self, rows: npt.NDArray[np.floating]) -> None:
+        """Take rows (n, k)."""
+        while len(rows):
+            room = (self._most - len(self._columns)) * self._each - len(self._rest)
+            rest = np.concatenate([self._rest, rows[:room]]) if len(self._rest) else np.asarray(rows[:room])
+            rows, whole = rows[room:], len(rest) // self._each
+            grouped = rest[: whole * self._each].reshape(whole, self._each, rest.shape[1])
+            self._columns.extend(self._join.reduce(grouped, axis=1))
+            self._rest = rest[whole * self._each :]
+            if len(self._columns) == self._most:
+                self._columns = list(self._join(self._columns[::2], self._columns[1::2]))
+                self._each *= 2
+
+    def rows(self) -> Float64Array:
+        """Return the columns (columns, k) as far as they have come."""
+        last = [self._join.reduce(self._rest, axis=0)] if len(self._rest) else []
+        return np.asarray([*self._columns, *last], np.float64)
+
+
+def _watched(blocks: Iterable[Float32Array], peaks: Columns) -> Iterator[Float32Array]:
+    """Hand blocks on, keeping how far they reach up and down."""
+    rest = np.empty(0, np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // PEAK_SAMPLES * PEAK_SAMPLES
+        grouped = samples[:whole].reshape(-1, PEAK_SAMPLES)
+        peaks.add(np.stack([grouped.max(axis=1), -grouped.min(axis=1)], axis=1))
+        rest = samples[whole:]
+        yield block
+    if len(rest):
+        peaks.add(np.array([[rest.max(), -rest.min()]]))
+
+
+def _log_mels(blocks: Iterable[Float32Array], log_mel: LogMel, shortest: int) -> Iterator[Float32Array]:
+    """Yield all log-mels of a recording of more samples than `shortest`, (n, bands) in dB, a run at a time."""
+    tape, hop_length = Tape(blocks, log_mel), log_mel.hop_length
+    first, more = 0, True
+    while more:
+        stop, begin = first + RUN_FRAMES, max(0, first - EDGE_FRAMES) * hop_length
+        more = tape.reach(begin, (stop + EDGE_FRAMES) * hop_length - begin)
+        if not more:
+            stop = log_mel.frames(tape.end)
+        if tape.end <= shortest or stop <= first:  # too short to be reflected at its ends
+            return
+        yield tape.frames(first, stop)
+        first = stop
+
+
+def _shades(power: Float64Array) -> Float64Array:
+    """Return powers as shades from 0 to 255."""
+    level = 10.0 * np.log10(np.maximum(power, FLOOR))
+    loudest = level.max(initial=10.0 * np.log10(FLOOR))
+    return np.asarray(255.0 * np.clip(1.0 + (level - loudest) / DECIBEL_RANGE, 0.0, 1.0))
+
+
+def _band_centres(front_end: FrontEnd) -> Iterator[int]:
+    """Yield the middle frequency of each band in Hz."""
+    bank = mel_bank(
+        front_end.sampling_rate,
+        front_end.n_fft,
+        front_end.n_mels,
+        front_end.f_min,
+        front_end.f_max,
+        front_end.mel_scale,
+    )
+    for peak in bank.argmax(axis=0).tolist():
+        yield round(peak * front_end.sampling_rate / front_end.n_fft)
+
+
+def _text(values: Float64Array, kind: type[np.int8 | np.uint8]) -> str:
+    """Return an array as Base64 of whole numbers."""
+    return b64encode(np.rint(values).astype(kind).tobytes()).decode("ascii")

@@ -1,0 +1,89 @@
+"""What the page asks beside the HTTP interface: what the service is like, and the picture of a recording."""
+
+import asyncio
+import json
+import threading
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from clapedge.labels import Label, LabelSet
+from clapedge.serve.answers import JsonResponse
+from clapedge.serve.api import finished
+from clapedge.serve.page import picture
+from clapedge.serve.problems import GoneError, RequestError
+from clapedge.serve.uploads import received
+
+if TYPE_CHECKING:
+    from clapedge.serve.service import Service
+
+HERE = Path(__file__).parent
+CLIPS = HERE.parents[1] / "demo_clips"
+
+router = APIRouter(prefix="/page", include_in_schema=False)
+
+
+@router.get("/facts")
+async def facts(request: Request) -> Response:
+    """Say what answers, within which limits, and which label sets and clips there are to begin with."""
+    service: Service = request.app.state.service
+    model = await asyncio.to_thread(service.facts)
+    sets = await asyncio.to_thread(service.presets)
+    words = _words()
+    demo = [{"name": None, "labels": words["demo"]}] if model.reads_words else []
+    named = [{"name": name, "labels": [_record(label) for label in labels.labels]} for name, labels in sets.items()]
+    default = service.catalogue.default
+    return JsonResponse(
+        {
+            "model": model.model,
+            "weights": model.weights,
+            "max_upload": service.settings.max_upload,
+            "max_seconds": service.settings.max_seconds,
+            "key": bool(service.settings.keys),
+            "glossary": words["glossary"],
+            "presets": [*named, *demo] if default else [*demo, *named],
+            "clips": [{"file": f"{stem}.flac", **names} for stem, names in words["clips"].items()],
+        }
+    )
+
+
+@router.post("/picture")
+async def draw(request: Request) -> Response:
+    """Draw a recording: its waveform and its log-mel."""
+    service: Service = request.app.state.service
+    service.pool.check_room()
+    async with received(request) as upload:
+        recording, stop = upload.recording, threading.Event()
+        if recording is None:
+            raise RequestError("the form carries no recording; send it as the field file")
+
+        def told() -> None:
+            if stop.is_set():
+                raise GoneError
+
+        def work() -> picture.Picture:
+            with service.models.using() as model:
+                front_end = model.engine.bundle.manifest.front_end
+                return picture.draw(recording, front_end, longest=service.settings.max_seconds, told=told)
+
+        return JsonResponse(await finished(request, service.pool.submit(work), stop))
+
+
+@cache
+def _words() -> Any:  # noqa: ANN401 - the shape of a file of ours
+    """Return the words of the page that are data: names of clips and labels in both languages."""
+    return json.loads((HERE / "words.json").read_text(encoding="utf-8"))
+
+
+def _record(label: Label) -> dict[str, Any]:
+    """Describe a label; a prompt that is the name in the usual frame goes without saying."""
+    usual = LabelSet.of([label.name]).labels[0].prompts
+    return {
+        "name": label.name,
+        **({} if label.prompts == usual else {"prompts": label.prompts}),
+        **({} if label.threshold is None else {"threshold": label.threshold}),
+        **({"hidden": True} if label.hidden else {}),
+    }

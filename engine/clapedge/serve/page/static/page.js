@@ -1,0 +1,407 @@
+// The page: what happens when something is chosen, written or pressed. The parts are modules of their own.
+
+import { Figure, seconds } from "./figure.js";
+import { forget, keep, kept } from "./history.js";
+import { button, named, Tags } from "./labels.js";
+import { Recorder } from "./recorder.js";
+import { Refusal, Service, form, size, snippet } from "./service.js";
+import { drawEvents, drawTimeline } from "./timeline.js";
+import { adviceText, language, preferred, presetName, say, speak } from "./words.js";
+
+const TYPING_PAUSE = 350; // milliseconds after the last key until the checker is asked
+const MOST_ADVICE = 4; // nobody reads more at once
+const CLIP_SECONDS = 10; // longer recordings get a timeline
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+const element = (tag, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
+
+/** The page in its root element, given what the server says of itself. */
+class Page {
+  constructor(root, facts) {
+    Object.assign(this, { root, facts, file: null, answer: null, timeline: null, kind: "curl", preset: null, work: new AbortController() });
+    this.at = (id) => root.querySelector(`#${id}`);
+    this.service = new Service();
+    this.figure = new Figure(this.at("figure"), (span) => this.choose(span));
+    this.recorder = new Recorder((spent) => (this.at("record-words").textContent = say("stop", { seconds: spent })));
+    this.tags = new Tags(this.at("tags"), this.at("add"), facts.glossary, () => this.labelsChanged());
+    this.connect();
+    this.speak(preferred());
+    this.start(facts.presets[0]);
+  }
+
+  connect() {
+    const { at } = this;
+    for (const node of this.root.querySelectorAll("[data-language]")) {
+      node.addEventListener("click", () => {
+        localStorage.setItem("clapedge.language", node.dataset.language);
+        this.speak(node.dataset.language);
+      });
+    }
+    at("file").addEventListener("change", () => this.take(at("file").files[0]));
+    for (const kind of ["dragover", "dragleave", "drop"]) {
+      at("drop").addEventListener(kind, (event) => {
+        event.preventDefault();
+        at("drop").classList.toggle("over", kind === "dragover");
+        if (kind === "drop") this.take(event.dataTransfer.files[0]);
+      });
+    }
+    at("record").addEventListener("click", () => this.record());
+    at("label").addEventListener("input", () => this.advise());
+    at("score-button").addEventListener("click", () => this.score());
+    at("player").addEventListener("timeupdate", () => this.figure.play(at("player").currentTime));
+    at("player").addEventListener("ended", () => this.figure.play(null));
+    for (const tab of this.root.querySelectorAll("[data-snippet]")) {
+      tab.addEventListener("click", () => this.showSnippet(tab.dataset.snippet));
+      tab.addEventListener("keydown", (event) => this.moveTab(event));
+    }
+    at("copy").addEventListener("click", () => this.copy());
+    at("forget").addEventListener("click", () => {
+      forget();
+      this.drawHistory();
+    });
+  }
+
+  /** Write everything again in a language. */
+  speak(chosen) {
+    speak(chosen, this.root);
+    const { max_upload: bytes, max_seconds: longest, weights } = this.facts;
+    this.at("limits").textContent = say("limits", { size: size(bytes), minutes: Math.round(longest / 60) });
+    const note = { demo: "demoWeights", random: "randomWeights" }[weights];
+    this.at("model-note").hidden = !note;
+    if (note) this.at("model-note").textContent = say(note);
+    this.drawClips();
+    this.drawPresets();
+    if (this.preset) this.start(this.preset);
+    this.tags.draw();
+    this.showError("");
+    if (this.answer) this.show(this.answer);
+    if (this.timeline) this.showTimeline();
+    this.drawHistory();
+  }
+
+  drawClips() {
+    this.at("clips").replaceChildren(
+      ...this.facts.clips.map((clip) => {
+        const made = button(clip[language()], () => this.play(clip));
+        made.setAttribute("aria-pressed", String(this.file?.name === clip.file));
+        return element("li", {}, made);
+      }),
+    );
+  }
+
+  drawPresets() {
+    this.at("presets").replaceChildren(
+      ...this.facts.presets.map((preset) => {
+        const made = button(presetName(preset.name), () => this.start(preset));
+        made.setAttribute("aria-pressed", String(preset === this.preset));
+        return element("li", {}, made);
+      }),
+    );
+  }
+
+  /** Begin with the labels of a set. */
+  start(preset) {
+    this.preset = preset;
+    this.starting = true;
+    this.tags.set(named(preset.labels));
+    this.starting = false;
+    this.drawPresets();
+  }
+
+  labelsChanged() {
+    if (!this.starting && this.preset) {
+      this.preset = null;
+      this.drawPresets();
+    }
+    this.showError("");
+    this.advise();
+  }
+
+  async play(clip) {
+    const response = await fetch(`page/clips/${clip.file}`);
+    await this.take(new File([await response.blob()], clip.file, { type: "audio/flac" }), clip[language()]);
+  }
+
+  /** Take a recording: show it, draw it, and score it if there are labels. */
+  async take(file, shown = file?.name) {
+    if (!file) return;
+    this.at("file").value = "";
+    if (file.size > this.facts.max_upload) {
+      this.showError(say("tooLarge", { name: file.name, found: size(file.size), size: size(this.facts.max_upload) }));
+      return;
+    }
+    this.cancel();
+    this.file = file;
+    this.at("chosen").hidden = false;
+    this.at("chosen-name").textContent = `${shown} · ${size(file.size)}`;
+    URL.revokeObjectURL(this.at("player").src);
+    this.at("player").src = URL.createObjectURL(file);
+    this.at("start").value = "0";
+    this.at("duration").value = "";
+    this.showError("");
+    this.clear();
+    this.drawClips();
+    await Promise.all([this.draw(), this.tags.pending().length ? this.score() : null]);
+  }
+
+  async record() {
+    const pressed = (on) => this.at("record").setAttribute("aria-pressed", String(on));
+    if (this.recorder.running) {
+      pressed(false);
+      this.at("record-words").textContent = say("record");
+      await this.take(await this.recorder.stop(say("recorded", { time: new Date().toTimeString().slice(0, 8).replaceAll(":", ".") })));
+      return;
+    }
+    try {
+      await this.recorder.start();
+      pressed(true);
+    } catch (error) {
+      this.showError(say("noMicrophone", { reason: error.message }));
+    }
+  }
+
+  /** Hear only a span, which was drawn. */
+  choose({ start, end }) {
+    this.at("start").value = start.toFixed(1);
+    this.at("duration").value = Math.max(0.1, end - start).toFixed(1);
+    this.score();
+  }
+
+  cancel() {
+    this.work.abort();
+    this.work = new AbortController();
+    return this.work.signal;
+  }
+
+  clear() {
+    Object.assign(this, { answer: null, timeline: null });
+    this.figure.clear();
+    for (const id of ["verdict", "bars", "remarks"]) this.at(id).replaceChildren();
+    this.at("facts").textContent = "";
+    this.at("timeline-card").hidden = this.at("copy-card").hidden = true;
+    this.at("empty").hidden = Boolean(this.file);
+  }
+
+  async draw() {
+    const { file } = this;
+    const body = new FormData();
+    body.append("file", file, file.name);
+    try {
+      const picture = await this.service.json("page/picture", { body }); // scoring anew does not end it
+      if (file === this.file) this.figure.show(picture);
+    } catch (error) {
+      this.complain(error);
+    }
+  }
+
+  fields() {
+    const [start, duration] = [Number(this.at("start").value), Number(this.at("duration").value)];
+    const window = this.at("window").value;
+    return { start: start || null, duration: duration || null, window: window === "first" ? null : window };
+  }
+
+  /** Score the recording against the labels, with a timeline if it is long. */
+  async score() {
+    if (this.at("label").value.trim()) this.tags.take(this.at("label").value, true);
+    const { labels } = this.tags;
+    if (!this.file || !labels.length) {
+      this.showError(say(this.file ? "noLabels" : "noRecording"));
+      (this.file ? this.at("label") : this.at("file")).focus();
+      return;
+    }
+    this.showError("");
+    this.look();
+    const signal = this.cancel();
+    const asked = { file: this.file.name, labels, fields: this.fields(), key: this.facts.key };
+    this.busy(true);
+    try {
+      const result = await this.service.json("v1/score", { body: form(this.file, labels, asked.fields), signal });
+      this.show({ asked, result, when: Date.now() });
+      keep(this.answer);
+      this.drawHistory();
+      if (result.heard.of > CLIP_SECONDS) await this.listen(labels, result.heard.of, signal);
+      else this.at("timeline-card").hidden = true;
+    } catch (error) {
+      this.complain(error);
+    } finally {
+      if (signal === this.work.signal) this.busy(false);
+    }
+  }
+
+  /** Bring the answer into view, where it stands below the fold of a phone. */
+  look() {
+    const title = this.at("answer-title");
+    if (title.getBoundingClientRect().top < innerHeight / 2) return;
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    title.scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
+  }
+
+  busy(on) {
+    this.at("busy").hidden = !on;
+    this.at("score-button").setAttribute("aria-busy", String(on));
+    this.at("score-button").textContent = say(on ? "scoring" : "score");
+  }
+
+  complain(error) {
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Refusal)) throw error;
+    this.showError(error.message);
+  }
+
+  showError(words) {
+    this.at("error").hidden = !words;
+    this.at("error").textContent = words;
+  }
+
+  show(answer) {
+    this.answer = answer;
+    const { labels, unsure, heard, warnings, ms, model, variant, provider } = answer.result;
+    const [best, second] = labels;
+    this.at("empty").hidden = true;
+    this.at("verdict").replaceChildren(
+      element("strong", { textContent: say(unsure && second ? "unsure" : "sure", { name: best.name, other: second?.name }) }),
+      element("span", { textContent: say("certainty", { percent: percent(best.probability) }) }),
+    );
+    this.at("bars").replaceChildren(
+      ...labels.map(({ name, probability, similarity }) => {
+        const bar = element("span", { className: "bar", title: say("similarity", { value: similarity.toFixed(3) }) }, element("i"));
+        bar.firstChild.style.width = percent(probability).replace(" ", "");
+        bar.setAttribute("aria-hidden", "true");
+        return element("li", {}, element("span", { className: "name", textContent: name }), element("span", { className: "percent", textContent: percent(probability) }), bar);
+      }),
+    );
+    this.at("remarks").replaceChildren(...remarks(heard, warnings));
+    const times = { start: seconds(heard.start), end: seconds(heard.end), of: seconds(heard.of), ms: ms ? ms.total.toFixed(0) : "–" };
+    this.at("facts").textContent = say("facts", { ...times, model, variant, provider });
+    if (this.file?.name === answer.asked.file) this.figure.mark(heard);
+    this.at("copy-card").hidden = false;
+    this.showSnippet(this.kind);
+  }
+
+  /** Hear a long recording over time, and draw it as it comes. */
+  async listen(labels, of, signal) {
+    this.timeline = { labels: labels.filter(({ hidden }) => !hidden).map(({ name }) => name), windows: [], events: [], of };
+    this.at("timeline-card").hidden = this.at("progress").hidden = false;
+    this.at("events").replaceChildren();
+    for await (const line of this.service.lines("v1/timeline", { body: form(this.file, labels, { progress: true, windows: true }), signal })) {
+      if (line.label) this.timeline.events.push(line);
+      else if (line.windows) this.timeline.windows = line.windows;
+      else if (line.until) this.at("progress").value = line.heard / line.until;
+    }
+    this.at("progress").hidden = true;
+    this.showTimeline();
+  }
+
+  showTimeline() {
+    drawTimeline(this.at("timeline"), this.timeline);
+    drawEvents(this.at("events"), this.timeline.events, this.timeline.of);
+  }
+
+  /** Ask the checker about the labels, as they are typed. */
+  advise() {
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => this.showAdvice(), TYPING_PAUSE);
+  }
+
+  async showAdvice() {
+    const labels = this.tags.pending();
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const asGiven = this.preset && labels === this.tags.labels; // a set that ships has been checked
+    const advice = asGiven || !labels.length ? [] : await this.check(labels);
+    if (turn !== this.turn) return;
+    this.at("advice").hidden = !advice.length;
+    this.at("advice").replaceChildren(
+      element("strong", { textContent: say("adviceTitle") }),
+      element("ul", {}, ...advice.slice(0, MOST_ADVICE).map((each) => element("li", { textContent: adviceText(each) }))),
+    );
+  }
+
+  async check(labels) {
+    try {
+      const body = JSON.stringify({ labels });
+      return (await this.service.json("v1/labels/check", { body, headers: { "Content-Type": "application/json" } })).advice;
+    } catch (error) {
+      if (error instanceof Refusal) return []; // the same fault is said when it is scored
+      throw error;
+    }
+  }
+
+  moveTab(event) {
+    const tabs = [...this.root.querySelectorAll("[data-snippet]")];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = tabs[(tabs.indexOf(event.target) + step + tabs.length) % tabs.length];
+    next.focus();
+    this.showSnippet(next.dataset.snippet);
+  }
+
+  showSnippet(kind) {
+    this.kind = kind;
+    for (const tab of this.root.querySelectorAll("[data-snippet]")) {
+      const chosen = tab.dataset.snippet === kind;
+      tab.setAttribute("aria-selected", String(chosen));
+      tab.tabIndex = chosen ? 0 : -1;
+      if (chosen) this.at("snippet-panel").setAttribute("aria-labelledby", tab.id);
+    }
+    this.at("snippet-hint").textContent = "";
+    this.at("snippet").textContent = snippet(kind, this.answer.asked);
+  }
+
+  /** Copy the code; without a secure context a browser copies only what is selected. */
+  async copy() {
+    const code = this.at("snippet");
+    getSelection().selectAllChildren(code);
+    if (navigator.clipboard) await navigator.clipboard.writeText(code.textContent).catch(() => document.execCommand("copy"));
+    else document.execCommand("copy");
+    this.at("snippet-hint").textContent = say("copied");
+  }
+
+  drawHistory() {
+    const answers = kept();
+    this.at("history-card").hidden = !answers.length;
+    this.at("history").replaceChildren(
+      ...answers.map((answer) => {
+        const [best] = answer.result.labels;
+        const when = new Date(answer.when).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+        const made = button("", () => this.recall(answer));
+        made.append(
+          element("strong", { textContent: `${best.name} ${percent(best.probability)}` }),
+          element("span", { textContent: when }),
+          element("span", { textContent: answer.asked.file }),
+        );
+        return element("li", {}, made);
+      }),
+    );
+  }
+
+  /** Show an answer of before; its recording is gone, its labels are not. */
+  recall(answer) {
+    if (this.file?.name !== answer.asked.file) {
+      this.cancel();
+      this.busy(false);
+      this.file = null;
+      this.at("chosen").hidden = true;
+      this.clear();
+      this.drawClips();
+    }
+    this.tags.set(answer.asked.labels);
+    this.show(answer);
+  }
+}
+
+/** Return what is to be minded, as list items. The server says in the words of the command line what was not heard. */
+function remarks(heard, warnings) {
+  const others = warnings.filter((words) => !words.includes("--window")).map((words) => element("li", { textContent: words, lang: "en" }));
+  const unheard = others.length < warnings.length;
+  return unheard ? [element("li", { textContent: say("unheard", { start: seconds(heard.start), end: seconds(heard.end) }) }), ...others] : others;
+}
+
+/** Bring the page to life. */
+export function begin(root, facts) {
+  return new Page(root, facts);
+}

@@ -1,0 +1,117 @@
+// Requests to the HTTP interface, and the same ones as code: the page can do nothing that a program cannot.
+
+import { say } from "./words.js";
+
+/** What a server, or the way to it, refused; its message is in the user's language. */
+export class Refusal extends Error {}
+
+/** Return how many bytes these are, as people read them. */
+export const size = (bytes) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(bytes >= 1e7 ? 0 : 1)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`);
+
+/** Talks to the server that this page came from. */
+export class Service {
+  /** Ask, and return the response; throws a Refusal. */
+  async ask(path, options) {
+    const response = await fetch(path, { method: "POST", ...options }).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Refusal(say("unreachable"));
+    });
+    if (!response.ok) throw new Refusal(await refusal(response));
+    return response;
+  }
+
+  async json(path, options) {
+    return (await this.ask(path, options)).json();
+  }
+
+  /** Yield the records of a response of JSON Lines, as they come. */
+  async *lines(path, options) {
+    const reader = (await this.ask(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      const lines = (rest + (value ?? "")).split("\n");
+      rest = done ? "" : lines.pop();
+      for (const line of lines) if (line.trim()) yield JSON.parse(line);
+      if (done) return;
+    }
+  }
+}
+
+async function refusal(response) {
+  const problem = await response.json().catch(() => ({}));
+  const detail = problem.detail ?? problem.title ?? response.statusText;
+  const kinds = { AudioSpanError: "tooLong", LabelError: "refused", UsageError: "refused" };
+  const keys = { 401: "denied", 413: "tooLong", 422: kinds[problem.error] ?? "damaged", 429: "crowded", 503: "crowded" };
+  const key = keys[response.status] ?? (response.status < 500 ? "refused" : "failed");
+  return say(key, { detail, seconds: response.headers.get("Retry-After") ?? 1 });
+}
+
+/** Return a request about a recording as a form. */
+export function form(file, labels, fields) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) if (value !== null) body.append(name, value);
+  if (plain(labels)) for (const { name } of labels) body.append("labels", name);
+  else body.append("label_file", new File([toml(labels)], "labels.toml"));
+  body.append("file", file, file.name);
+  return body;
+}
+
+/** Tell whether labels are words alone; others travel as a label file. */
+const plain = (labels) => labels.every(({ name, prompts, hidden, threshold }) => !prompts && !hidden && threshold === undefined && !/[,，]/.test(name));
+
+/** Return labels as a label file. */
+const toml = (labels) =>
+  labels
+    .map(({ name, prompts, threshold, hidden }) =>
+      [
+        "[[label]]",
+        `name = ${json(name)}`,
+        ...(prompts ? [`prompts = ${json(prompts)}`] : []),
+        ...(threshold === undefined ? [] : [`threshold = ${threshold.toFixed(4)}`]),
+        ...(hidden ? ["hidden = true"] : []),
+        "",
+      ].join("\n"),
+    )
+    .join("\n");
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const json = (value) => JSON.stringify(value);
+const written = (labels) => `cat > labels.toml <<'END'\n${toml(labels)}END\n`;
+
+/** Return the code that asks what the page asked, by kind. */
+export function snippet(kind, { file, labels, fields, key }) {
+  const asked = Object.entries(fields).filter(([, value]) => value !== null);
+  return { curl, python, cli }[kind]({ file, labels, asked, key });
+}
+
+function curl({ file, labels, asked, key }) {
+  const parts = [
+    `curl ${new URL("v1/score", document.baseURI)}`,
+    ...(key ? ['-H "Authorization: Bearer $KEY"'] : []),
+    `-F ${quoted(`file=@${file}`)}`,
+    ...(plain(labels) ? labels.map(({ name }) => `-F ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"]),
+    ...asked.map(([name, value]) => `-F ${name}=${value}`),
+  ];
+  return (plain(labels) ? "" : written(labels)) + parts.join(" \\\n  ");
+}
+
+function cli({ file, labels, asked }) {
+  const options = asked.map(([name, value]) => ` --${name} ${value}`).join("");
+  const words = plain(labels) ? ` \\\n  ${labels.map(({ name }) => `-l ${quoted(name)}`).join(" ")}` : " --labels labels.toml";
+  return `${plain(labels) ? "" : written(labels)}clapedge score ${quoted(file)}${options}${words}`;
+}
+
+function python({ file, labels, asked }) {
+  const options = asked.map(([name, value]) => `, ${name}=${typeof value === "string" ? json(value) : value}`).join("");
+  const names = labels.map(({ name }) => `    ${json(name)},\n`).join("");
+  const set = plain(labels) ? `labels = [\n${names}]` : `labels = LabelSet.from_file("labels.toml")  # as under CLI`;
+  return [
+    `from clapedge import Engine${plain(labels) ? "" : ", LabelSet"}`,
+    "",
+    "engine = Engine.load()  # or the directory of a bundle",
+    set,
+    `result = engine.score(${json(file)}, labels${options})`,
+    "print(result.top.name, result.top.probability)",
+  ].join("\n");
+}

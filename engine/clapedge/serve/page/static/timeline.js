@@ -1,0 +1,66 @@
+// A long recording over time: a row a label, its probability as an area, its events as bars.
+
+import { clock, drawSeconds, seconds } from "./figure.js";
+import { say } from "./words.js";
+
+const HUES = ["#6741d9", "#d9480f", "#0b7285", "#a61e4d", "#2b8a3e", "#1864ab", "#8f5a00", "#862e9c", "#495057", "#087f5b"];
+const DRAWING = "http://www.w3.org/2000/svg";
+const WIDTH = 1000;
+const HEIGHT = 40;
+
+/** Draw the windows {start, end, probabilities} and the events of a recording of so many seconds. */
+export function drawTimeline(root, { labels, windows, events, of }) {
+  const rows = labels.map((name, index) => row(name, HUES[index % HUES.length], windows, events, index, of));
+  const axis = Object.assign(document.createElement("div"), { className: "seconds" });
+  root.replaceChildren(...rows, axis);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", say("timelineText", { count: labels.length, of: seconds(of) }));
+  drawSeconds(axis, of);
+}
+
+function row(name, hue, windows, events, index, of) {
+  const line = Object.assign(document.createElement("div"), { className: "timeline-row" });
+  const label = Object.assign(document.createElement("span"), { className: "timeline-label", textContent: name });
+  const drawing = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 8}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const x = (second) => ((WIDTH * second) / of).toFixed(1);
+  const y = (probability) => (HEIGHT * (1 - probability)).toFixed(1);
+  const steps = windows.map(({ start, end, probabilities }) => `L${x(start)} ${y(probabilities[index])}L${x(end)} ${y(probabilities[index])}`);
+  if (windows.length) {
+    const [from, to] = [windows[0].start, windows[windows.length - 1].end];
+    drawing.append(shape("path", { d: `M${x(from)} ${HEIGHT}${steps.join("")}L${x(to)} ${HEIGHT}Z`, fill: hue, opacity: 0.55 }));
+  }
+  drawing.append(shape("path", { d: `M0 ${HEIGHT}H${WIDTH}`, class: "timeline-base" }));
+  for (const event of events.filter(({ label: heard }) => heard === name)) {
+    drawing.append(shape("rect", { x: x(event.start), y: HEIGHT + 2, width: Math.max(2, x(event.end) - x(event.start)), height: 6, fill: hue }));
+  }
+  line.append(label, drawing);
+  return line;
+}
+
+/** Write the events as a table. */
+export function drawEvents(root, events, of) {
+  if (!events.length) {
+    root.replaceChildren(Object.assign(document.createElement("p"), { className: "hint", textContent: say("noEvents") }));
+    return;
+  }
+  const table = Object.assign(document.createElement("table"), { className: "events" });
+  table.createCaption().textContent = say("events");
+  const head = table.createTHead().insertRow();
+  for (const key of ["event", "from", "to", "probability"]) {
+    head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: say(key) }));
+  }
+  const body = table.createTBody();
+  for (const { label, start, end, probability } of events) {
+    const line = body.insertRow();
+    for (const words of [label, clock(start, of), clock(end, of), `${(100 * probability).toFixed(0)} %`]) {
+      line.insertCell().textContent = words;
+    }
+  }
+  root.replaceChildren(table);
+}
+
+function shape(kind, attributes) {
+  const made = document.createElementNS(DRAWING, kind);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
