@@ -15,6 +15,7 @@ from clapedge.clips import RUN_FRAMES, ClipMaker
 from clapedge.errors import ClapEdgeWarning, MissingExtraError, StorageError
 from clapedge.mel import FLOOR, Float32Array, mel_bank
 from clapedge.result import Heard
+from clapedge.shown import shown
 from clapedge.tape import EDGE_FRAMES, Tape
 from clapedge.timeline import Event, Timeline
 
@@ -146,7 +147,9 @@ def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, f
     bands = [int(np.abs(centres - hertz).argmin()) for hertz in TICKS_HERTZ]
     axes.set_yticks(bands, [f"{hertz / 1000:g}" for hertz in TICKS_HERTZ])
     axes.set_ylabel("kHz (mel)")
-    axes.set_title(f"{timeline.file} · {timeline.model} {timeline.variant} · {timeline.weights} weights", loc="left")
+    axes.set_title(
+        f"{shown(timeline.file)} · {shown(timeline.model)} {timeline.variant} · {timeline.weights} weights", loc="left"
+    )
 
 
 def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> None:
@@ -160,7 +163,7 @@ def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> N
         bars = [(event.start, event.end - event.start) for event in events if event.label == label]
         axes.broken_barh(bars, (base - 0.1, 0.1), color=colour)
         axes.axhline(base, color="0.8", linewidth=0.5)
-    axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], timeline.labels)
+    axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], [*map(shown, timeline.labels)])
     axes.set_ylim(-0.2, rows)
     axes.set_xlim(timeline.heard.start, timeline.heard.end)
     axes.set_xlabel("seconds · height: probability, bar: event")

@@ -14,6 +14,7 @@ from clapedge.audio.sources import shown_name
 from clapedge.explanation import explain
 from clapedge.result import Result
 from clapedge.scoring import DecidedScore, Decision, Score
+from clapedge.shown import shown
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -79,15 +80,16 @@ class TableWriter(Writer):
         heard = result.heard
         print(f"{shown_name(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
         scores = result.labels[: self.top_k]
-        width = min(max(_columns(score.name) for score in scores), max(20, shutil.get_terminal_size().columns - 50))
-        for score in scores:
-            name = score.name + " " * (width - _columns(score.name))
+        names = [shown(score.name) for score in scores]
+        width = min(max(map(_columns, names)), max(20, shutil.get_terminal_size().columns - 50))
+        for name, score in zip(names, scores, strict=True):
+            name += " " * (width - _columns(name))  # noqa: PLW2901 - filled up
             print(f"  {name}  {_figures(score)}", file=self.stream)
         if result.unsure:
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
             print(f"  unsure: {close}", file=self.stream)
         self._explain(result)
-        made_by = f"{result.model} {result.variant} on {result.provider}"
+        made_by = f"{shown(result.model)} {result.variant} on {result.provider}"
         took = f"{result.ms.total:.0f} ms · " if result.ms else ""
         print(f"  {took}{made_by} · {result.weights} weights\n", file=self.stream, flush=True)
 
@@ -106,7 +108,7 @@ class ExplainingTableWriter(TableWriter):
     def _explain(self, result: Result) -> None:
         """Write one line a reason."""
         for sentence in explain(result, self.decision):
-            print(f"  · {sentence}", file=self.stream)
+            print(f"  · {shown(sentence)}", file=self.stream)
 
 
 class JsonLinesWriter(Writer):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
+from clapedge.shown import shown
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]"
 
@@ -134,8 +135,7 @@ def source_name(source: AudioSource) -> str:
 
 def shown_name(source: AudioSource) -> str:
     """Return the name of a source as a message shows it: on one line, whatever the path holds."""
-    name = source_name(source)
-    return name if name.isprintable() else repr(name)
+    return shown(source_name(source))
 
 
 @contextmanager

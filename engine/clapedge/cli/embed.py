@@ -10,6 +10,7 @@ import click
 from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
 from clapedge.errors import AudioError, UsageError
+from clapedge.shown import shown
 
 if TYPE_CHECKING:
     from clapedge.archive import Archive, Making
@@ -145,4 +146,4 @@ def _plan(
 def report_failures(failures: Mapping[str, str]) -> None:
     """Say which recordings cannot be used, and why."""
     for error in failures.values():
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {shown(error)}", err=True)

@@ -20,6 +20,7 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import AudioError, UsageError
+from clapedge.shown import shown
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -91,7 +92,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
                 result = engine_of().score(_source(name), labels, decision=decision, **hearing)
             except AudioError as error:
                 failed = True
-                click.echo(f"error: {error}", err=True)
+                click.echo(f"error: {shown(str(error))}", err=True)
                 writer.fail(name, str(error))
                 continue
             for sentence in result.warnings:

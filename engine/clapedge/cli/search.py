@@ -6,6 +6,7 @@ import click
 
 from clapedge.cli.options import bundle_options, load_engine
 from clapedge.errors import UsageError
+from clapedge.shown import shown
 
 EXAMPLES = """\b
 Example:
@@ -45,4 +46,4 @@ def search(
             record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
-            click.echo(f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {match.file}")
+            click.echo(f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {shown(match.file)}")

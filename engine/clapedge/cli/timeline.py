@@ -13,6 +13,7 @@ import click
 
 from clapedge.cli.options import STANDARD_INPUT, engine_options, label_options, load_engine, read_labels
 from clapedge.errors import StorageError, UsageError
+from clapedge.shown import shown
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
@@ -93,7 +94,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
             engine_of(), source, labels, window=window, hop=hop, start=start, duration=duration, told=told
         )
     for sentence in found.warnings:
-        click.echo(f"note: {recording}: {sentence}", err=True)
+        click.echo(f"note: {shown(recording)}: {sentence}", err=True)
     events = found.events(rule)
     _write(output_format, found, events, output)
     if plot:
