@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clapedge.errors import MissingExtraError
+from clapedge.errors import MissingExtraError, UsageError
 from clapedge.serve.service import Service
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def mount(app: "FastAPI", service: Service) -> "FastAPI":
         favicon_path=str(STATIC / "icon.svg"),
     )
     last = mounted.router.routes[-1]
-    if isinstance(last, Mount):
-        last.app = ReadOnly(last.app)
+    if not isinstance(last, Mount):
+        raise UsageError(f"Gradio {gradio.__version__} is not known to clapedge; install 'gradio>=6,<7'")
+    last.app = ReadOnly(last.app)
     return mounted
