@@ -13,14 +13,16 @@ from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge_calib.collect import extremes, histograms
+from clapedge_calib.collect import Extremes, extremes, histograms
 from clapedge_calib.dataset import Example
+from clapedge_calib.fold import Tower, choose_folding
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer, find_layers
 from clapedge_calib.quantize import Scheme, Target, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
-from clapedge_calib.search import Build, restore_fewest, sensitivities
+from clapedge_calib.running import latencies
+from clapedge_calib.search import Probe, restore_fewest, sensitivities
 from clapedge_calib.sounds import Heard, hear, split
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}
@@ -109,63 +111,118 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, 
         min_cosine=options.min_cosine,
         progress=progress,
     )
-    ranges = _ranges(reference, layers, calibration, options, progress)
-    static = partial(quantize_static, reference, ranges=ranges, target=options.target)
-    builds: dict[Scheme, Build] = {"static": static, "dynamic": partial(quantize_dynamic, reference)}
-    alone = sensitivities(reference, layers, calibration.sounds, static, progress=progress)
+    found = extremes(reference, layers, calibration.sounds, progress=progress)
+    ranges = _ranges(reference, found, calibration, options, progress)
+    material = _Material(reference, layers, found, ranges, Probe(reference, calibration.sounds), options)
+    towers = {scheme: material.tower(scheme, progress) for scheme in SCHEMES[options.target]}
+    alone = sensitivities(
+        layers, partial(material.build, "static", towers["static"]), material.probe, progress=progress
+    )
     ranked = [layer for layer, _ in alone]
-    most = len(layers) // MOST_RESTORED if options.restore else 0
-    tried = [_try(scheme, ranked, builds[scheme], judge, most=most) for scheme in SCHEMES[options.target]]
-    best = min(tried, key=lambda each: (not each.candidate.holds, each.candidate.latency_ms))
-    if options.target != "cpu" and (faults := tensorrt_faults(best.model)):
-        raise ModelError(f"the INT8 tower breaks TensorRT's rules ({faults[0]}); export the bundle again")
-    float32 = judge.candidate("fp32", reference, judge.reference, int8_layers=0)
+    tried = [_try(scheme, ranked, material, tower, judge) for scheme, tower in towers.items()]
+    candidates = _candidates(reference, tried, judge)
+    best, chosen = _best(tried, candidates[1:], options.target)
     report = Report(
         model=bundle.manifest.model,
         weights=bundle.manifest.weights,
-        candidates=(float32, *(each.candidate for each in tried)),
+        candidates=candidates,
         sensitivities=tuple(each for _, each in alone),
         **_heard_facts(calibration, test),  # type: ignore[arg-type]
-        **_facts(options, judge, best),  # type: ignore[arg-type]
+        **_facts(options, judge, best.figures, chosen),  # type: ignore[arg-type]
     )
-    return Outcome(report, best.model if best.candidate.holds else None, ranges)
+    return Outcome(report, best.model if chosen.holds else None, ranges)
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What every way to make the tower INT8 starts from."""
+
+    reference: ModelProto
+    layers: Sequence[Layer]
+    found: Mapping[str, Extremes]
+    ranges: Mapping[str, Range]
+    probe: Probe
+    options: Options
+
+    def tower(self, scheme: Scheme, progress: StepProgress) -> Tower:
+        """Return the float32 tower that is made INT8: with its outliers folded into weights where that pays.
+
+        Methods that cut outliers off have nothing to fold.
+        """
+        if self.options.method != "minmax":
+            return Tower(self.reference, self.ranges)
+        quantize = partial(self.build, scheme, layers=self.layers)
+        return choose_folding(self.reference, self.layers, self.found, quantize, self.probe, progress=progress)
+
+    def build(self, scheme: Scheme, tower: Tower, layers: Sequence[Layer]) -> ModelProto:
+        """Make layers of a float32 tower INT8."""
+        if scheme == "dynamic":
+            return quantize_dynamic(tower.model, layers)
+        return quantize_static(tower.model, layers, tower.ranges, target=self.options.target)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """One way to make the tower INT8, as good as it got."""
+    """One way to make the tower INT8, as good as it got; `facts` are fields of `Candidate`."""
 
-    candidate: Candidate
+    name: str
     model: ModelProto
     figures: Figures
+    facts: Mapping[str, object]
 
 
-def _try(scheme: Scheme, ranked: Sequence[Layer], build: Build, judge: Judge, *, most: int) -> _Tried:
+def _try(scheme: Scheme, ranked: Sequence[Layer], material: _Material, tower: Tower, judge: Judge) -> _Tried:
     """Make the tower INT8 in one way, putting layers back to float until it holds."""
-    name = f"{scheme} int8"
+    name, build = f"{scheme} int8", partial(material.build, scheme, tower)
+    most = len(ranked) // MOST_RESTORED if material.options.restore else 0
     restored, figures, steps = restore_fewest(ranked, build, judge, name, most=most)
     model = build(ranked[restored:])
     onnx.checker.check_model(model, full_check=True)
-    candidate = judge.candidate(
-        name,
-        model,
-        figures,
-        int8_layers=len(ranked) - restored,
-        restored=tuple(layer.name for layer in ranked[:restored]),
-        steps=steps,
+    facts = {
+        "int8_layers": len(ranked) - restored,
+        "restored": tuple(layer.name for layer in ranked[:restored]),
+        "steps": steps,
+        "folding": tower.folding,
+    }
+    return _Tried(name, model, figures, facts)
+
+
+def _candidates(reference: ModelProto, tried: Sequence[_Tried], judge: Judge) -> tuple[Candidate, ...]:
+    """Time the towers, float32 first, and describe them."""
+    every = (_Tried("fp32", reference, judge.reference, {"int8_layers": 0}), *tried)
+    times = latencies([each.model for each in every], judge.sounds[0])
+    return tuple(
+        judge.candidate(each.name, each.model, each.figures, latency_ms=taken, **each.facts)
+        for each, taken in zip(every, times, strict=True)
     )
-    return _Tried(candidate, model, figures)
+
+
+def _best(tried: Sequence[_Tried], candidates: Sequence[Candidate], target: Target) -> tuple[_Tried, Candidate]:
+    """Return the fastest that holds, or the fastest if none does.
+
+    Raises:
+        ModelError: it breaks the rules of its target.
+    """
+    both = zip(tried, candidates, strict=True)
+    best, chosen = min(both, key=lambda pair: (not pair[1].holds, pair[1].latency_ms))
+    if target != "cpu" and (faults := tensorrt_faults(best.model)):
+        raise ModelError(f"the INT8 tower breaks TensorRT's rules ({faults[0]}); export the bundle again")
+    return best, chosen
 
 
 def _ranges(
-    reference: ModelProto, layers: Sequence[Layer], calibration: Heard, options: Options, progress: StepProgress
+    reference: ModelProto,
+    found: Mapping[str, Extremes],
+    calibration: Heard,
+    options: Options,
+    progress: StepProgress,
 ) -> dict[str, Range]:
-    """Measure what activations do, and choose the range of each."""
-    found = extremes(reference, layers, calibration.sounds, progress=progress)
+    """Choose the range of each activation: all of it, or by how often values occur."""
+    if options.method == "minmax":
+        return {name: each.whole for name, each in found.items()}
     counted = histograms(reference, found, calibration.sounds, progress=progress)
-    symmetric = options.target != "cpu"
     return {
-        name: choose(each, options.method, percentile=options.percentile, symmetric=symmetric)
+        name: choose(each, options.method, percentile=options.percentile, symmetric=options.target != "cpu")
         for name, each in counted.items()
     }
 
@@ -181,7 +238,7 @@ def _heard_facts(calibration: Heard, test: Heard) -> dict[str, object]:
     }
 
 
-def _facts(options: Options, judge: Judge, best: _Tried) -> dict[str, object]:
+def _facts(options: Options, judge: Judge, figures: Figures, chosen: Candidate) -> dict[str, object]:
     """Return what a report says of the verdict and of how it came about."""
     return {
         "target": options.target,
@@ -190,11 +247,11 @@ def _facts(options: Options, judge: Judge, best: _Tried) -> dict[str, object]:
         "seed": options.seed,
         "max_drop": options.max_drop,
         "min_cosine": options.min_cosine,
-        "verdict": _verdict(best.candidate, judge.judged_by, options),
-        "chosen": best.candidate.name if best.candidate.holds else None,
+        "verdict": _verdict(chosen, judge.judged_by, options),
+        "chosen": chosen.name if chosen.holds else None,
         "judged_by": judge.judged_by,
-        "cosines": tuple(map(float, best.figures.cosines)),
-        "changes": judge.changes(best.figures),
+        "cosines": tuple(map(float, figures.cosines)),
+        "changes": judge.changes(figures),
         "machine": machine(),
         "made_with": made_with(),
     }
@@ -208,9 +265,10 @@ def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
         left = f"{len(best.restored)} of {len(best.restored) + best.int8_layers} layers stay in float"
         return f"{best.name} holds: {found}; {left}."
     even = f"even with {len(best.restored)} layers in float, " if best.restored else ""
+    remedy = "--method mse or percentile" if options.method == "minmax" else "--method minmax, which cuts nothing off"
     return (
         f"Refused: {even}{best.name} has {found}, where at least "
-        f"{options.min_cosine:g} and at most {options.max_drop:g} points are asked for."
+        f"{options.min_cosine:g} and at most {options.max_drop:g} points are asked for; try {remedy}."
     )
 
 

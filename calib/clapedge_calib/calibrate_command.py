@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from clapedge_calib.calibrate import Outcome
     from clapedge_calib.dataset import Example
 
+REPORT_BYTES = 1_000_000
+"""Room that a report needs at least."""
+
+SHRINKS = 4
+"""An INT8 tower takes about so much less room than its fp32 one: a byte a weight instead of four."""
+
 EXAMPLES = """\b
 Examples:
   clapedge calibrate bundles/kitchen --audio recordings
@@ -89,13 +95,30 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(f"--percentile goes with --method percentile, not {options['method']}")
     options = {name: value for name, value in options.items() if value is not None}
     opened = Bundle.open(bundle)
+    target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
+    _check(opened, scores, target, table, dry_run=dry_run)
     examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
     if scores is not None:
         ctx.exit(_fit_scores(opened, examples, options, scores))
     outcome = _calibrate(opened, examples, options)
-    target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
     _finish(opened, outcome, target, table, dry_run=dry_run)
     ctx.exit(0 if outcome.model is not None else 1)
+
+
+def _check(bundle: "Bundle", scores: Path | None, report: Path, table: Path | None, *, dry_run: bool) -> None:
+    """Refuse what could not be written, before the work begins."""
+    from clapedge_calib.files import check_folder, check_output  # noqa: PLC0415 - keeps --help fast
+
+    if scores is not None:
+        if scores.suffix != ".npz":
+            raise click.UsageError(f"--scores {scores} is no .npz, which label sets with embeddings are")
+        check_output(scores)
+        return
+    check_output(table)
+    check_folder(report, room=REPORT_BYTES)
+    if not dry_run:
+        fp32 = bundle.file("audio", "fp32")
+        check_folder(bundle.directory, room=fp32.bytes // SHRINKS)
 
 
 def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:
@@ -106,8 +129,6 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
     from clapedge_calib.scores import fit_scores  # noqa: PLC0415
     from clapedge_calib.sounds import split  # noqa: PLC0415
 
-    if target.suffix != ".npz":
-        raise click.UsageError(f"--scores {target} is no .npz, which label sets with embeddings are")
     folds = options["test_folds"]
     parts = split(examples, samples=options["samples"], seed=options["seed"], test_folds=folds)
     with Engine.load(bundle.directory, threads=1) as engine:

@@ -10,7 +10,7 @@ from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError
 from clapedge.mel import Float32Array
 from clapedge_calib.layers import Layer, weight_of
-from clapedge_calib.ranges import BINS, FloatArray, Histogram
+from clapedge_calib.ranges import BINS, FloatArray, Histogram, Range
 from clapedge_calib.running import Running
 from clapedge_calib.sounds import Sound
 
@@ -26,6 +26,11 @@ class Extremes:
     def magnitude(self) -> Float32Array:
         """Largest magnitude of each channel."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def whole(self) -> Range:
+        """The range of all channels together, and zero."""
+        return Range(min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0))
 
 
 def extremes(

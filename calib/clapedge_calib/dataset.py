@@ -1,16 +1,13 @@
 """Labelled recordings: a folder per class, a CSV, or the layouts of ESC-50 and UrbanSound8K."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapedge import folders
 from clapedge.errors import UsageError
-
-AUDIO_SUFFIXES = frozenset(
-    {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"}
-)
-"""What counts as a recording in a folder; a CSV may name anything."""
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
 """CSV files by which a data set's folder is recognised: ESC-50's, UrbanSound8K's, and this project's own layout."""
@@ -79,13 +76,12 @@ def class_name(label: str) -> str:
 
 def _from_folders(audio: Path) -> list[Example]:
     """List a folder: the first folder beneath it is the class; what lies beside the folders has none."""
-    found = []
-    for path in audio.rglob("*"):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
-            parts = path.relative_to(audio).parts
-            if not any(part.startswith(".") for part in parts):
-                found.append(Example("/".join(parts), path, class_name(parts[0]) if len(parts) > 1 else None))
-    return found
+    examples = []
+    for path in map(Path, folders.find([audio], recursive=True).files):
+        parts = path.relative_to(os.path.normpath(audio)).parts
+        if not any(part.startswith(".") for part in parts):
+            examples.append(Example("/".join(parts), path, class_name(parts[0]) if len(parts) > 1 else None))
+    return examples
 
 
 def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> list[Example]:
@@ -93,25 +89,39 @@ def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> li
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            rows, columns = list(reader), tuple(reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+            columns = tuple(reader.fieldnames or ())
     except FileNotFoundError:
         raise UsageError(f"{table} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table} cannot be read as CSV in UTF-8 ({error})") from error
+        raise UsageError(f"{table} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
     for column in conditions:
         if column not in columns:
             raise UsageError(f"{table} has no column {column!r}; it has {', '.join(columns)}")
-    rows = [row for row in rows if all(row[column] == value for column, value in conditions.items())]
-    return [_example(row, table, audio, columns, line) for line, row in enumerate(rows, 2)]
+    found: dict[Path, int] = {}
+    examples = []
+    for line, row in rows:
+        if all(row[column] == value for column, value in conditions.items()):
+            example = _example(row, table, audio, columns, line)
+            if example.path in found:
+                raise UsageError(
+                    f"{table} names {example.name} in line {found[example.path]} and in line {line}; remove one, since "
+                    "a recording has one class and lies on one side"
+                )
+            found[example.path] = line
+            examples.append(example)
+    return examples
 
 
-def _example(row: dict[str, str], table: Path, audio: Path | None, columns: Sequence[str], line: int) -> Example:
+def _example(
+    row: Mapping[str, str | None], table: Path, audio: Path | None, columns: Sequence[str], line: int
+) -> Example:
     """Make an example of one row."""
     fold = row.get("fold") or ""
     if {"filename", "category"} <= set(columns):
-        name, label, below = row["filename"], row["category"], "audio"
+        name, label, below = row["filename"], row["category"] or "", "audio"
     elif {"slice_file_name", "class", "fold"} <= set(columns):
-        name, label, below = row["slice_file_name"], row["class"], f"audio/fold{fold}"
+        name, label, below = row["slice_file_name"], row["class"] or "", f"audio/fold{fold}"
     elif "file" in columns:
         name, label, below = row["file"], row.get("label") or "", ""
     else:
@@ -120,7 +130,7 @@ def _example(row: dict[str, str], table: Path, audio: Path | None, columns: Sequ
             "ESC-50 or UrbanSound8K"
         )
     if not name:
-        raise UsageError(f"{table} names no file in row {line}; fill it in or remove the row")
+        raise UsageError(f"{table} names no file in line {line}; fill it in, or remove the line")
     root = (table.parent.parent if below else table.parent) if audio is None else audio
     folder = root / below if (root / below).is_dir() else root
     return Example(name, folder / name, class_name(label) or None, fold)

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from clapedge.errors import UsageError
+from clapedge.errors import StorageError
 from clapedge.mel import Float32Array
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class EmbeddingJournal:
         """Read what earlier runs left in `directory`; None keeps nothing.
 
         Raises:
-            UsageError: the directory cannot be written to.
+            StorageError: the directory cannot be written to, or what is there cannot be read.
         """
         self._rows: dict[str, Float32Array] = {}
         self._stream = None
@@ -48,7 +49,7 @@ class EmbeddingJournal:
             self._stream = path.open("ab")
             self._stream.write(b"\n" if path.stat().st_size else b"")
         except OSError as error:
-            raise UsageError(
+            raise StorageError(
                 f"{directory} cannot be written to ({error.strerror}); name another with --work"
             ) from error
 
@@ -61,7 +62,8 @@ class EmbeddingJournal:
     ) -> None:
         """Close the file."""
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError):  # what did not fit on the disk `put` has said already
+                self._stream.close()
 
     def get(self, key: str) -> Float32Array | None:
         """Return an embedding (E,) that is known, or None."""
@@ -71,7 +73,7 @@ class EmbeddingJournal:
         """Keep an embedding (E,).
 
         Raises:
-            UsageError: the disk is full.
+            StorageError: the disk is full.
         """
         self._rows[key] = row
         if self._stream is None:
@@ -81,7 +83,7 @@ class EmbeddingJournal:
             self._stream.write(msgspec.json.encode(line) + b"\n")
             self._stream.flush()
         except OSError as error:
-            raise UsageError(
+            raise StorageError(
                 f"{self._stream.name} cannot be written ({error.strerror}); make room, or name another with --work"
             ) from error
 

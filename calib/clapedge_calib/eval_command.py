@@ -59,8 +59,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     """  # noqa: D301 - click reads the control character
     from clapedge_calib.compare import Comparison, chosen_variants, compare  # noqa: PLC0415 - keeps --help fast
     from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
-    from clapedge_calib.figures import write_confusion  # noqa: PLC0415
+    from clapedge_calib.figures import check_confusion, write_confusion  # noqa: PLC0415
 
+    check_confusion(confusion)
     examples = read_dataset(audio, manifest, folds=folds, where=[_pair(text) for text in where])
     comparison = Comparison(
         bundle=bundle,

@@ -108,11 +108,11 @@ def evaluate(
         embeddings: (N, E) float32, unit rows.
         truth: (N,) index of each clip's label.
         labels: the labels; hidden ones compete like the others.
-        logit_scale: the model's, see `Manifest.logit_scale`.
+        logit_scale: the model's, see `Manifest.logit_scale`; the labels' temperature divides it.
         reference: name and embeddings of what it is held against.
     """
     similarity = similarities(embeddings, labels.embeddings)
-    probability = probabilities(similarity, logit_scale)
+    probability = probabilities(similarity, logit_scale / labels.temperature)
     names = tuple(label.name for label in labels.label_set.labels)
     rank = metrics.ranks(similarity, truth)
     counts = metrics.confusion(truth, similarity.argmax(axis=1), len(names))
@@ -138,7 +138,8 @@ def agreement(
     found, expected = (similarities(rows, labels.embeddings) for rows in (embeddings, reference))
     cosine = metrics.cosines(embeddings, reference)
     same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
-    moved = np.abs(probabilities(found, logit_scale) - probabilities(expected, logit_scale))
+    scale = logit_scale / labels.temperature
+    moved = np.abs(probabilities(found, scale) - probabilities(expected, scale))
     return Agreement(
         reference=name,
         top1=metrics.share(same, len(found)),

@@ -5,10 +5,12 @@ import io
 import math
 import unicodedata
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge_calib.evaluation import Evaluation
+from clapedge_calib.files import check_output, write_output
 
 SHADES = " ░▒▓█"
 """A cell of the confusion matrix, from none to all of its row."""
@@ -85,35 +87,43 @@ def classes_csv(evaluations: Sequence[Evaluation]) -> str:
     return stream.getvalue()
 
 
-def write_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Write the confusion matrix as CSV or PNG, by the suffix of the path.
+def check_confusion(path: Path | None) -> None:
+    """Refuse a file that a confusion matrix could not be written to, before the work begins; None is no file.
 
     Raises:
         MissingExtraError: PNG is wanted and matplotlib is not installed.
-        UsageError: the suffix is another, or the file cannot be written.
+        StorageError: its folder cannot be written to.
+        UsageError: the suffix is another, or there is no such folder.
     """
-    try:
-        if path.suffix.lower() == ".csv":
-            with path.open("w", encoding="utf-8", newline="") as stream:
-                rows = csv.writer(stream, lineterminator="\n")
-                rows.writerow(["truth", *evaluation.labels])
-                rows.writerows(
-                    [label, *row] for label, row in zip(evaluation.labels, evaluation.confusion, strict=True)
-                )
-        elif path.suffix.lower() == ".png":
-            _write_png(evaluation, path)
-        else:
-            raise UsageError(f"{path} is neither .csv nor .png; name the confusion matrix so")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); name another file") from error
+    if path is not None and path.suffix.lower() not in {".csv", ".png"}:
+        raise UsageError(f"{path} is neither .csv nor .png; name the confusion matrix so")
+    if path is not None and path.suffix.lower() == ".png" and find_spec("matplotlib") is None:
+        raise MissingExtraError("a confusion matrix as PNG", "calib")
+    check_output(path)
 
 
-def _write_png(evaluation: Evaluation, path: Path) -> None:
+def write_confusion(evaluation: Evaluation, path: Path) -> None:
+    """Write the confusion matrix as CSV or PNG, by the suffix of a path that `check_confusion` has seen.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    write_output(path, _png(evaluation) if path.suffix.lower() == ".png" else _csv(evaluation))
+
+
+def _csv(evaluation: Evaluation) -> bytes:
+    """Return the confusion matrix as CSV."""
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["truth", *evaluation.labels])
+    rows.writerows([label, *row] for label, row in zip(evaluation.labels, evaluation.confusion, strict=True))
+    return stream.getvalue().encode()
+
+
+def _png(evaluation: Evaluation) -> bytes:
     """Draw the confusion matrix."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only pictures need it
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a confusion matrix as PNG", "calib") from error
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+
     size = len(evaluation.labels)
     inches = max(5.0, 0.32 * size + 2.5)
     figure = Figure(figsize=(inches, inches), layout="constrained")
@@ -129,7 +139,9 @@ def _write_png(evaluation: Evaluation, path: Path) -> None:
     axes.set_xlabel("heard")
     axes.set_ylabel("truth")
     axes.set_title(f"{evaluation.variant}: top-1 {evaluation.top1}")
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
 
 
 def _shade(part: float) -> str:

@@ -2,13 +2,15 @@
 
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from onnx import ModelProto, ValueInfoProto, helper
 
 from clapedge.bundle import Bundle, BundleFile, Tensor, describe, write_manifest
-from clapedge.errors import BundleError, UsageError
+from clapedge.errors import BundleError, StorageError
+from clapedge_calib.files import write_output, write_whole
 from clapedge_calib.page import page
 from clapedge_calib.quantize import INT8_TOP
 from clapedge_calib.ranges import Range
@@ -31,23 +33,20 @@ def write_table(ranges: Mapping[str, Range], path: Path) -> None:
     """Write the calibration table that TensorRT 10 reads: a line a tensor, its scale as the bits of a float32 in hex.
 
     Raises:
-        UsageError: the file cannot be written.
+        StorageError: the file cannot be written.
     """
     lines = [TABLE_HEADER]
     for name, values in ranges.items():
         scale = struct.pack(">f", values.symmetric().high / INT8_TOP).hex()
         lines.append(f"{name}: {scale}")
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="ascii")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); name another file") from error
+    write_output(path, ("\n".join(lines) + "\n").encode("ascii"))
 
 
 def write_report(report: Report, directory: Path) -> None:
     """Write report.json, report.md and report.html.
 
     Raises:
-        UsageError: the directory cannot be written to.
+        StorageError: the directory cannot be written to.
     """
     texts = {
         "report.json": msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n",
@@ -57,11 +56,9 @@ def write_report(report: Report, directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            temporary = directory / f"{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(directory / name)
+            write_whole(directory / name, text.encode())
     except OSError as error:
-        raise UsageError(
+        raise StorageError(
             f"{directory} cannot be written ({error.strerror}); make room, or name another with --report"
         ) from error
 
@@ -73,41 +70,57 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
         The manifest's entry of the tower.
 
     Raises:
-        BundleError: the bundle cannot be written; it is as it was.
+        BundleError: the bundle cannot be written, or has another tower by now; it is as it was.
     """
+    fp32 = bundle.file("audio", "fp32")
+    bundle = Bundle.open(bundle.directory)  # others may have put label sets into it meanwhile
+    if bundle.file("audio", "fp32") != fp32:
+        raise BundleError(f"bundle {bundle.directory} has got another fp32 tower meanwhile; calibrate again")
     old = [file for file in bundle.manifest.files if _is_replaced(file)]
     name = next(name for name in NAMES if name not in {file.path for file in old})
-    document_name = name.replace(".onnx", REPORT_SUFFIX)
-    chosen = next(each for each in report.candidates if each.name == report.chosen)
+    new = (name, name.replace(".onnx", REPORT_SUFFIX))
     try:
-        _write(bundle.directory / name, model.SerializeToString(deterministic=True))
-        _write(bundle.directory / document_name, msgspec.json.encode(report))
-        entry = describe(
-            bundle.directory,
-            name,
-            role="audio",
-            variant="int8",
-            opset=next(each.version for each in model.opset_import if not each.domain),
-            inputs=_tensors(model.graph.input),
-            outputs=_tensors(model.graph.output),
-            checks=checks(chosen),
-        )
-        document = describe(bundle.directory, document_name, role="document")
+        write_whole(bundle.directory / name, model.SerializeToString(deterministic=True))
+        write_whole(bundle.directory / new[1], msgspec.json.encode(report))
+        entry = _entry(bundle, name, model, report)
+        document = describe(bundle.directory, new[1], role="document")
         kept = [file for file in bundle.manifest.files if file not in old]
         notes = [note for note in bundle.manifest.notes if not note.startswith(NOTE)]
         manifest = msgspec.structs.replace(
             bundle.manifest, files=(*_after_audio(kept, entry), document), notes=(*notes, _note(report))
         )
         write_manifest(bundle.directory, manifest)
-        for file in old:
-            (bundle.directory / file.path).unlink(missing_ok=True)
     except OSError as error:
-        (bundle.directory / f"{name}.tmp").unlink(missing_ok=True)
         raise BundleError(
             f"bundle {bundle.directory} cannot be written ({error.strerror}) and is as it was; make room, or check its "
             "permissions"
         ) from error
+    finally:
+        _remove(bundle.directory, [*new, *(file.path for file in old)])
     return entry
+
+
+def _entry(bundle: Bundle, name: str, model: ModelProto, report: Report) -> BundleFile:
+    """Describe a calibrated tower as a manifest does."""
+    return describe(
+        bundle.directory,
+        name,
+        role="audio",
+        variant="int8",
+        opset=next(each.version for each in model.opset_import if not each.domain),
+        inputs=_tensors(model.graph.input),
+        outputs=_tensors(model.graph.output),
+        checks=checks(next(each for each in report.candidates if each.name == report.chosen)),
+    )
+
+
+def _remove(directory: Path, names: Iterable[str]) -> None:
+    """Remove those of the files that the manifest does not name: the old ones, or after an error the new ones."""
+    named = {file.path for file in Bundle.open(directory).manifest.files}
+    for name in names:
+        if name not in named:
+            with suppress(OSError):  # a file that nothing names does no harm
+                (directory / name).unlink(missing_ok=True)
 
 
 def checks(candidate: Candidate) -> dict[str, float]:
@@ -135,13 +148,6 @@ def _is_replaced(file: BundleFile) -> bool:
     if file.role == "document":
         return file.path.endswith(REPORT_SUFFIX)
     return file.role == "audio" and file.variant == "int8"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _after_audio(files: list[BundleFile], entry: BundleFile) -> list[BundleFile]:

@@ -14,7 +14,7 @@ from clapedge.scoring import probabilities, similarities
 from clapedge_calib.evaluation import Agreement, Evaluation, agreement, evaluate, truth_of
 from clapedge_calib.metrics import FloatArray, IntArray, cosines
 from clapedge_calib.report import Candidate, Change
-from clapedge_calib.running import Running, latency
+from clapedge_calib.running import Running
 from clapedge_calib.sounds import Sound
 
 MOST_CHANGED = 10
@@ -83,11 +83,10 @@ class Judge:
         return self._measure(Running(model).embed(self.sounds, progress=self._progress, step=f"judging {name}"), name)
 
     def candidate(self, name: str, model: ModelProto, figures: Figures, **facts: object) -> Candidate:
-        """Time a graph and describe it; `facts` are further fields of `Candidate`."""
+        """Describe a graph; `facts` are further fields of `Candidate`."""
         return Candidate(
             name=name,
             bytes=model.ByteSize(),
-            latency_ms=latency(model, self.sounds[0]),
             cosine_mean=float(figures.cosines.mean()),
             cosine_min=float(figures.cosines.min()),
             cosine_fused=figures.cosine_fused,
@@ -148,7 +147,7 @@ class Judge:
         """Return the probabilities (N, labels) of embeddings."""
         if self.labels is None:
             raise LabelError("there are no labels to score against; name some with --labels")
-        return probabilities(similarities(rows, self.labels.embeddings), self._scale)
+        return probabilities(similarities(rows, self.labels.embeddings), self._scale / self.labels.temperature)
 
     def _find_truth(self) -> IntArray | None:
         """Return the true label of each recording, or None where a recording has no class."""

@@ -11,8 +11,7 @@ from clapedge.mel import Float32Array
 
 PRODUCTS = frozenset({"MatMul", "Gemm"})
 
-FLOAT_LAYERS = ("patches", "projection")
-"""Layers that stay in float: the first and the last product cost little time and most of the accuracy."""
+NORM = "LayerNormalization"
 
 
 @dataclass(frozen=True)
@@ -20,15 +19,15 @@ class Layer:
     """A product with a constant weight.
 
     Attributes:
-        name: the layer it belongs to, such as `stages.3.qkv`.
-        node: name of its node.
+        name: the layer it belongs to, such as `stages.3.qkv`; the tensor that it gives where its node has no name.
+        output: tensor that it gives.
         activation: tensor that it multiplies.
         weight: initializer that it multiplies by.
         transposed: whether the weight lies as (channels, inputs).
     """
 
     name: str
-    node: str
+    output: str
     activation: str
     weight: str
     transposed: bool
@@ -37,19 +36,42 @@ class Layer:
 def find_layers(model: ModelProto) -> tuple[Layer, ...]:
     """List the layers of a tower that may be INT8, in the order in which they run.
 
+    They lie between the first LayerNorm and the last: the products at both ends of a tower, which make patches and the
+    embedding, cost little time and most of the accuracy, and stay in float.
+
     Raises:
         BundleError: there are none, so the graph is none that this package exports.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
+    behind, before = _behind_a_norm(model), _before_a_norm(model)
     layers = []
     for node in model.graph.node:
-        name = node.name.partition("/")[0]
         constant = node.op_type in PRODUCTS and node.input[1] in constants and node.input[0] not in constants
-        if constant and not name.startswith(FLOAT_LAYERS):
-            layers.append(Layer(name, node.name, node.input[0], node.input[1], bool(attribute(node, "transB"))))
+        if constant and node.input[0] in behind and node.output[0] in before:
+            transposed = bool(attribute(node, "transB"))
+            name = node.name.partition("/")[0] or node.output[0]
+            layers.append(Layer(name, node.output[0], node.input[0], node.input[1], transposed))
     if not layers:
         raise BundleError("the audio tower holds no product that could be INT8; export the bundle with clapedge export")
     return tuple(layers)
+
+
+def _behind_a_norm(model: ModelProto) -> set[str]:
+    """Return the tensors that a LayerNorm had a part in."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == NORM or found.intersection(node.input):
+            found.update(node.output)
+    return found
+
+
+def _before_a_norm(model: ModelProto) -> set[str]:
+    """Return the tensors that have a part in what a LayerNorm takes."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        if node.op_type == NORM or found.intersection(node.output):
+            found.update(node.input)
+    return found
 
 
 def attribute(node: NodeProto, name: str) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from clapedge_calib.report import Candidate, Report, shown
+from clapedge_calib.report import Candidate, Report, folding_lines, shown
 
 WIDTH, HEIGHT = 640, 280
 LEFT, RIGHT, TOP, BOTTOM = 70, 40, 16, 44
@@ -56,12 +56,13 @@ def page(report: Report) -> str:
         "<h2>Clips that changed most</h2>",
         _changes(report),
     ]
+    if foldings := folding_lines(report.candidates):
+        parts += ["<h2>Outliers folded into weights</h2>", _list(foldings)]
     searched = [each for each in report.candidates if each.steps]
     for each in searched:
         parts += [f"<h2>Layers put back to float: {each.name}</h2>", _search(each)]
     if report.left_out:
-        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.left_out)
-        parts += ["<h2>Recordings that could not be used</h2>", f"<ul>{items}</ul>"]
+        parts += ["<h2>Recordings that could not be used</h2>", _list(report.left_out)]
     parts.append(f"<p>{escape(', '.join(f'{name} {number}' for name, number in report.made_with.items()))}</p>")
     body = "\n".join(parts)
     return (
@@ -70,6 +71,11 @@ def page(report: Report) -> str:
         f"<title>INT8 of {escape(report.model)}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _list(sentences: Sequence[str]) -> str:
+    """Return a list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

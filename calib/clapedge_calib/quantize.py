@@ -35,12 +35,12 @@ def quantize_static(
         target: `cpu` (x86) takes unsigned activations, the others signed ones around zero.
     """
     rewriter, symmetric = _Rewriter(model), target != "cpu"
-    nodes = {node.name: node for node in rewriter.graph.node}
+    nodes = {node.output[0]: node for node in rewriter.graph.node}
     for layer in layers:
         activation = rewriter.through_int8(layer, ranges[layer.activation], symmetric=symmetric)
         weight = rewriter.constant_int8(layer)
         # of MatMul and Add, ONNX Runtime's CPU provider makes a float Gemm before it looks for INT8; of Sub it does not
-        rewriter.make_static(nodes[layer.node], activation, weight, subtract=target != "tensorrt")
+        rewriter.make_static(nodes[layer.output], activation, weight, subtract=target != "tensorrt")
     return rewriter.finish()
 
 
@@ -50,10 +50,10 @@ def quantize_dynamic(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
     It takes one clip at a time, so that no clip depends on its neighbours.
     """
     rewriter = _Rewriter(model)
-    by_node = {layer.node: layer for layer in layers}
+    by_output = {layer.output: layer for layer in layers}
     for node in list(rewriter.graph.node):
-        if node.name in by_node:
-            rewriter.make_dynamic(node, by_node[node.name])
+        if node.output[0] in by_output:
+            rewriter.make_dynamic(node, by_output[node.output[0]])
     for value in (*rewriter.graph.input, *rewriter.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     return rewriter.finish()
@@ -103,7 +103,7 @@ class _Rewriter:
 
         Layers share the node that rounds; each has its own that scales back, since ONNX Runtime fuses that one.
         """
-        tensor, result = layer.activation, f"{layer.node}_dequantized"
+        tensor, result = layer.activation, f"{layer.output}_dequantized_input"
         pair = [f"{tensor}_scale", f"{tensor}_zero_point"]
         if f"{tensor}_int8" in self._new:
             self._add("DequantizeLinear", [f"{tensor}_int8", *pair], [result])
@@ -145,15 +145,17 @@ class _Rewriter:
             weight: stand-in of its second, (inputs, channels).
             subtract: whether the negated bias is subtracted instead of adding the bias.
         """
-        product = f"{node.output[0]}_product" if len(node.input) > BIAS else node.output[0]
-        new = [helper.make_node("MatMul", [activation, weight], [product], name=f"{node.name}_product")]
-        for name in node.input[BIAS:]:
+        name, product = node.name or node.output[0], node.output[0]
+        biases = list(node.input[BIAS:])
+        if biases:
+            product = f"{node.output[0]}_product"
+        new = [helper.make_node("MatMul", [activation, weight], [product], name=f"{name}_product")]
+        for bias in biases:
+            added, op = bias, "Add"
             if subtract:
-                value = next(tensor for tensor in self._source.graph.initializer if tensor.name == name)
-                negated = self.constant(f"{node.output[0]}_negated_bias", -numpy_helper.to_array(value))
-                new.append(helper.make_node("Sub", [product, negated], list(node.output), name=f"{node.name}_bias"))
-            else:
-                new.append(helper.make_node("Add", [product, name], list(node.output), name=f"{node.name}_bias"))
+                value = next(tensor for tensor in self._source.graph.initializer if tensor.name == bias)
+                added, op = self.constant(f"{node.output[0]}_negated_bias", -numpy_helper.to_array(value)), "Sub"
+            new.append(helper.make_node(op, [product, added], list(node.output), name=f"{name}_bias"))
         self._replace(node, new)
 
     def make_dynamic(self, node: NodeProto, layer: Layer) -> None:
@@ -172,21 +174,22 @@ class _Rewriter:
         ]
         scale = self.constant(f"{layer.weight}_scale", scales)
         product = f"{result}_product" if len(node.input) > BIAS else result
-        cast = {"name": f"{layer.node}_cast", "to": TensorProto.FLOAT}
+        cast = {"name": f"{layer.name}/{result}_cast", "to": TensorProto.FLOAT}
         new = [
-            helper.make_node("MatMulInteger", integer, [named["integer"]], name=f"{layer.node}_integer"),
+            helper.make_node("MatMulInteger", integer, [named["integer"]], name=f"{layer.name}/{result}_integer"),
             helper.make_node("Cast", [named["integer"]], [named["float"]], **cast),  # type: ignore[arg-type]
-            helper.make_node("Mul", [f"{tensor}_scale", scale], [named["scale"]], name=f"{layer.node}_scales"),
-            helper.make_node("Mul", [named["float"], named["scale"]], [product], name=f"{layer.node}_scaled"),
+            helper.make_node("Mul", [f"{tensor}_scale", scale], [named["scale"]], name=f"{layer.name}/{result}_scales"),
+            helper.make_node("Mul", [named["float"], named["scale"]], [product], name=f"{layer.name}/{result}_scaled"),
         ]
         new += [
-            helper.make_node("Add", [product, name], [result], name=f"{layer.node}_bias") for name in node.input[BIAS:]
+            helper.make_node("Add", [product, name], [result], name=f"{layer.name}/{result}_bias")
+            for name in node.input[BIAS:]
         ]
         self._replace(node, new)
 
     def _replace(self, node: NodeProto, others: Sequence[NodeProto]) -> None:
         """Put other nodes in the place of one."""
-        place = next(i for i, each in enumerate(self.graph.node) if each.name == node.name)
+        place = next(i for i, each in enumerate(self.graph.node) if each.output[0] == node.output[0])
         self.graph.node.remove(node)
         for offset, each in enumerate(others):
             self.graph.node.insert(place + offset, each)

@@ -19,6 +19,27 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool
 
 
+class Folding(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether outliers were moved into the weights that stand behind a LayerNorm, and why.
+
+    Attributes:
+        alpha: how much of them, as SmoothQuant counts it; None if that does not pay.
+        best: the alpha that costs least of those that were tried.
+        error: one minus the mean cosine with that, over a few clips to calibrate with.
+        plain: the same without folding.
+    """
+
+    alpha: float | None
+    best: float
+    error: float
+    plain: float
+
+    def __str__(self) -> str:
+        """Return it as people read it."""
+        found = f"alpha {self.best:g} brings the error from {self.plain:.1e} to {self.error:.1e}"
+        return f"{found}: folded" if self.alpha is not None else f"{found}, which does not pay: not folded"
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One variant that was measured.
 
@@ -36,6 +57,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         drop: points of top-1 that it loses: of accuracy where that is known, else of agreement; None without labels.
         holds: whether it keeps what was asked for.
         steps: what the search tried.
+        folding: of outliers into weights, where it was tried.
     """
 
     name: str
@@ -51,6 +73,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     drop: float | None = None
     holds: bool = True
     steps: tuple[Step, ...] = ()
+    folding: Folding | None = None
 
 
 class Sensitivity(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +163,8 @@ def markdown(report: Report) -> str:
         *(f"| {each.layer} | {each.error:.2e} |" for each in report.sensitivities[:15]),
         "",
     ]
+    if foldings := folding_lines(report.candidates):
+        lines += ["## Outliers folded into weights", "", *(f"- {line}" for line in foldings), ""]
     for candidate in report.candidates:
         if candidate.steps:
             lines += _search_table(candidate)
@@ -148,6 +173,11 @@ def markdown(report: Report) -> str:
         lines += ["## Recordings that could not be used", "", *(f"- {sentence}" for sentence in report.left_out), ""]
     lines.append("Made with " + ", ".join(f"{name} {number}" for name, number in report.made_with.items()) + ".")
     return "\n".join(lines) + "\n"
+
+
+def folding_lines(candidates: Sequence[Candidate]) -> list[str]:
+    """Say of each variant for which folding was tried what came of it."""
+    return [f"{each.name}: {each.folding}." for each in candidates if each.folding is not None]
 
 
 def shown(value: float | None, form: str = ".4f") -> str:

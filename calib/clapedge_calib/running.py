@@ -77,11 +77,16 @@ class Running:
         return np.stack(list(self.each(sounds, lambda outputs: outputs[place][0], progress=progress, step=step)))
 
 
-def latency(model: ModelProto, sound: Sound) -> float:
-    """Return the median milliseconds of one clip on all usable cores."""
-    running, times = Running(model, threads=usable_cores()), []
+def latencies(models: Sequence[ModelProto], sound: Sound) -> list[float]:
+    """Return the median milliseconds of one clip on all usable cores, of graphs that take turns.
+
+    What else the machine does meanwhile then falls on all of them.
+    """
+    opened = [Running(model, threads=usable_cores()) for model in models]
+    times: list[list[float]] = [[] for _ in opened]
     for _ in range(WARM_UPS + TIMED_RUNS):
-        began = time.perf_counter()
-        running.run(sound)
-        times.append(time.perf_counter() - began)
-    return 1e3 * statistics.median(times[WARM_UPS:])
+        for running, taken in zip(opened, times, strict=True):
+            began = time.perf_counter()
+            running.run(sound)
+            taken.append(time.perf_counter() - began)
+    return [1e3 * statistics.median(taken[WARM_UPS:]) for taken in times]

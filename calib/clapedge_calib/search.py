@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto
 
 from clapedge.cli.progress import StepProgress
+from clapedge.mel import Float32Array
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer
 from clapedge_calib.metrics import cosines
@@ -14,24 +15,36 @@ from clapedge_calib.running import Running
 from clapedge_calib.sounds import Sound
 
 SENSITIVITY_SOUNDS = 16
-"""Sounds over which a layer's error is averaged: layers differ by factors, which few sounds show."""
+"""Sounds over which an error is averaged: layers differ by factors, which few sounds show."""
 
 Build = Callable[[Sequence[Layer]], ModelProto]
 """Makes the graph in which the layers given are INT8."""
 
 
+class Probe:
+    """A few sounds, and what the float32 tower makes of them."""
+
+    def __init__(self, reference: ModelProto, sounds: Sequence[Sound]) -> None:
+        """Take some of the sounds, evenly from all."""
+        self._sounds = sounds[:: max(1, len(sounds) // SENSITIVITY_SOUNDS)][:SENSITIVITY_SOUNDS]
+        self._expected = self._embed(reference)
+
+    def error(self, model: ModelProto) -> float:
+        """Return one minus the mean cosine of a tower's embeddings with those in float32."""
+        return float(np.maximum(0, 1 - cosines(self._embed(model), self._expected)).mean())
+
+    def _embed(self, model: ModelProto) -> Float32Array:
+        """Embed the sounds."""
+        return Running(model).embed(self._sounds, progress=StepProgress(shown=False), step="")
+
+
 def sensitivities(
-    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], build: Build, *, progress: StepProgress
+    layers: Sequence[Layer], build: Build, probe: Probe, *, progress: StepProgress
 ) -> list[tuple[Layer, Sensitivity]]:
     """Measure what INT8 in each layer alone costs, the costliest first (ties in the order in which they run)."""
-    step = max(1, len(sounds) // SENSITIVITY_SOUNDS)
-    few, quiet = sounds[::step][:SENSITIVITY_SOUNDS], StepProgress(shown=False)
-    expected = Running(model).embed(few, progress=quiet, step="")
     found = []
     for done, layer in enumerate(layers, 1):
-        rows = Running(build([layer])).embed(few, progress=quiet, step="")
-        error = float(np.maximum(0, 1 - cosines(rows, expected)).mean())
-        found.append((layer, Sensitivity(layer=layer.name, error=error)))
+        found.append((layer, Sensitivity(layer=layer.name, error=probe.error(build([layer])))))
         progress("measuring each layer alone", done, len(layers))
     return sorted(found, key=lambda pair: -pair[1].error)
 

@@ -11,7 +11,7 @@ from clapedge import audio
 from clapedge.bundle import FrontEnd
 from clapedge.cli.progress import StepProgress
 from clapedge.clips import ClipMaker, ClipOptions
-from clapedge.errors import AudioError
+from clapedge.errors import AudioError, UsageError
 from clapedge.mel import Float32Array
 from clapedge_calib.dataset import Example
 
@@ -71,7 +71,16 @@ def split(
         samples: how many of each part are kept at most.
         seed: of the order.
         test_folds: folds to judge by; without any, every fourth recording of a class.
+
+    Raises:
+        UsageError: no recording belongs to a fold to judge by.
     """
+    present = {each.fold for each in examples}
+    if unknown := [fold for fold in test_folds if fold not in present]:
+        known = (
+            f"the folds {', '.join(sorted(present))}" if present - {""} else "no folds; a CSV tells them (--manifest)"
+        )
+        raise UsageError(f"no recording is in fold {unknown[0]}; the recordings have {known}")
     by_class: dict[str, list[Example]] = {}
     for example in examples:
         by_class.setdefault(example.label or "", []).append(example)

@@ -2,22 +2,25 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from clapedge.bundle import Bundle, demo_directory
+from clapedge.bundle import Bundle, demo_directory, write_manifest
 from clapedge.cli import cli
 from clapedge.engine import Engine
-from clapedge.errors import AudioError, BundleError, UsageError
+from clapedge.errors import AudioError, BundleError, StorageError, UsageError
 from clapedge_calib import calibrate as calibrating
-from clapedge_calib import install as installing
 from clapedge_calib import running, search
 from clapedge_calib.layers import find_layers
 from clapedge_calib.quantize import tensorrt_faults
+from clapedge_calib.sounds import Heard, hear
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
@@ -161,17 +164,64 @@ def test_an_empty_folder_and_something_else_than_a_bundle_are_refused(
         calibrate(tones, "--audio", tones)
 
 
-def test_a_full_disk_leaves_the_bundle_as_it_was(bundle: Path, tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = contents(bundle)
+@pytest.mark.parametrize(
+    ("fails", "failure"),
+    [
+        ("audio.int8.calibrated.onnx", OSError(28, os.strerror(28))),
+        ("audio.int8.calibrated.report.json", KeyboardInterrupt()),
+        ("manifest.json", OSError(28, os.strerror(28))),
+    ],
+)
+def test_a_full_disk_or_an_interruption_leaves_the_bundle_as_it_was(
+    bundle: Path, tones: Path, monkeypatch: pytest.MonkeyPatch, fails: str, failure: BaseException
+) -> None:
+    before, replace = contents(bundle), Path.replace
 
-    def full(path: Path, content: bytes) -> None:
-        path.with_name(f"{path.name}.tmp").write_bytes(content[:10])
-        raise OSError(28, os.strerror(28))
+    def fail(self: Path, target: Path) -> Path:
+        if target == bundle / fails:
+            raise failure
+        return replace(self, target)
 
-    monkeypatch.setattr(installing, "_write", full)
-    with pytest.raises(BundleError, match="is as it was"):
-        calibrate(bundle, "--audio", tones, "--max-drop", 25)
+    monkeypatch.setattr(Path, "replace", fail)
+    done = CliRunner().invoke(
+        cli, ["calibrate", "--samples", "16", "--max-drop", "25", str(bundle), "--audio", str(tones)]
+    )
+    assert done.exit_code == 1
     assert contents(bundle) == before
+    assert "is as it was" in str(done.exception) or "Aborted" in done.stderr
+
+
+def test_what_came_into_the_bundle_meanwhile_stays_in_it(
+    bundle: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hear_and_change(*given: Any, **options: Any) -> Heard:  # noqa: ANN401 - as it is called
+        manifest = Bundle.open(bundle).manifest
+        write_manifest(bundle, msgspec.structs.replace(manifest, notes=("Somebody was here.",)))
+        return hear(*given, **options)
+
+    monkeypatch.setattr(calibrating, "hear", hear_and_change)
+    calibrate(bundle, "--audio", tones, "--max-drop", 25)
+    assert Bundle.open(bundle).manifest.notes[0] == "Somebody was here."
+    assert Bundle.open(bundle).faults() == []
+
+
+def test_places_that_cannot_be_written_are_refused_before_anything_is_heard(
+    bundle: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrating, "hear", lambda *_, **__: pytest.fail("it has begun"))
+    (tmp_path / "file").touch()
+    options = ("--audio", tones)
+    with pytest.raises(UsageError, match="no folder"):
+        calibrate(bundle, *options, "--report", tmp_path / "file" / "report")
+    with pytest.raises(UsageError, match="absent does not exist"):
+        calibrate(bundle, *options, "--write-table", tmp_path / "absent" / "table")
+    with pytest.raises(UsageError, match="no regular file"):
+        calibrate(bundle, *options, "--write-table", tmp_path)
+    with pytest.raises(UsageError, match="no recording is in fold 4"):
+        calibrate(bundle, *options, "--test-fold", 4)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(StorageError, match="are needed at least"):
+        calibrate(bundle, *options)
 
 
 def test_recordings_without_classes_are_judged_by_the_cosine(bundle: Path, tones: Path, tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_a_csv_of_file_and_label_lies_beside_its_files(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         ("path,what\na.wav,b\n", "expected file and label"),
-        ("file,label\n,rain\n", "row 2"),
+        ("file,label\n\nb.wav,rain\n,rain\n", "in line 4"),
+        ("file,label\na.wav,rain\nb.wav,wind\na.wav,wind\n", r"a\.wav in line 2 and in line 4"),
         ("file,label\n", "names no recordings"),
     ],
 )
@@ -69,6 +70,12 @@ def test_a_csv_that_is_not_understood_is_refused(tmp_path: Path, content: str, c
     table.write_text(content)
     with pytest.raises(UsageError, match=complaint):
         read_dataset(manifest=table)
+
+
+def test_a_row_without_a_class_is_a_recording_without_one(tmp_path: Path) -> None:
+    table = tmp_path / "esc50.csv"
+    table.write_text("filename,fold,category\na.wav,1,\nb.wav,1\n")
+    assert [each.label for each in read_dataset(manifest=table)] == [None, None]
 
 
 def test_an_empty_folder_a_missing_one_and_folds_without_a_csv_are_refused(tmp_path: Path) -> None:
