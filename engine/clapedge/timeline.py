@@ -254,10 +254,10 @@ def listen(
     similarity = scoring.similarities(listened.clips, embedded.embeddings)
     scale = engine.bundle.manifest.logit_scale / embedded.temperature
     probability = scoring.probabilities(similarity, scale)
-    return _timeline(engine, audio.source_name(source), embedded.label_set, window, listened, similarity, probability)
+    return assemble(engine, audio.source_name(source), embedded.label_set, window, listened, similarity, probability)
 
 
-def _timeline(
+def assemble(
     engine: Engine,
     file: str,
     label_set: LabelSet,
@@ -266,7 +266,17 @@ def _timeline(
     similarity: Float32Array,
     probability: Float64Array,
 ) -> Timeline:
-    """Join what was heard with what made it, without hidden labels."""
+    """Join what was heard, all of it or as far as it has come, with what made it, without hidden labels.
+
+    Args:
+        engine: what heard it.
+        file: path or kind of the source.
+        label_set: the labels.
+        window: seconds that each window hears.
+        listened: the windows.
+        similarity: (N, labels) cosines, hidden labels included.
+        probability: (N, labels), hidden labels included.
+    """
     shown = [index for index, label in enumerate(label_set.labels) if not label.hidden]
     heard, manifest = listened.heard, engine.bundle.manifest
     centres = np.mean(np.minimum(listened.spans, heard.end), axis=1)

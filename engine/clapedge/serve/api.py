@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,7 +28,10 @@ from clapedge.serve.records import (
     TimelineChoice,
 )
 from clapedge.serve.service import Labels, Named, Service
-from clapedge.serve.uploads import Recording, Upload, merged, received
+from clapedge.serve.streams import Lines, LinesResponse
+from clapedge.serve.uploads import Recording, Upload, merged, read_label_file, received
+from clapedge.timeline import EventRule
+from clapedge.timeline_writers import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,8 +66,28 @@ async def score(request: Request, query: Annotated[ScoreChoice, Query()]) -> Res
     "/timeline", response_class=StreamingResponse, responses=documents.EVENTS, **documents.upload(TimelineChoice)
 )
 async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) -> Response:
-    """Find what is heard in a recording, from when to when: the lines of `clapedge timeline --format jsonl`."""
-    raise NotImplementedError
+    """Find what is heard in a recording, from when to when: the lines of `clapedge timeline --format jsonl`.
+
+    An event is sent as soon as nothing that is heard later can change it.
+    """
+    service: Service = request.app.state.service
+    service.pool.check_room()
+    async with AsyncExitStack() as stack:
+        upload = await stack.enter_async_context(received(request))
+        asked = choice(TimelineChoice, request, query, upload)
+        lines, stop = Lines(), threading.Event()
+        future = service.submit_events(
+            _recording(upload),
+            _labels(service, asked, upload),
+            rule=EventRule(asked.on, asked.off, asked.min_duration, asked.merge_gap, asked.multi),
+            tell=lambda found, event: lines.write(record(found, event)),
+            told=(lambda heard, until: lines.write({"heard": heard, "until": until})) if asked.progress else None,
+            stop=stop,
+            **{name: getattr(asked, name) for name in ("window", "hop", "start", "duration")},
+        )
+        future.add_done_callback(lines.end)
+        first = await first_line(request, lines, future, stop)
+        return LinesResponse(first, lines, future, stop, stack.pop_all().aclose)
 
 
 @router.post(
@@ -116,20 +140,43 @@ async def finished(request: Request, future: "Future[T]", stop: threading.Event)
     Raises:
         GoneError: the client left.
     """
-    done = asyncio.wrap_future(future)
+    await unless_left(request, asyncio.wrap_future(future), future, stop)
+    return future.result()
+
+
+async def first_line(request: Request, lines: Lines, future: "Future[None]", stop: threading.Event) -> bytes | None:
+    """Return the first line of some work, or None if it ends without any; a client that leaves ends the work.
+
+    Raises:
+        GoneError: the client left.
+    """
+    line = asyncio.ensure_future(lines.next())
+    await unless_left(request, line, future, stop)
+    if line.result() is None:
+        future.result()  # a failure before the first line is one of the whole request
+    return line.result()
+
+
+async def unless_left(
+    request: Request, wanted: "asyncio.Future[Any]", future: "Future[Any]", stop: threading.Event
+) -> None:
+    """Wait for something that some work brings, unless the client leaves: that ends the work.
+
+    Raises:
+        GoneError: the client left.
+    """
     left = asyncio.ensure_future(_left(request))
     try:
-        await asyncio.wait({done, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
+        await asyncio.wait({wanted, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
             raise GoneError
-        return await done
     finally:
         left.cancel()
-        if not future.done():
+        if not wanted.done():
             stop.set()
             future.cancel()
             # the worker reads the upload, which is closed when this returns
-            await asyncio.wait({done})
+            await asyncio.wait({asyncio.wrap_future(future)})
 
 
 async def _left(request: Request) -> None:
@@ -161,6 +208,8 @@ def _labels(service: Service, asked: LabelChoice, upload: Upload) -> Labels:
         raise LabelError(f"both {given[0]} and {given[1]} are given; leave one of them out")
     if asked.template and given != ["labels"]:
         raise LabelError("template goes with labels; a label set carries its own prompts")
+    if upload.label_file:
+        return read_label_file(*upload.label_file)
     if asked.labels:
         return LabelSet.parse(asked.labels, template=asked.template or DEFAULT_TEMPLATE)
     name = asked.label_set or service.catalogue.default

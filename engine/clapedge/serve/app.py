@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, UsageError
-from clapedge.serve import api, label_api, status_api
+from clapedge.serve import api, documents, label_api, status_api
 from clapedge.serve.answers import answer, answer_status
 from clapedge.serve.guard import Guard
 from clapedge.serve.service import Service
@@ -52,6 +52,8 @@ def create_app(service: Service, *, page: bool = True) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
+    described = app.openapi
+    app.openapi = lambda: app.openapi_schema or documents.completed(described())  # type: ignore[method-assign]
     for router in (api.router, label_api.router, status_api.router):
         app.include_router(router)
     app.add_exception_handler(ClapEdgeError, _on_error)

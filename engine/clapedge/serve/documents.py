@@ -5,7 +5,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from clapedge.serve.problems import MEDIA_TYPE
-from clapedge.serve.records import ProblemRecord
+from clapedge.serve.records import EventRecord, ProblemRecord
+from clapedge.serve.streams import JSON_LINES
+
+SCHEMAS = "#/components/schemas/"
 
 REFUSALS = {
     400: "The request is not understood.",
@@ -26,7 +29,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     Args:
         *statuses: their HTTP statuses; none means all.
     """
-    schema = {"$ref": f"#/components/schemas/{ProblemRecord.__name__}"}
+    schema = {"$ref": f"{SCHEMAS}{ProblemRecord.__name__}"}
     return {
         status: {"description": REFUSALS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses or REFUSALS
@@ -42,7 +45,7 @@ def upload(fields: type[BaseModel]) -> dict[str, Any]:
     Args:
         fields: what may stand in the form as well as in the query.
     """
-    schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = fields.model_json_schema(ref_template=SCHEMAS + "{model}")
     binary = {"type": "string", "format": "binary"}
     form = {
         "type": "object",
@@ -60,7 +63,27 @@ def upload(fields: type[BaseModel]) -> dict[str, Any]:
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One event a line, in the order in which they begin; a last line with `error` if it fails.",
-        "content": {"application/jsonl": {"schema": {"type": "string"}}},
+        "content": {JSON_LINES: {"schema": {"$ref": f"{SCHEMAS}{EventRecord.__name__}"}}},
     },
     **PROBLEMS,
 }
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document with the schemas that FastAPI has not met, and its own kind of error taken out."""
+    schemas = document["components"]["schemas"]
+    for record in (ProblemRecord, EventRecord):
+        schemas[record.__name__] = record.model_json_schema(ref_template=SCHEMAS + "{model}")
+    for path in document["paths"].values():
+        for operation in path.values():
+            refused = operation["responses"].get("422", {})
+            if "application/json" in refused.get("content", {}):
+                operation["responses"]["422"] = problems(422)[422]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "Where the service was given a key file."},
+        "basic": {"type": "http", "scheme": "basic", "description": "Any user; the key is the password."},
+    }
+    document["security"] = [{}, {"bearer": []}, {"basic": []}]
+    return document

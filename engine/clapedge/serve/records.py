@@ -94,6 +94,22 @@ class TimelineChoice(LabelChoice, Span):
     )
 
 
+class EventRecord(BaseModel):
+    """A label that is heard for a while: a line of `/v1/timeline`."""
+
+    file: str
+    label: str
+    start: float = Field(description="Where it begins, in seconds.")
+    end: float
+    peak: float = Field(description="The middle of the window in which it is clearest.")
+    probability: float = Field(description="Its probability there.")
+    similarity: float
+    model: str
+    weights: str
+    variant: str
+    provider: str
+
+
 class LabelRecord(Asked):
     """One label."""
 

@@ -17,12 +17,13 @@ from clapedge.providers import usable_cores
 from clapedge.result import Listened, Result
 from clapedge.scoring import Decision
 from clapedge.serve.catalogue import Catalogue, check_limits, check_prompts
+from clapedge.serve.events import Settling
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.models import Facts, Model, Models
 from clapedge.serve.pool import Pool
 from clapedge.serve.problems import GoneError
 from clapedge.serve.settings import Settings
-from clapedge.timeline import Timeline
+from clapedge.timeline import Event, EventRule, Timeline
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -178,6 +179,30 @@ class Service:
             embedded = self.embed_labels(model, labels)
             limit, told_too = self.settings.max_seconds, steps.also(told)
             return timelines.listen(model.engine, source, embedded, told=told_too, tower=steps, longest=limit, **span)
+
+        return self._submit(work, stop)
+
+    def submit_events(
+        self,
+        source: AudioSource,
+        labels: Labels,
+        *,
+        rule: EventRule,
+        tell: Callable[[Timeline, Event], None],
+        told: Told | None = None,
+        stop: threading.Event | None = None,
+        **span: Any,  # noqa: ANN401 - those of `timeline`
+    ) -> "Future[None]":
+        """Queue a recording whose events are told one by one while it is heard."""
+
+        def work(model: Model, steps: "_Steps") -> None:
+            embedded = self.embed_labels(model, labels)
+            place = {name: span[name] for name in ("window", "hop", "start")}
+            settling = Settling(model.engine, source, embedded, rule=rule, tower=steps, tell=tell, **place)
+            limit, after = self.settings.max_seconds, settling.after(steps.also(told))
+            settling.finish(
+                timelines.listen(model.engine, source, embedded, told=after, tower=settling, longest=limit, **span)
+            )
 
         return self._submit(work, stop)
 

@@ -4,13 +4,17 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import unquote
 
+import msgspec
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from clapedge.errors import LabelError
+from clapedge.labels import LabelSet
 from clapedge.serve.problems import GoneError, RequestError
 
 IN_MEMORY = 4_000_000
@@ -23,13 +27,15 @@ MOST_FIELDS = 1000
 FIELD_BYTES = 200_000
 """Bytes of one field, or of a label file."""
 
+LABEL_SUFFIXES = (".toml", ".csv", ".txt")
+
 FILE_FIELD, LABEL_FIELD = "file", "label_file"
 
 
 class Recording:
     """A recording that was uploaded, as the engine reads it: a file object with the client's name for it."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         """Give a file a name."""
         self.name = name
         self._file = file
@@ -67,7 +73,7 @@ async def received(request: Request, *, name: str = "recording") -> AsyncIterato
         RequestError: the form is not understood.
         GoneError: the client left.
     """
-    files: list[BinaryIO] = []
+    files: list[IO[bytes]] = []
     try:
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             yield await _form(request, files)
@@ -80,7 +86,7 @@ async def received(request: Request, *, name: str = "recording") -> AsyncIterato
             file.close()
 
 
-async def _body(request: Request, files: list[BinaryIO], name: str) -> Upload:
+async def _body(request: Request, files: list[IO[bytes]], name: str) -> Upload:
     """Read a body that is the recording itself."""
     file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by the caller
     files.append(file)
@@ -93,7 +99,7 @@ async def _body(request: Request, files: list[BinaryIO], name: str) -> Upload:
     return Upload(Recording(file, name))
 
 
-async def _form(request: Request, files: list[BinaryIO]) -> Upload:
+async def _form(request: Request, files: list[IO[bytes]]) -> Upload:
     """Read a multipart form."""
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=2, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
@@ -135,6 +141,38 @@ def _content(part: UploadFile) -> bytes:
 def _plain(name: str | None) -> str:
     """Return a file name as records show it; it never names a file here."""
     return unquote(name or "recording").encode("utf-8", "replace").decode()[:1000]
+
+
+def read_label_file(name: str, content: bytes) -> LabelSet:
+    """Make the label set of a label file that was sent along; it is read from a directory of its own.
+
+    Raises:
+        LabelError: it is not understood, or extends a file, which a request never names.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in LABEL_SUFFIXES:
+        raise LabelError(f"label file {name!r:.60} ends in none of {', '.join(LABEL_SUFFIXES)}; name it so")
+    if suffix == ".toml" and "extends" in _table(name, content):
+        raise LabelError(f"label file {name!r:.60} extends another one; send one file with all labels")
+    with tempfile.TemporaryDirectory(prefix="clapedge-") as directory:
+        path = Path(directory, f"labels{suffix}")
+        path.write_bytes(content)
+        try:
+            return LabelSet.from_file(path)
+        except LabelError as error:
+            raise LabelError(str(error).replace(str(path), name[:60])) from None
+
+
+def _table(name: str, content: bytes) -> dict[str, object]:
+    """Return the table of a TOML file.
+
+    Raises:
+        LabelError: it is none.
+    """
+    try:
+        return msgspec.toml.decode(content, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise LabelError(f"label file {name!r:.60} is no TOML ({error}); mend it there") from error
 
 
 def merged(query: Mapping[str, Sequence[str]], form: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
