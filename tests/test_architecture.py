@@ -12,6 +12,7 @@ ENGINE = ROOT / "engine" / "clapedge"
 ROWS = (
     "errors",
     "shown",
+    "whole_file",
     "mel",
     "audio",
     "bundle",
@@ -24,6 +25,7 @@ ROWS = (
     "tensorrt",
     "towers",
     "labels",
+    "decision",
     "scoring",
     "result",
     "hearing",

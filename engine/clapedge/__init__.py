@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from clapedge.bundle import Bundle as Bundle
+    from clapedge.decision import Score as Score
     from clapedge.engine import Engine as Engine
     from clapedge.errors import ClapEdgeError as ClapEdgeError
     from clapedge.errors import ClapEdgeWarning as ClapEdgeWarning
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from clapedge.labels import Label as Label
     from clapedge.labels import LabelSet as LabelSet
     from clapedge.result import Result as Result
-    from clapedge.scoring import Score as Score
 
 _HOMES = {
     "Bundle": "bundle",
@@ -31,7 +31,7 @@ _HOMES = {
     "Label": "labels",
     "LabelSet": "labels",
     "Result": "result",
-    "Score": "scoring",
+    "Score": "decision",
 }
 """Public names and their modules: imported when first used, so that `clapedge --help` loads no NumPy."""
 

@@ -1,7 +1,7 @@
 """A result in sentences: what decided it, what was heard, and what to mind."""
 
+from clapedge.decision import DecidedScore, Decision
 from clapedge.result import Result
-from clapedge.scoring import DecidedScore, Decision
 
 
 def explain(result: Result, decision: Decision | None = None) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """What the engine answers: the scores of one recording, and how they came about."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clapedge import scoring
-from clapedge.mel import Float32Array
-from clapedge.scoring import Score
+from clapedge.decision import Score
+
+if TYPE_CHECKING:
+    from clapedge.mel import Float32Array
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Listened:
         frontend: seconds spent on log-mels.
     """
 
-    clips: Float32Array
+    clips: "Float32Array"
     spans: tuple[tuple[float, float], ...]
     heard: Heard
     warnings: tuple[str, ...]
@@ -47,8 +49,10 @@ class Listened:
     frontend: float
 
     @property
-    def embedding(self) -> Float32Array:
+    def embedding(self) -> "Float32Array":
         """The one embedding (E,) of the recording."""
+        from clapedge import scoring  # noqa: PLC0415 - whoever shows results needs no NumPy
+
         return scoring.merge(self.clips)
 
 

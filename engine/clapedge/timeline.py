@@ -15,12 +15,12 @@ import numpy as np
 
 from clapedge import audio, scoring
 from clapedge.audio import AudioSource
+from clapedge.decision import THRESHOLD
 from clapedge.engine import Engine, Labels
 from clapedge.errors import UsageError
 from clapedge.labels import LabelSet
 from clapedge.mel import Float32Array, Float64Array
 from clapedge.result import Heard, Listened
-from clapedge.scoring import THRESHOLD
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

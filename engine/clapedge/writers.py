@@ -10,10 +10,9 @@ from typing import ClassVar, TextIO
 
 import msgspec
 
-from clapedge.audio.sources import shown_name
+from clapedge.decision import DecidedScore, Decision, Score
 from clapedge.explanation import explain
 from clapedge.result import Result
-from clapedge.scoring import DecidedScore, Decision, Score
 from clapedge.shown import shown
 
 BAR_WIDTH = 24
@@ -78,7 +77,7 @@ class TableWriter(Writer):
     def write(self, result: Result) -> None:
         """Write a heading and one line a label."""
         heard = result.heard
-        print(f"{shown_name(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
+        print(f"{shown(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
         scores = result.labels[: self.top_k]
         names = [shown(score.name) for score in scores]
         width = min(max(map(_columns, names)), max(20, shutil.get_terminal_size().columns - 50))

@@ -9,9 +9,9 @@ import click
 from clapedge.errors import LabelError, UsageError
 
 if TYPE_CHECKING:
+    from clapedge.decision import Decision
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
-    from clapedge.scoring import Decision
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -172,20 +172,20 @@ def decision_options(command: Command) -> Command:
 
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
     """Return how the options have results decided."""
-    from clapedge.scoring import THRESHOLD, Decision  # noqa: PLC0415 - keeps --help fast
+    from clapedge.decision import THRESHOLD, Decision  # noqa: PLC0415 - keeps --help fast
 
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi; without it, labels share the probability")
     return Decision(multi, unsure_margin, THRESHOLD if threshold is None else threshold)
 
 
-def load_engine(options: Mapping[str, object], *, threads: int | None) -> "Engine":
+def load_engine(options: Mapping[str, object], *, threads: int | None, spinning: bool = True) -> "Engine":
     """Load the engine that the options describe."""
     from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
 
     given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
     pairs: Any = options["provider_options"]
-    return Engine.load(**given, threads=threads, provider_options=parse_provider_options(pairs))
+    return Engine.load(**given, threads=threads, spinning=spinning, provider_options=parse_provider_options(pairs))
 
 
 def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response, StreamingResponse
 
+from clapedge.decision import THRESHOLD, Decision
 from clapedge.errors import LabelError, UsageError
 from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
-from clapedge.scoring import THRESHOLD, Decision
 from clapedge.serve import documents
 from clapedge.serve.answers import JsonResponse
 from clapedge.serve.problems import GoneError

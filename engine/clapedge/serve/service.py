@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from clapedge import timeline as timelines
 from clapedge.audio import AudioSource
 from clapedge.clips import BoolArray
+from clapedge.decision import Decision
 from clapedge.errors import UsageError
 from clapedge.hearing import Embedder, Hearing, Told
 from clapedge.label_check import Advice, check, check_with
@@ -15,7 +16,6 @@ from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge.result import Listened, Result
-from clapedge.scoring import Decision
 from clapedge.serve.catalogue import Catalogue, check_limits, check_prompts
 from clapedge.serve.events import Settling
 from clapedge.serve.metrics import Metrics
