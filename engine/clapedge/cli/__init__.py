@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "embed": ("clapedge.cli.embed:embed", "Keep the embeddings of recordings, to score or search them later."),
     "search": ("clapedge.cli.search:search", "Find the recordings that fit words best."),
     "timeline": ("clapedge.cli.timeline:timeline", "Find what is heard in a long recording, and when."),
+    "listen": ("clapedge.cli.listen:listen", "Listen all day, and tell of events as they happen."),
     "serve": ("clapedge.cli.serve:serve", "Answer over HTTP, with a page at port 7860."),
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),

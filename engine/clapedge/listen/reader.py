@@ -44,7 +44,8 @@ class Reader:
         self._source, self._ring, self._clock = source, ring, clock
         self._retries, self._say, self._stop = retries, say, stop
         self._thread = threading.Thread(target=self.run, name="reader", daemon=True)
-        self._sounded = 0.0
+        self.sounded = 0.0
+        """Seconds of sound that were read."""
         self._failures = 0
         self.reconnects = 0
         """How often the source was opened again."""
@@ -80,8 +81,8 @@ class Reader:
                 return
             self._failures = 0
             monotonic, wall = self._clock.monotonic(), self._clock.wall()
-            chunk = Chunk(frames, rate, self._sounded, number == 0, monotonic, wall)
-            self._sounded = chunk.end
+            chunk = Chunk(frames, rate, self.sounded, number == 0, monotonic, wall)
+            self.sounded = chunk.end
             self._ring.put(chunk)
 
     def _pause(self, error: SourceLostError) -> None:

@@ -38,8 +38,8 @@ class Source(Protocol):
     """
 
     name: str
-    live: bool
-    reopens: bool
+    live: ClassVar[bool]
+    reopens: ClassVar[bool]
 
     def frames(self) -> Iterator[Frames]:
         """Open it and yield its sound as it comes.

@@ -1,0 +1,100 @@
+"""Events to an MQTT broker (the extra `mqtt`): QoS 1, each message until the broker has acknowledged it."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from clapedge.errors import MissingExtraError, UsageError
+from clapedge.listen.courier import UndeliveredError
+from clapedge.listen.network import without_password
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+TOPIC = "clapedge/events"
+
+KEEP_ALIVE_SECONDS = 30
+"""A broker that is silent for half as long again counts as gone."""
+
+ACKNOWLEDGE_SECONDS = 20.0
+"""Patience with a broker that took a message and does not say so."""
+
+PAUSE_SECONDS = 1.0
+"""Between looks at the connection, which paho makes again by itself, after 1 s at first and 60 s at most."""
+
+LONGEST_PAUSE = 60
+
+
+class MqttCarrier:
+    """Publishes messages under one topic, and under `TOPIC/status` whether it is there (retained)."""
+
+    def __init__(self, address: str) -> None:
+        """Connect in the background.
+
+        Args:
+            address: mqtt://[user:password@]host[:port][/topic], or mqtts:// with TLS.
+
+        Raises:
+            MissingExtraError: paho-mqtt is not installed.
+            UsageError: the address cannot be used.
+        """
+        try:
+            from paho.mqtt import client  # noqa: PLC0415 - an extra
+            from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+        except ImportError:
+            raise MissingExtraError("--mqtt", "mqtt") from None
+        parts = urlsplit(address)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise UsageError(f"--mqtt {without_password(address)} is no broker; give mqtt://host:port/topic")
+        self.name = without_password(address)
+        self._topic = unquote(parts.path.strip("/")) or TOPIC
+        if {"+", "#"} & set(self._topic):
+            raise UsageError(f"the topic {self._topic!r} holds + or #, which are for listeners; name one without")
+        self._online = threading.Event()
+        self._reason = "no connection yet"
+        self._client: Client = client.Client(CallbackAPIVersion.VERSION2)
+        if parts.username:
+            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+        if parts.scheme == "mqtts":
+            self._client.tls_set()
+        self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
+        self._client.reconnect_delay_set(1, LONGEST_PAUSE)
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.connect_async(parts.hostname, parts.port or PORTS[parts.scheme], KEEP_ALIVE_SECONDS)
+        self._client.loop_start()
+
+    def carry(self, key: str, data: bytes) -> None:  # noqa: ARG002 - MQTT has no place for it; it is in the record
+        """Publish a message and wait until the broker has it, see `Carrier`."""
+        if not self._online.is_set():
+            raise UndeliveredError(self._reason, PAUSE_SECONDS)
+        sent = self._client.publish(self._topic, data, qos=1)
+        try:
+            sent.wait_for_publish(ACKNOWLEDGE_SECONDS)
+            published = sent.is_published()
+        except (RuntimeError, ValueError) as error:
+            raise UndeliveredError(f"it was not sent ({error})", PAUSE_SECONDS) from error
+        if not published:
+            raise UndeliveredError("the broker does not acknowledge it", PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Take leave of the broker."""
+        if self._online.is_set():
+            self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True).wait_for_publish(1.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(self, client: "Client", userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ANN401, ARG002 - paho's
+        """Note that the broker is there, or why it refuses."""
+        if reason.is_failure:
+            self._reason = f"the broker refuses the connection ({reason})"
+            return
+        self._client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        self._online.set()
+
+    def _disconnected(self, client: "Client", userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ANN401, ARG002 - paho's
+        """Note that it is gone."""
+        self._online.clear()
+        self._reason = f"the connection was lost ({reason})"
