@@ -1,0 +1,199 @@
+"""What a kit holds, and that it is the same whenever it is made of the same."""
+
+import json
+import os
+import re
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from tests.kit.making import PYTHON, tiny_options, write_wheel
+
+from clapedge.bundle import Bundle, demo_directory, sha256
+from clapedge.cli.bundle import bundle as bundle_command
+from clapedge.errors import BundleError, LabelError, UsageError
+from clapedge.kit import pack as packing
+from clapedge.kit.pack import Options, Packed, pack
+from clapedge.kit.targets import TARGETS
+from clapedge.kit.wheelhouse import Wanted, Wheel, collect, follow
+
+pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
+
+
+def test_a_kit_made_twice_of_the_same_is_the_same_byte_for_byte(
+    tmp_path: Path, no_pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for number, mask in enumerate((0o022, 0o077)):
+        options = tiny_options(tmp_path / f"house{number}", "1.0", no_pins)
+        before = os.umask(mask)
+        try:
+            made.append(pack(Bundle.open(demo_directory()), tmp_path / f"{number}.tar.gz", options))
+        finally:
+            os.umask(before)
+        monkeypatch.setattr(time, "time", lambda: 2e9)
+    assert made[0].path.read_bytes() == made[1].path.read_bytes()
+    assert made[0].sha256 == sha256(made[1].path)
+
+
+def test_an_archive_says_nothing_of_who_made_it_and_when(real_kit: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    with tarfile.open(real_kit.path) as archive:
+        entries = archive.getmembers()
+    names = [entry.name for entry in entries]
+    assert names == sorted(names)
+    assert {(entry.uid, entry.gid, entry.uname, entry.mtime) for entry in entries} == {(0, 0, "", 1_580_601_600)}
+    assert {entry.mode for entry in entries if entry.name.endswith(".sh")} == {0o755}
+
+
+def test_every_wheel_but_pip_is_pinned_with_its_hash(real_kit_files: Path) -> None:
+    lines = (real_kit_files / "requirements.txt").read_text().splitlines()
+    pinned = {line.rpartition(":")[2] for line in lines}
+    wheels = {sha256(path): path.name for path in (real_kit_files / "wheels").glob("*.whl")}
+    assert pinned == {digest for digest, name in wheels.items() if not name.startswith("pip-")}
+    assert all(re.fullmatch(r"[a-z0-9.-]+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+
+
+def test_the_list_of_parts_is_cyclonedx_and_names_every_wheel_with_hash_and_licence(real_kit_files: Path) -> None:
+    text = (real_kit_files / "sbom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    parts = {each["name"]: each for each in json.loads(text)["components"] if each["type"] == "library"}
+    wheels = [Wheel.read(path) for path in (real_kit_files / "wheels").glob("*.whl")]
+    assert {name: part["hashes"][0]["content"] for name, part in parts.items()} == {
+        wheel.name: sha256(wheel.path) for wheel in wheels
+    }
+    assert all(part["licenses"] for part in parts.values())
+    assert {place.name for place in (real_kit_files / "licences").iterdir() if any(place.iterdir())} == {
+        f"{wheel.name}-{wheel.version}" for wheel in wheels
+    }
+
+
+def test_a_device_gets_the_variants_and_labels_that_were_chosen_and_no_text_tower(tiny_kits: dict[str, Path]) -> None:
+    cut = Bundle.open(tiny_kits["1.0"] / "bundle")
+    assert [file.path for file in cut.manifest.files] == ["audio.int8.onnx", "labels/demo-clips.npz"]
+    assert cut.faults() == []
+    assert {path.name for path in cut.directory.rglob("*") if path.is_file()} == {
+        "audio.int8.onnx",
+        "demo-clips.npz",
+        "manifest.json",
+    }
+
+
+def test_the_text_tower_comes_along_when_asked_for(tmp_path: Path, no_pins: Path) -> None:
+    labels = tmp_path / "home.txt"
+    labels.write_text("rain\nsiren\n")
+    options = replace(tiny_options(tmp_path / "house", "1.0", no_pins), text=True, labels=[str(labels)])
+    made = pack(Bundle.open(demo_directory()), tmp_path / "kit.tar.gz", options)
+    with tarfile.open(made.path) as archive:
+        names = {Path(name).name for name in archive.getnames() if "/bundle/" in name}
+    assert names == {"audio.int8.onnx", "text.int8.onnx", "tokenizer.json", "home.npz", "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ({"labels": ["nowhere"]}, LabelError, "neither a label file nor a set"),
+        ({"precisions": ("fp16",)}, BundleError, "no audio tower in fp16"),
+        ({"python": None}, UsageError, "--python 3.11"),
+        ({"target": "jetson-jp6"}, UsageError, "no code for a Jetson's GPU"),
+        ({"runtime": Path("any.whl"), "extras": ("cpu",)}, UsageError, "leave one of them out"),
+        ({"clips": [Path("nowhere.wav")]}, UsageError, "name a recording"),
+        ({"engine": Path(__file__)}, UsageError, "is no wheel"),
+    ],
+)
+def test_what_cannot_be_packed_is_said_and_nothing_is_written(
+    tmp_path: Path, no_pins: Path, changed: dict[str, object], error: type[Exception], said: str
+) -> None:
+    options = replace(tiny_options(tmp_path / "house", "1.0", no_pins), **changed)  # type: ignore[arg-type]
+    with pytest.raises(error, match=said):
+        pack(Bundle.open(demo_directory()), tmp_path / "kit.tar.gz", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["house"]
+
+
+def wanted(house: Path, pins: Path, python: str = "3.10") -> Wanted:
+    """Return what is wanted of a folder of wheels for an aarch64 machine."""
+    engine = next(house.glob("clapedge-*.whl"))
+    target = TARGETS["linux-aarch64"]
+    return Wanted(target=target, python=python, extras=(), constraints=(pins,), find_links=house, engine=engine)
+
+
+def test_requirements_count_for_the_target_and_not_for_the_python_that_packs(tmp_path: Path, no_pins: Path) -> None:
+    house = tmp_path / "house"
+    house.mkdir()
+    here = f"here; python_version == '{PYTHON}' and platform_machine == 'x86_64'"
+    write_wheel(house, "clapedge", "1.0", requires=("there; python_version < '3.11'", here, "both"))
+    for name in ("there", "here", "both", "pip"):
+        write_wheel(house, name, "1.0")
+    found = collect(wanted(house, no_pins), tmp_path / "wheels")
+    assert [wheel.name for wheel in found] == ["both", "clapedge", "pip", "there"]
+    assert {path.name.partition("-")[0] for path in (tmp_path / "wheels").iterdir()} == {wheel.name for wheel in found}
+
+
+def test_a_pin_of_another_python_is_left_out(tmp_path: Path) -> None:
+    house, pins = tmp_path / "house", tmp_path / "pins.txt"
+    house.mkdir()
+    pins.write_text("thing==1.0 ; python_version < '3.11'\nthing==2.0 ; python_version >= '3.11'  # newer\n")
+    write_wheel(house, "clapedge", "1.0", requires=("thing",))
+    for version in ("1.0", "2.0"):
+        write_wheel(house, "thing", version)
+    write_wheel(house, "pip", "1.0")
+    for python, version in (("3.10", "1.0"), ("3.12", "2.0")):
+        found = collect(wanted(house, pins, python), tmp_path / python)
+        assert {wheel.name: wheel.version for wheel in found}["thing"] == version
+
+
+def test_an_extra_of_a_requirement_is_followed(tmp_path: Path, no_pins: Path) -> None:
+    write_wheel(tmp_path, "clapedge", "1.0", requires=("web[tls]",))
+    write_wheel(tmp_path, "web", "1.0", requires=("locks>2; extra == 'tls'", "never; extra == 'other'"))
+    wheels = {wheel.name: wheel for wheel in map(Wheel.read, sorted(tmp_path.glob("*.whl")))}
+    assert follow(wheels, wanted(tmp_path, no_pins)) == ({"clapedge", "pip", "web"}, ["locks>2"])
+
+
+def test_a_wheel_that_does_not_exist_for_the_machine_is_named(tmp_path: Path, no_pins: Path) -> None:
+    house = tmp_path / "house"
+    house.mkdir()
+    write_wheel(house, "clapedge", "1.0", requires=("nowhere>=3",))
+    write_wheel(house, "pip", "1.0")
+    with pytest.raises(UsageError, match=r"nowhere>=3.*--find-links"):
+        collect(wanted(house, no_pins), tmp_path / "wheels")
+
+
+def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no_pins: Path) -> None:
+    house = tmp_path / "house"
+    options = tiny_options(house, "1.0", no_pins)
+    runtime = write_wheel(tmp_path, "onnxruntime_gpu", "1.23.0", requires=("numbers",))
+    runtime = runtime.rename(tmp_path / "onnxruntime_gpu-1.23.0-cp310-cp310-linux_aarch64.whl")
+    write_wheel(house, "numbers", "1.0")
+    made = pack(
+        Bundle.open(demo_directory()),
+        tmp_path / "kit.tar.gz",
+        replace(options, target="jetson-jp6", python=None, runtime=runtime, precisions=("fp32",)),
+    )
+    with tarfile.open(made.path) as archive:
+        names = {Path(name).name for name in archive.getnames() if "/wheels/" in name}
+        (facts,) = (archive.extractfile(name) for name in archive.getnames() if name.endswith("/kit.json"))
+        assert facts is not None
+        assert json.load(facts)["python"] == "3.10"
+    assert {name.partition("-")[0] for name in names} == {"clapedge", "numbers", "onnxruntime_gpu", "pip"}
+
+
+def test_the_command_prints_the_hash_of_the_archive_as_sha256sum_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Options] = []
+
+    def packed(_: Bundle, target: Path, options: Options, **__: object) -> Packed:
+        asked.append(options)
+        return Packed(target, "0" * 64, 2_000_000, 1_000_000, 1_000_000)
+
+    monkeypatch.setattr(packing, "pack", packed)
+    words = ["pack", str(demo_directory()), "-o", str(tmp_path / "k.tar.gz"), "--target", "linux-aarch64"]
+    done = CliRunner().invoke(bundle_command, [*words, "--python", "3.11", "--precision", "fp32", "--extra", "mqtt"])
+    assert done.exit_code == 0
+    assert done.stdout == f"{'0' * 64}  {tmp_path}/k.tar.gz\n"
+    assert (asked[0].precisions, asked[0].extras, asked[0].python) == (("fp32",), ("mqtt",), "3.11")
