@@ -21,6 +21,7 @@ from clapedge.bundle import FrontEnd
 from clapedge.errors import ClapEdgeError, StorageError, UsageError
 from clapedge.mel import Float32Array
 from clapedge.result import Heard, Listened
+from clapedge.whole_file import whole_file
 
 if sys.platform != "win32":
     import fcntl
@@ -255,9 +256,8 @@ def _begin(path: Path, making: Making) -> None:
     if found is None:
         if any(child.name != MAKING_NAME + ".tmp" for child in path.iterdir()):
             raise StorageError(f"{path} holds other files and no {MAKING_NAME}; name another directory for embeddings")
-        temporary = path / (MAKING_NAME + ".tmp")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(making), indent=2) + b"\n")
-        temporary.replace(path / MAKING_NAME)
+        with whole_file(path / MAKING_NAME) as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(making), indent=2) + b"\n")
     elif found != making:
         was, now = msgspec.to_builtins(found), msgspec.to_builtins(making)
         differing = next(name for name in was if was[name] != now[name])

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
-from clapedge.errors import ClapEdgeError, MissingExtraError, StorageError, UsageError
+from clapedge.decision import Decision
+from clapedge.errors import MissingExtraError, UsageError
 from clapedge.result import Result
-from clapedge.scoring import Decision
+from clapedge.whole_file import whole_file
 from clapedge.writers import CsvWriter, JsonLinesWriter, Writer, columns, failed_row, rows
 
 ROW_GROUP = 2**17
@@ -101,20 +102,9 @@ def open_output(path: Path, *, top_k: int | None = None, decision: Decision | No
         MissingExtraError: Parquet is asked for without pyarrow.
     """
     check_output(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield from _sink(file, path.suffix.lower(), top_k, decision or Decision())
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
-            raise
-        reason = error.strerror or str(error)
-        raise StorageError(f"{path} cannot be written ({reason}); make room, or name another place") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        yield from _sink(file, path.suffix.lower(), top_k, decision or Decision())
+        os.fsync(file.fileno())
 
 
 def check_output(path: Path) -> None:

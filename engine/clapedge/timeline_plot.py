@@ -12,12 +12,13 @@ from clapedge import audio
 from clapedge.audio import AudioSource
 from clapedge.bundle import FrontEnd
 from clapedge.clips import RUN_FRAMES, ClipMaker
-from clapedge.errors import ClapEdgeWarning, MissingExtraError, StorageError
+from clapedge.errors import ClapEdgeWarning, MissingExtraError
 from clapedge.mel import FLOOR, Float32Array, mel_bank
 from clapedge.result import Heard
 from clapedge.shown import shown
 from clapedge.tape import EDGE_FRAMES, Tape
 from clapedge.timeline import Event, Timeline
+from clapedge.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,14 +113,8 @@ def draw(
 
 def _save(figure: "Figure", target: Path) -> None:
     """Write a figure, whole or not at all."""
-    temporary = target.with_name(f"{target.stem}.tmp{target.suffix}")
-    try:
-        figure.savefig(temporary, dpi=110)
-        temporary.replace(target)
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written ({error.strerror}); name another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as temporary:
+        figure.savefig(temporary, dpi=110, format=target.suffix.lower().removeprefix("."))
 
 
 def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, front_end: FrontEnd) -> None:

@@ -211,7 +211,7 @@ def test_events_go_to_standard_output_alone(
         ((SIREN, "-l", "rain", "--window", "20"), 2, "10 s long at most"),
         ((SIREN, "-l", "rain", "--plot", "picture.docx"), 2, "ends in none of .png"),
         (("-", "-l", "rain", "--plot", "picture.png"), 2, "name a file"),
-        ((SIREN, "-l", "rain", "-o", "none/events.csv"), 2, "cannot be written"),
+        ((SIREN, "-l", "rain", "-o", "none/events.csv"), 2, "make it first"),
         ((SIREN, "-l", "rain", "--off", "0.2"), 2, "without on"),
     ],
 )

@@ -77,13 +77,14 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     Without a PATH, every recording of --embeddings is scored; no audio is read.
     """
     from clapedge.batch import score_archive  # noqa: PLC0415 - keeps --help fast
-    from clapedge.outputs import open_output  # noqa: PLC0415 - keeps --help fast
+    from clapedge.outputs import check_output, open_output  # noqa: PLC0415 - keeps --help fast
+    from clapedge.whole_file import check_target  # noqa: PLC0415
 
     target = Path(output)
     if not paths:
         _refuse_what_reads_audio(ctx, embeddings)
-    if target.exists() and not (force or resume):
-        raise UsageError(f"{target} exists; replace it with --force, or name another file")
+    check_output(target)
+    check_target(target, force=force or resume)
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     files = find_recordings(paths, recursive=recursive) if paths else None
     engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are listened to side by side

@@ -24,9 +24,10 @@ def labels() -> None:
 @labels.command()
 @label_options
 @click.option("-o", "--output", required=True, type=click.Path(), help="Where to write, ending in .npz.")
+@click.option("--force", is_flag=True, help="Replace the file.")
 @click.option("--bundle", type=click.Path(), help="Bundle whose text tower embeds; the default is that of score.")
 def embed(
-    *, words: Sequence[str], label_file: str | None, template: str | None, output: str, bundle: str | None
+    *, words: Sequence[str], label_file: str | None, template: str | None, output: str, force: bool, bundle: str | None
 ) -> None:
     """Embed a label set once, so that a device needs no text tower to score with it.
 
@@ -36,12 +37,12 @@ def embed(
       clapedge labels embed -l "dog barking,rain" -o outside.npz --bundle bundles/clap-htsat-fused
     """  # noqa: D301 - click reads the control character
     from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+    from clapedge.whole_file import check_target  # noqa: PLC0415
 
     target = Path(output)
     if target.suffix != ".npz":
         raise UsageError(f"{output} does not end in .npz; name the file NAME.npz")
-    if not target.parent.is_dir():
-        raise UsageError(f"directory {target.parent} does not exist; make it first")
+    check_target(target, force=force)
     embedded = read_labels(lambda: Engine.load(bundle), words, label_file, template)
     embedded.save(target)
     click.echo(f"{target}: {len(embedded.label_set.labels)} labels, {len(embedded.label_set.prompts)} prompts")

@@ -1,18 +1,18 @@
 """`clapedge timeline`: a long recording to events."""
 
-import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from clapedge.cli.options import STANDARD_INPUT, engine_options, label_options, load_engine, read_labels
-from clapedge.errors import StorageError, UsageError
+from clapedge.errors import MissingExtraError, UsageError
 from clapedge.shown import shown
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 )
 @click.option("-o", "--output", type=click.Path(), help="Where to write the events. [default: standard output]")
 @click.option("--plot", type=click.Path(), help="Draw spectrogram and probabilities: NAME.png, .svg or .pdf.")
+@click.option("--force", is_flag=True, help="Replace the files that -o and --plot name.")
 @engine_options
 def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     *,
@@ -74,6 +75,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     output_format: str,
     output: str | None,
     plot: str | None,
+    force: bool,
     threads: int | None,
     **options: object,
 ) -> None:
@@ -83,8 +85,9 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
     rule = timelines.EventRule(on, off, min_duration, merge_gap, multi)
     _check_plot(recording, plot)
-    if output and Path(output).is_file() and Path(recording).is_file() and Path(output).samefile(recording):
-        raise UsageError(f"-o {output} would replace the recording itself; name another file")
+    for target in (output, plot):
+        if target:
+            _check_target(recording, Path(target), force=force)
     labels = read_labels(engine_of, words, label_file, template)
     if not multi and not any(label.hidden for label in labels.label_set.labels):
         click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
@@ -109,8 +112,17 @@ def _check_plot(recording: str, plot: str | None) -> None:
         raise UsageError("--plot reads the recording a second time, which standard input cannot be; name a file")
     if Path(plot).suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise UsageError(f"{plot} ends in none of .png, .svg, .pdf; the name says which format is drawn")
-    if not Path(plot).parent.is_dir():
-        raise UsageError(f"directory {Path(plot).parent} does not exist; make it first")
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("drawing a timeline", "plot")
+
+
+def _check_target(recording: str, target: Path, *, force: bool) -> None:
+    """Refuse a file that could not be written, or would replace another, before the recording is heard."""
+    from clapedge.whole_file import check_target  # noqa: PLC0415 - keeps --help fast
+
+    if target.is_file() and Path(recording).is_file() and target.samefile(recording):
+        raise UsageError(f"{target} is the recording itself; name another file")
+    check_target(target, force=force)
 
 
 @contextmanager
@@ -144,25 +156,21 @@ def _progress() -> Iterator[Callable[[float, float], None] | None]:
 def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:
     """Write events to standard output, or to a file that appears whole or not at all."""
     from clapedge.timeline_writers import EVENT_WRITERS  # noqa: PLC0415 - keeps --help fast
+    from clapedge.whole_file import cannot_be_written, whole_file  # noqa: PLC0415
 
     writer = EVENT_WRITERS[output_format]
     if output is None:
         writer.write(found, events, sys.stdout)
         return
-    text = io.StringIO()
-    writer.write(found, events, text)
     target = Path(output)
     special = target.exists() and not target.is_file()  # a pipe or a device takes the text, and is not replaced
-    temporary = target if special else target.with_name(target.name + ".tmp")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-        if not special:
-            temporary.replace(target)
-    except OSError as error:
-        if not special:
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f"{output} cannot be written ({error.strerror}); name another place") from error
-    click.echo(f"{output}: {len(events)} events", err=True)
+    with nullcontext(target) if special else whole_file(target) as path:
+        try:
+            with path.open("w", encoding="utf-8", newline="\n") as stream:
+                writer.write(found, events, stream)
+        except OSError as error:
+            raise cannot_be_written(target, error) from error
+    click.echo(f"{shown(output)}: {len(events)} event{'s' * (len(events) != 1)}", err=True)
 
 
 def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
@@ -172,4 +180,4 @@ def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot
     front_end = engine.bundle.manifest.front_end
     picture = timeline_plot.spectrogram(found.file, found.heard, front_end)
     timeline_plot.draw(found, events, picture, front_end, plot)
-    click.echo(f"{plot}: drawn", err=True)
+    click.echo(f"{shown(plot)}: drawn", err=True)

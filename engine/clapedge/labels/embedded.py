@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,11 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from clapedge.errors import LabelError, StorageError
+from clapedge.errors import LabelError
 from clapedge.labels.arrays import Arrays, read_arrays
 from clapedge.labels.label import Label
 from clapedge.labels.label_set import LabelSet
 from clapedge.mel import Float32Array
+from clapedge.whole_file import whole_file
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 
@@ -64,17 +64,8 @@ class EmbeddedLabels:
         Raises:
             StorageError: it cannot be written.
         """
-        target = Path(path)
-        temporary = target.with_name(target.name + ".tmp")
-        try:
-            with temporary.open("wb") as stream:
-                np.savez(stream, **self._arrays())
-            temporary.replace(target)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            reason = error.strerror or str(error)
-            raise StorageError(f"{target} cannot be written ({reason}); make room, or name another place") from error
+        with whole_file(Path(path)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
         """Return what is stored, by name."""
