@@ -1,12 +1,14 @@
 """`clapedge score`: recordings and labels to ranked scores."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from clapedge.cli.options import (
     HEARING,
@@ -24,7 +26,11 @@ from clapedge.shown import shown
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
-    from clapedge.labels import EmbeddedLabels
+    from clapedge.decision import Decision
+    from clapedge.result import Result
+
+LOCAL = ("bundle", "provider", "provider_options", "precision", "threads", "fusion")
+"""Options that a service has chosen already."""
 
 EXAMPLES = """\b
 Examples:
@@ -33,6 +39,7 @@ Examples:
   clapedge score street.wav --labels labels/city.toml --multi --threshold 0.25 --explain
   clapedge score long.mp3 -l "dog barking,rain" --start 75 --duration 10
   arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,steady fan hum"
+  clapedge score kitchen.wav --labels home --server unix:/run/clapedge/clapedge.sock
 
 \b
 Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provider.
@@ -55,62 +62,103 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
     show_default=True,
     help="Form of the results on stdout.",
 )
+@click.option("--server", metavar="URL", help="Have it done by clapedge serve: http://HOST:PORT, or unix:PATH.")
 @click.pass_context
 def score(  # noqa: PLR0913 - one parameter an option is click's way
     ctx: click.Context,
     /,
     *,
     recordings: Sequence[str],
-    words: Sequence[str],
-    label_file: str | None,
-    template: str | None,
-    threads: int | None,
-    multi: bool,
     threshold: float | None,
+    multi: bool,
     unsure_margin: float | None,
     explain: bool,
     top_k: int | None,
     output_format: str,
-    **options: object,
+    server: str | None,
+    **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
     from clapedge import writers  # noqa: PLC0415 - keeps --help fast
-    from clapedge.audio.sources import shown_name  # noqa: PLC0415
 
-    engine_of = cache(lambda: load_engine(options, threads=threads))
-    hearing: Any = {name: options[name] for name in HEARING}  # click has checked the choices
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     if explain and output_format != "table":
         raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
-    labels = read_labels(engine_of, words, label_file, template)
-    _note_lone_label(labels, multi=multi)
     failed = False
     written = "explained" if explain else output_format
-    with writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision) as writer:
+    with ExitStack() as stack:
+        if server is None:
+            hear = _locally(options, decision)
+        else:
+            _refuse_local(ctx)
+            hear = _remotely(stack, server, options, decision, threshold)
+        writer = stack.enter_context(writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision))
         for name in recordings:
             try:
-                result = engine_of().score(_source(name), labels, decision=decision, **hearing)
+                result = hear(name)
             except AudioError as error:
                 failed = True
                 click.echo(f"error: {shown(str(error))}", err=True)
                 writer.fail(name, str(error))
                 continue
             for sentence in result.warnings:
-                click.echo(f"note: {shown_name(name)}: {sentence}", err=True)
+                click.echo(f"note: {shown(name)}: {sentence}", err=True)
             writer.write(replace(result, file=name))
     ctx.exit(1 if failed else 0)
 
 
-def _note_lone_label(labels: "EmbeddedLabels", *, multi: bool) -> None:
+def _locally(options: Mapping[str, Any], decision: "Decision") -> "Callable[[str], Result]":
+    """Return what scores a recording with an engine of this process."""
+    engine_of = cache(lambda: load_engine(options, threads=options["threads"]))
+    hearing: Any = {name: options[name] for name in HEARING}
+    labels = read_labels(engine_of, options["words"], options["label_file"], options["template"])
+    _note_lone_label(len(labels.label_set.labels), decision)
+    return lambda name: engine_of().score(_source(name), labels, decision=decision, **hearing)
+
+
+def _remotely(
+    stack: ExitStack, server: str, options: Mapping[str, Any], decision: "Decision", threshold: float | None
+) -> "Callable[[str], Result]":
+    """Return what has a recording scored by a service."""
+    from clapedge.cli import remote  # noqa: PLC0415 - keeps --help fast
+
+    fields, label_file = remote.label_fields(options["words"], options["label_file"], options["template"])
+    _note_lone_label(len(",".join(options["words"]).replace("，", ",").split(",")) if options["words"] else 0, decision)
+    fields |= {name: options[name] for name in HEARING} | remote.decision_fields(decision, threshold=threshold)
+    service = stack.enter_context(remote.Remote(server))
+
+    def hear(name: str) -> "Result":
+        opened = (lambda: nullcontext(_standard_input())) if name == STANDARD_INPUT else remote.opener(name)
+        return service.score(name, opened, fields, label_file)
+
+    return hear
+
+
+def _refuse_local(ctx: click.Context) -> None:
+    """Refuse options that say how an engine of this process is loaded: the service has chosen its own."""
+    for option in LOCAL:
+        if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            name = option.replace("_", "-").removesuffix("s") if option == "provider_options" else option
+            raise UsageError(f"--{name} is chosen when a service is started; leave it out with --server")
+
+
+def _note_lone_label(count: int, decision: "Decision") -> None:
     """Say that a probability says nothing where there is nothing to share it with."""
-    if len(labels.label_set.labels) == 1 and not multi:
+    if count == 1 and not decision.multi:
         click.echo("note: a lone label takes all of the probability; name others beside it, or use --multi", err=True)
 
 
 def _source(name: str) -> "AudioSource":
     """Return what a name on the command line means: a path, or standard input."""
-    if name != STANDARD_INPUT:
-        return name
+    return _standard_input() if name == STANDARD_INPUT else name
+
+
+def _standard_input() -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        AudioError: it is closed.
+    """
     if sys.stdin is None:
         raise AudioError("standard input is closed; name a file, or pipe a recording in")
     return sys.stdin.buffer

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -28,8 +28,8 @@ from clapedge.serve.records import (
     TimelineChoice,
 )
 from clapedge.serve.service import Labels, Named, Service
-from clapedge.serve.streams import Lines, LinesResponse
-from clapedge.serve.uploads import Recording, Upload, merged, read_label_file, received
+from clapedge.serve.streams import Lines, LinesResponse, given_up
+from clapedge.serve.uploads import Upload, merged, read_label_file, received
 from clapedge.timeline import EventRule
 from clapedge.timeline_writers import record
 
@@ -140,8 +140,9 @@ async def finished(request: Request, future: "Future[T]", stop: threading.Event)
     Raises:
         GoneError: the client left.
     """
-    await unless_left(request, asyncio.wrap_future(future), future, stop)
-    return future.result()
+    done = asyncio.wrap_future(future)
+    await unless_left(request, done, future, stop)
+    return done.result()
 
 
 async def first_line(request: Request, lines: Lines, future: "Future[None]", stop: threading.Event) -> bytes | None:
@@ -173,10 +174,7 @@ async def unless_left(
     finally:
         left.cancel()
         if not wanted.done():
-            stop.set()
-            future.cancel()
-            # the worker reads the upload, which is closed when this returns
-            await asyncio.wait({asyncio.wrap_future(future)})
+            await given_up(future, stop)  # the worker reads the upload, which is closed when this returns
 
 
 async def _left(request: Request) -> None:
@@ -185,7 +183,7 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _recording(upload: Upload) -> Recording:
+def _recording(upload: Upload) -> BinaryIO:
     """Return the recording of an upload.
 
     Raises:
@@ -193,7 +191,7 @@ def _recording(upload: Upload) -> Recording:
     """
     if upload.recording is None:
         raise UsageError("the form carries no recording; send it as the field file")
-    return upload.recording
+    return cast("BinaryIO", upload.recording)  # of a file object, what the engine asks for
 
 
 def _labels(service: Service, asked: LabelChoice, upload: Upload) -> Labels:

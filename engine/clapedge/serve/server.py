@@ -15,7 +15,7 @@ from typing import Any
 
 import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from clapedge.errors import UsageError
 from clapedge.serve.app import create_app
@@ -71,8 +71,9 @@ class ImpatientProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Begin to wait if the client owes something, and stop if it does not."""
-        answered = self.cycle is None or self.cycle.response_complete
-        resting = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0] and self.cycle is not None
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        answered = cycle is None or cycle.response_complete
+        resting = cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         if not answered or resting:
             self._forget()
         elif self._deadline is None:

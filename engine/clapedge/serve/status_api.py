@@ -1,7 +1,7 @@
 """Routes for those who watch: `/healthz`, `/readyz`, `/metrics`, `/v1/models`."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 
-READINESS = {503: {"model": Readiness, "description": "No bundle is loaded, or the service is ending."}}
+READINESS: dict[int | str, dict[str, Any]] = {
+    503: {"model": Readiness, "description": "No bundle is loaded, or the service is ending."}
+}
 
 
 @router.get("/healthz", response_model=Health)

@@ -14,6 +14,7 @@ from clapedge.serve.problems import problem
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+from typing import Any
 
 JSON_LINES = "application/jsonl"
 
@@ -38,6 +39,21 @@ class Lines:
     async def next(self) -> bytes | None:
         """Return the next line, or None behind the last one."""
         return await self._queue.get()
+
+
+async def given_up(future: "Future[Any]", stop: threading.Event) -> None:
+    """End some work, if it has not ended, and wait for that; what it came to is nobody's any longer.
+
+    Args:
+        future: the work.
+        stop: ends it when it is set.
+    """
+    stop.set()
+    future.cancel()
+    ended = asyncio.wrap_future(future)
+    await asyncio.wait({ended})
+    if not ended.cancelled():
+        ended.exception()  # which asyncio would else report as lost
 
 
 class LinesResponse(StreamingResponse):
@@ -68,9 +84,7 @@ class LinesResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._stop.set()
-            self._future.cancel()
-            await asyncio.wait({asyncio.wrap_future(self._future)})
+            await given_up(self._future, self._stop)
             await self._close()
 
     async def _lines(self, first: bytes | None, lines: Lines, future: "Future[None]") -> AsyncIterator[bytes]:
