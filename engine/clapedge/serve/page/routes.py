@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,23 @@ from starlette.responses import Response
 
 from clapedge.labels import Label, LabelSet
 from clapedge.serve.answers import JsonResponse
-from clapedge.serve.api import finished
+from clapedge.serve.api import finished, first_line
 from clapedge.serve.page import picture
 from clapedge.serve.problems import GoneError, RequestError
-from clapedge.serve.uploads import received
+from clapedge.serve.streams import Lines, LinesResponse
+from clapedge.serve.uploads import read_label_file, received
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from clapedge.serve.service import Service
+    from clapedge.timeline import Timeline
 
 HERE = Path(__file__).parent
 CLIPS = HERE.parents[1] / "demo_clips"
+
+DECIMALS = 4
+"""Of a probability that is drawn: an hour of them is half a megabyte as it is."""
 
 router = APIRouter(prefix="/page", include_in_schema=False)
 
@@ -70,6 +78,41 @@ async def draw(request: Request) -> Response:
                 return picture.draw(recording, front_end, longest=service.settings.max_seconds, told=told)
 
         return JsonResponse(await finished(request, service.pool.submit(work), stop))
+
+
+@router.post("/timeline")
+async def timeline(request: Request) -> Response:
+    """Score a recording over time: lines of how far it was heard, then one with the scores of all windows."""
+    service: Service = request.app.state.service
+    service.pool.check_room()
+    async with AsyncExitStack() as stack:
+        upload = await stack.enter_async_context(received(request))
+        if upload.recording is None or upload.label_file is None:
+            raise RequestError("the form carries no recording or no labels; send them as file and as label_file")
+        lines, stop = Lines(), threading.Event()
+        future: Future[Any] = service.submit_timeline(
+            upload.recording,
+            read_label_file(*upload.label_file),
+            told=lambda heard, until: lines.write({"heard": heard, "until": until}),
+            stop=stop,
+        )
+        future.add_done_callback(lambda done: _conclude(done, lines))
+        first = await first_line(request, lines, future, stop)
+        return LinesResponse(first, lines, future, stop, stack.pop_all().aclose)
+
+
+def _conclude(done: "Future[Timeline]", lines: Lines) -> None:
+    """Write what a timeline came to; an error is the response's to tell."""
+    if not done.cancelled() and not done.exception():
+        found = done.result()
+        lines.write(
+            {
+                "edges": found.edges.round(3).tolist(),
+                "probabilities": found.probabilities.round(DECIMALS).tolist(),
+                "events": found.events(),
+            }
+        )
+    lines.end()
 
 
 @cache

@@ -284,13 +284,13 @@ class Page {
 
   /** Hear a long recording over time, and draw it as it comes. */
   async listen(labels, of, signal) {
-    this.timeline = { labels: labels.filter(({ hidden }) => !hidden).map(({ name }) => name), windows: [], events: [], of };
+    this.timeline = { labels: labels.filter(({ hidden }) => !hidden).map(({ name }) => name), edges: [], probabilities: [], events: [], of };
     this.at("timeline-card").hidden = this.at("progress").hidden = false;
-    this.at("events").replaceChildren();
-    for await (const line of this.service.lines("v1/timeline", { body: form(this.file, labels, { progress: true, windows: true }), signal })) {
-      if (line.label) this.timeline.events.push(line);
-      else if (line.windows) this.timeline.windows = line.windows;
-      else if (line.until) this.at("progress").value = line.heard / line.until;
+    for (const id of ["timeline", "events"]) this.at(id).replaceChildren();
+    for await (const line of this.service.lines("page/timeline", { body: form(this.file, labels), signal })) {
+      if (line.error) throw new Refusal(line.error);
+      if (line.until) this.at("progress").value = line.heard / line.until;
+      if (line.edges) this.timeline = { ...this.timeline, ...line };
     }
     this.at("progress").hidden = true;
     this.showTimeline();

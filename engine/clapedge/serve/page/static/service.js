@@ -47,12 +47,11 @@ async function refusal(response) {
   return say(key, { detail, seconds: response.headers.get("Retry-After") ?? 1 });
 }
 
-/** Return a request about a recording as a form. */
-export function form(file, labels, fields) {
+/** Return a request about a recording and labels as a form. */
+export function form(file, labels, fields = {}) {
   const body = new FormData();
   for (const [name, value] of Object.entries(fields)) if (value !== null) body.append(name, value);
-  if (plain(labels)) for (const { name } of labels) body.append("labels", name);
-  else body.append("label_file", new File([toml(labels)], "labels.toml"));
+  body.append("label_file", new File([toml(labels)], "labels.toml"));
   body.append("file", file, file.name);
   return body;
 }

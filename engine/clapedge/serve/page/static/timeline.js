@@ -8,9 +8,12 @@ const DRAWING = "http://www.w3.org/2000/svg";
 const WIDTH = 1000;
 const HEIGHT = 40;
 
-/** Draw the windows {start, end, probabilities} and the events of a recording of so many seconds. */
-export function drawTimeline(root, { labels, windows, events, of }) {
-  const rows = labels.map((name, index) => row(name, HUES[index % HUES.length], windows, events, index, of));
+/** Draw the probabilities between edges, and the events, of a recording of so many seconds. */
+export function drawTimeline(root, { labels, edges, probabilities, events, of }) {
+  const rows = labels.map((name, index) => {
+    const heights = probabilities.map((all) => all[index]);
+    return row(name, HUES[index % HUES.length], { edges, heights, events: events.filter(({ label }) => label === name), of });
+  });
   const axis = Object.assign(document.createElement("div"), { className: "seconds" });
   root.replaceChildren(...rows, axis);
   root.setAttribute("role", "group");
@@ -18,20 +21,18 @@ export function drawTimeline(root, { labels, windows, events, of }) {
   drawSeconds(axis, of);
 }
 
-function row(name, hue, windows, events, index, of) {
+function row(name, hue, { edges, heights, events, of }) {
   const line = Object.assign(document.createElement("div"), { className: "timeline-row" });
   const label = Object.assign(document.createElement("span"), { className: "timeline-label", textContent: name });
   const drawing = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 8}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const x = (second) => ((WIDTH * second) / of).toFixed(1);
   const y = (probability) => (HEIGHT * (1 - probability)).toFixed(1);
-  const steps = windows.map(({ start, end, probabilities }) => `L${x(start)} ${y(probabilities[index])}L${x(end)} ${y(probabilities[index])}`);
-  if (windows.length) {
-    const [from, to] = [windows[0].start, windows[windows.length - 1].end];
-    drawing.append(shape("path", { d: `M${x(from)} ${HEIGHT}${steps.join("")}L${x(to)} ${HEIGHT}Z`, fill: hue, opacity: 0.55 }));
-  }
+  const steps = heights.map((height, index) => `L${x(edges[index])} ${y(height)}L${x(edges[index + 1])} ${y(height)}`);
+  const outline = `M${x(edges[0])} ${HEIGHT}${steps.join("")}L${x(edges[edges.length - 1])} ${HEIGHT}Z`;
+  drawing.append(shape("path", { d: outline, fill: hue, opacity: 0.6 }));
   drawing.append(shape("path", { d: `M0 ${HEIGHT}H${WIDTH}`, class: "timeline-base" }));
-  for (const event of events.filter(({ label: heard }) => heard === name)) {
-    drawing.append(shape("rect", { x: x(event.start), y: HEIGHT + 2, width: Math.max(2, x(event.end) - x(event.start)), height: 6, fill: hue }));
+  for (const { start, end } of events) {
+    drawing.append(shape("rect", { x: x(start), y: HEIGHT + 2, width: Math.max(2, x(end) - x(start)), height: 6, fill: hue }));
   }
   line.append(label, drawing);
   return line;
