@@ -43,18 +43,29 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
     "--test-fold", "test_folds", multiple=True, help="Judge by this fold; repeats. [default: every fourth clip]"
 )
 @click.option("--labels", "label_file", metavar="FILE", help="Label set to score against. [default: the classes]")
-@click.option("--target", type=click.Choice(["cpu", "tensorrt", "arm"]), default="cpu", show_default=True)
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "tensorrt", "arm"]),
+    default="cpu",
+    show_default=True,
+    help="What the tower is to run on; cpu is x86.",
+)
 @click.option(
     "--method",
     type=click.Choice(["minmax", "entropy", "percentile", "mse"]),
-    help="[default: minmax, or percentile if one is given]",
+    help="How the range of an activation is chosen. [default: minmax, or percentile if one is given]",
 )
 @click.option("--percentile", type=float, help="Share of values that the method percentile covers. [default: 99.99]")
 @click.option("--max-drop", type=float, default=1.0, show_default=True, help="Points of top-1 that may be lost.")
 @click.option("--min-cosine", type=float, default=0.99, show_default=True, help="Mean cosine with fp32 to keep.")
 @click.option("--samples", type=click.IntRange(min=16), default=200, show_default=True, help="Recordings at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw of recordings.")
-@click.option("--report", "report_directory", type=click.Path(path_type=Path), help="[default: BUNDLE-calibration]")
+@click.option(
+    "--report",
+    "report_directory",
+    type=click.Path(path_type=Path),
+    help="Directory of the report. [default: BUNDLE-calibration]",
+)
 @click.option("--write-table", "table", type=click.Path(path_type=Path), help="Also write a table for TensorRT 10.")
 @click.option(
     "--restore/--no-restore", default=True, show_default=True, help="Put layers back to float until it holds."

@@ -20,6 +20,7 @@ from clapedge_calib.dataset import Example
 from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
+from clapedge_calib.training import warn_of_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
     with comparison.engine(comparison.variants[0]) as engine:
         labels = comparison.labels(engine, classes)
         scale = engine.bundle.manifest.logit_scale
+        warn_of_training(engine.bundle.manifest, examples)
     truth = truth_of(classes, labels)
     embedded = _embed(comparison, examples)
     failures = {place: text for each in embedded.values() for place, text in each.failures.items()}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from clapedge import __version__
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
@@ -47,12 +48,13 @@ def embed_examples(
         workers: recordings that are embedded at a time; None means one a core.
     """
     tower = engine.bundle.file("audio", engine.variant).sha256
+    heard = [__version__, hearing, engine.bundle.manifest.front_end, engine.fusion, engine.plan.provider]
     done = Embedded()
 
     def embed(place: int) -> None:
         path = examples[place].path
         try:
-            key = journal_key(path, tower, [hearing, engine.fusion, engine.plan.provider])
+            key = journal_key(path, tower, heard)
             row = journal.get(key)
             if row is None:
                 row = engine.embed_audio([path], **hearing)[0]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli.options import hearing_options
+
 if TYPE_CHECKING:
     from clapedge_calib.evaluation import Evaluation
 
@@ -21,13 +23,24 @@ if TYPE_CHECKING:
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows of the CSV; repeats.")
 @click.option("--labels", "label_file", metavar="FILE", help="Label set that holds the classes. [default: their names]")
 @click.option("--variant", default="all", show_default=True, metavar="LIST", help="Variants, for example fp32,int8.")
-@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]), default="auto")
-@click.option("--window", type=click.Choice(["first", "slide", "fuse"]), default="first", show_default=True)
-@click.option("--pad", type=click.Choice(["repeatpad", "repeat", "zero"]), default="repeatpad", show_default=True)
-@click.option("--fusion", type=click.Choice(["long", "always"]), default="long", show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
+)
+@hearing_options
 @click.option("--work", type=click.Path(path_type=Path), help="Directory that keeps embeddings: a second run resumes.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Write the first variant's matrix: .csv or .png.")
-@click.option("--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Of what is printed.",
+)
 @click.pass_context
 def eval_(  # noqa: PLR0913 - one parameter an option
     ctx: click.Context,
@@ -75,9 +88,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     evaluations, failures = compare(comparison, examples)
     for sentence in failures:
         click.echo(f"error: {sentence} ({len(failures)} of {len(examples)} recordings could not be read)", err=True)
+    _print(evaluations, output_format)
     if confusion is not None:
         write_confusion(evaluations[0], confusion)
-    _print(evaluations, output_format)
     ctx.exit(1 if failures else 0)
 
 

@@ -19,7 +19,8 @@ table { border-collapse: collapse; font-size: .88rem; width: 100% } .wide { over
 th, td { padding: .3rem .55rem; text-align: right; border-bottom: 1px solid #dde3ea; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 svg { width: 100%; height: auto; max-width: 46rem; font: 12px system-ui, sans-serif }
-.axis { stroke: #8793a0; fill: none } .mark { fill: #2f6fb2 } .bad { fill: #b3372f } text { fill: #3c4856 }
+.axis { stroke: #8793a0; fill: none } .mark { fill: #2f6fb2 } .bad { fill: #b3372f }
+text { fill: #3c4856; paint-order: stroke; stroke: #fff; stroke-width: 4px }
 """
 
 COLUMNS = (
@@ -146,15 +147,17 @@ def _latency_plot(report: Report) -> str:
     name = "mean cosine"
     if report.candidates[0].agreement is not None:
         name = "top-1 accuracy" if report.candidates[0].evaluation is not None else "top-1 agreement"
-    slowest = max(each.latency_ms for each in report.candidates) * 1.25
+    slowest = 4 * math.ceil(1.15 * max(each.latency_ms for each in report.candidates) / 4)  # four whole steps
     values = [height(each) for each in report.candidates]
     low, high = _padded(min(values), max(values))
     marks = []
     for place, (each, value) in enumerate(zip(report.candidates, values, strict=True)):
         x, y = _x(each.latency_ms / slowest), _y((value - low) / (high - low))
+        above = y - 26 - 18 * place  # names stand one above the other, since marks may lie close together
         marks.append(
+            f'<path class="axis" d="M{x:.1f} {y:.1f}V{above + 4:.1f}"/>'
             f'<circle class="{"mark" if each.holds else "bad"}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
-            f'<text x="{x + 10:.1f}" y="{y + 4 + 22 * (place - 1):.1f}">{escape(each.name)}</text>'
+            f'<text x="{x:.1f}" y="{above:.1f}" text-anchor="middle">{escape(each.name)}</text>'
         )
     ticks = _x_ticks(0, slowest, ".0f") + _y_ticks(low, high, ".3f")
     return _plot("".join(marks) + ticks, "milliseconds a clip", name)
@@ -175,7 +178,7 @@ def _cosine_plot(cosines: Sequence[float]) -> str:
             f'<rect class="mark" x="{x + 1:.1f}" y="{y:.1f}" width="{(WIDTH - LEFT - RIGHT) / BINS - 2:.1f}" '
             f'height="{HEIGHT - BOTTOM - y:.1f}"/>'
         )
-    return _plot("".join(bars) + _x_ticks(low, high, ".5f") + _y_ticks(0, most, ".0f"), "cosine with fp32", "clips")
+    return _plot("".join(bars) + _x_ticks(low, high, ".5f") + _y_ticks(0, most, "g"), "cosine with fp32", "clips")
 
 
 def _sensitivity_plot(report: Report) -> str:
@@ -234,7 +237,7 @@ def _y_ticks(low: float, high: float, form: str) -> str:
 def _padded(low: float, high: float) -> tuple[float, float]:
     """Widen a span so that no mark lies on its edge."""
     room = max((high - low) * 0.2, 0.01)
-    return low - room, high + room
+    return low - room, high + 3 * room  # the names of the marks stand above them
 
 
 def _x(part: float) -> float:

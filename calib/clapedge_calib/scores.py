@@ -16,6 +16,7 @@ from clapedge_calib.embed import embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
 from clapedge_calib.metrics import IntArray, calibration_error
+from clapedge_calib.training import warn_of_training
 
 TEMPERATURES = np.logspace(-1.5, 1.5, 301)
 """What is tried: from 0.03 to 32, 2.3 % apart, which moves no probability by more than a hundredth."""
@@ -57,6 +58,7 @@ def fit_scores(
     if nameless := [each.name for each in examples if each.label is None]:
         raise UsageError(f"{nameless[0]} has no label; put it into a folder named like its class, or into a CSV")
     truth = truth_of([each.label or "" for each in examples], labels)
+    warn_of_training(engine.bundle.manifest, examples)
     with EmbeddingJournal(None) as journal:
         embedded = embed_examples(engine, examples, {}, journal, progress=progress)
     read = sorted(embedded.rows)

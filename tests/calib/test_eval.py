@@ -1,8 +1,11 @@
 import csv
+import errno
 import io
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from clapedge.cli import cli
 from clapedge.engine import Engine
-from clapedge.errors import BundleError, LabelError, UsageError
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, StorageError, UsageError
 from clapedge.mel import Float32Array
 from clapedge_calib.embedding_journal import JOURNAL_NAME, EmbeddingJournal
 
@@ -118,8 +121,71 @@ def test_the_confusion_matrix_is_written_as_csv(tones: Path, tmp_path: Path) -> 
     head, *rows = csv.reader(target.open(encoding="utf-8"))
     assert head == ["truth", "low hum", "whistle"]
     assert sum(int(cell) for row in rows for cell in row[1:]) == 24
-    with pytest.raises(UsageError, match=r"neither \.csv nor \.png"):
-        evaluate("--audio", tones, "--variant", "fp32", "--confusion", tmp_path / "confusion.gif")
+
+
+def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_heard(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "embed_audio", lambda *_, **__: pytest.fail("it has begun"))
+    for name, complaint in (
+        ("a.gif", r"neither \.csv nor \.png"),
+        ("absent/a.csv", "does not exist"),
+        ("d.csv", "regular"),
+    ):
+        (tmp_path / "d.csv").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match=complaint):
+            evaluate("--audio", tones, "--confusion", tmp_path / name)
+
+
+def test_a_full_disk_ends_with_the_figures_and_without_half_a_matrix(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    target = tmp_path / "confusion.csv"
+    target.write_text("what was there")
+    done = CliRunner().invoke(cli, ["eval", "--audio", str(tones), "--variant", "fp32", "--confusion", str(target)])
+    assert isinstance(done.exception, StorageError)
+    assert "top-1" in done.stdout
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("confusion.csv", "what was there")]
+
+
+def test_a_journal_on_a_full_disk_says_so_once(tmp_path: Path) -> None:
+    with EmbeddingJournal(tmp_path) as journal:
+        journal._stream = Path("/dev/full").open("wb")  # noqa: SIM115 - a disk that is full; the journal closes it
+        with pytest.raises(StorageError, match="No space left"):
+            journal.put("a", np.zeros(512, np.float32))
+
+
+def test_recordings_that_trained_the_built_in_model_are_told_of(tones: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dog"
+    folder.mkdir()
+    for name in ("1-100032-A", "3-1234-B-0", "3-1234-B-7", "4-1234-A", "rain"):
+        shutil.copy(tones / "whistle" / "1.wav", folder / f"{name}.wav")
+    with pytest.warns(ClapEdgeWarning, match=r"2 of 5 recordings are of folds 1 to 3 of ESC-10"):
+        evaluate("--audio", tmp_path, "--variant", "fp32")
+
+
+def test_the_temperature_of_a_label_set_counts(tones: Path, tmp_path: Path) -> None:
+    with Engine.load(precision="fp32") as engine:
+        labels = engine.embed_labels(["low hum", "whistle"])
+    errors = []
+    for temperature in (1.0, 8.0):
+        replace(labels, temperature=temperature).save(tmp_path / "labels.npz")
+        done = evaluate("--audio", tones, "--labels", tmp_path / "labels.npz", "--format", "json", "--variant", "fp32")
+        (found,) = json.loads(done.stdout)
+        errors.append((found["calibration_error"], found["top1"]))
+    assert errors[0][0] != errors[1][0]
+    assert errors[0][1] == errors[1][1]
+
+
+@pytest.mark.parametrize("command", ["eval", "calibrate"])
+def test_every_option_says_what_it_is(command: str) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    assert [option.name for option in found.params if isinstance(option, click.Option) and not option.help] == []
 
 
 def test_a_confusion_matrix_is_drawn_where_matplotlib_is_installed(tones: Path, tmp_path: Path) -> None:
