@@ -44,6 +44,7 @@ ROWS = (
     "batch",
     "cluster",
     "benchmark",
+    "device",
     "serve",
     "kit",
     "cli",

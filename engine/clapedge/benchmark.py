@@ -148,7 +148,7 @@ def cold_start(request: str) -> None:
     engine.score(asked["recording"], drawn_labels(engine))
     scored = time.perf_counter()
     times = {"import": imported - began, "load": loaded - imported, "first": scored - loaded}
-    print(json.dumps({key: value * 1e3 for key, value in times.items()} | {"memory_mb": _peak_memory()}))  # noqa: T201
+    print(json.dumps({key: value * 1e3 for key, value in times.items()} | {"memory_mb": peak_memory()}))  # noqa: T201
 
 
 def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _percentile(values: Sequence[float], q: int) -> float:
     return ordered[max(0, -(-len(ordered) * q // 100) - 1)]
 
 
-def _peak_memory() -> float | None:
+def peak_memory() -> float | None:
     """Return the peak resident memory of this process in MB."""
     if sys.platform == "win32":
         return None

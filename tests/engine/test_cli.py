@@ -195,7 +195,7 @@ def test_bundle_info_shows_and_verify_checks_every_file(run: Run) -> None:
 
 
 def test_the_doctor_finds_the_cpu_and_says_why_the_rest_is_off(run: Run) -> None:
-    done = run("doctor", "--json")
+    done = run("doctor", "--format", "json")
     assert done.err == ""
     findings = {finding["name"]: finding for finding in json.loads(done.out)}
     assert findings["provider cpu"]["state"] == "ok"

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -10,6 +11,7 @@ from typing import Literal, get_args
 import click
 
 from clapedge.errors import BundleError, ProviderError
+from clapedge.shown import shown
 
 State = Literal["ok", "off", "bad"]
 
@@ -25,22 +27,34 @@ class Finding:
     detail: str
 
 
-@click.command()
+EXAMPLES = """\b
+Examples:
+  clapedge doctor
+  clapedge doctor --bundle bundles/clap-htsat-fused --device
+  clapedge doctor --device --format json
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.option("--bundle", type=click.Path(), help="Bundle to check; the default is that of score.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--device", is_flag=True, help="Measure what this device can do, and how it should listen; takes seconds."
+)
+@click.option(
+    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Form."
+)
 @click.pass_context
-def doctor(ctx: click.Context, *, bundle: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_format: str) -> None:
     """Find out what works on this device, and why the rest does not.
 
     Exits with 3 if the bundle is bad, 4 if no provider opens a session.
-
-    \b
-    Example:
-      clapedge doctor --bundle bundles/clap-htsat-fused
-    """  # noqa: D301 - click reads the control character
+    """
+    if device:
+        _show_device(bundle, as_json=output_format == "json")
+        return
     bundle_findings, providers = _check_bundle(bundle), _check_providers(bundle)
     findings = [*_check_packages(), *_check_runtime(), *bundle_findings, *providers]
-    if as_json:
+    if output_format == "json":
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
     else:
         for finding in findings:
@@ -49,6 +63,42 @@ def doctor(ctx: click.Context, *, bundle: str | None, as_json: bool) -> None:
         ctx.exit(BundleError.exit_code)
     if not any(finding.state == "ok" for finding in providers):
         ctx.exit(ProviderError.exit_code)
+
+
+def _show_device(bundle: str | None, *, as_json: bool) -> None:
+    """Measure the device and print what it can do."""
+    from clapedge.device import measure  # noqa: PLC0415 - keeps --help fast
+
+    if sys.stderr.isatty():
+        click.echo("measuring ...", err=True)
+    report = measure(bundle)
+    if as_json:
+        click.echo(json.dumps(asdict(report), ensure_ascii=False, indent=2))
+        return
+    memory = ", ".join(
+        f"{size:.0f} MB {what}"
+        for what, size in (
+            ("in all", report.memory_mb),
+            ("free", report.memory_available_mb),
+            ("used here", report.peak_mb),
+        )
+        if size is not None
+    )
+    click.echo(f"processor  {shown(report.processor)} ({report.machine})")
+    click.echo(f"cores      {report.cores} usable of {report.logical_cores}, {report.governor or 'unknown'} governor")
+    click.echo(f"memory     {memory or 'unknown'}")
+    click.echo(f"model      {shown(report.model)}, {report.weights} weights, on {report.provider}")
+    click.echo("")
+    click.echo("variant  threads  one window  real-time factor at --hop 1")
+    for one in report.measured:
+        click.echo(f"{one.variant:7}  {one.threads:7}  {one.window_ms:7.1f} ms  {one.real_time_factor:.3f}")
+    advice = report.advice
+    click.echo("")
+    click.echo(f"listen with  --precision {advice.variant} --threads {advice.threads} --hop {advice.hop:g}")
+    if advice.keeps_up:
+        click.echo(f"which works {advice.share:.1%} of the time")
+    else:
+        click.echo("which does not keep up: use a smaller model, or a faster device")
 
 
 def _check_packages() -> list[Finding]:
