@@ -3,7 +3,7 @@
 import platform
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -39,15 +39,21 @@ print("{version}", os.environ["CLAPEDGE_BUNDLE"])
 """What the tiny kits have for clapedge: it says its version and its bundle, and is well unless told otherwise."""
 
 
-def write_wheel(directory: Path, name: str, version: str, *, requires: tuple[str, ...] = (), **files: str) -> Path:
-    """Write a wheel of nothing but metadata and a few files, whose names have `__` for `/`."""
+def write_wheel(
+    directory: Path,
+    name: str,
+    version: str,
+    *,
+    requires: Sequence[str] = (),
+    module: tuple[str, str] = ("empty.py", ""),
+) -> Path:
+    """Write a wheel of nothing but metadata and one module: its file and its text."""
     described = f"{name}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "License-Expression: MIT"]
     lines += [f"Requires-Dist: {each}" for each in requires]
     path = directory / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as written:
-        for file, text in files.items():
-            written.writestr(zipfile.ZipInfo(file.replace("__", "/") + ".py"), text)
+        written.writestr(zipfile.ZipInfo(module[0]), module[1])
         written.writestr(zipfile.ZipInfo(f"{described}/METADATA"), "\n".join(lines) + "\n\n")
         written.writestr(zipfile.ZipInfo(f"{described}/WHEEL"), "Wheel-Version: 1.0\nTag: py3-none-any\n")
         written.writestr(zipfile.ZipInfo(f"{described}/licenses/LICENSE"), "Do as you like.\n")
@@ -73,7 +79,7 @@ def installed_wheel(name: str, directory: Path) -> list[str]:
         for file in distribution.files or ():
             inside = file.parts[0] != ".." and "__pycache__" not in file.parts
             if inside and not (".dist-info" in file.parts[0] and file.name in LEFT_OUT):
-                written.write(distribution.locate_file(file), str(file))
+                written.write(str(distribution.locate_file(file)), str(file))
         record = next(str(file) for file in distribution.files or () if file.name == "RECORD")
         written.writestr(record, "")
     return needed_here(map(Requirement, distribution.requires or ()))
@@ -87,8 +93,10 @@ def needed_here(requirements: Iterable[Requirement]) -> list[str]:
 def tiny_options(directory: Path, version: str, pins: Path) -> Options:
     """Return the options of a kit that installs in no time."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_wheel(directory, "pip", "1", pip____main__=STUB_PIP)
-    engine = write_wheel(directory, "clapedge", version, clapedge=STUB_CLAPEDGE.replace("{version}", version))
+    write_wheel(directory, "pip", "1", module=("pip/__main__.py", STUB_PIP))
+    engine = write_wheel(
+        directory, "clapedge", version, module=("clapedge.py", STUB_CLAPEDGE.replace("{version}", version))
+    )
     return Options(
         target=this_machine(),
         python=PYTHON,

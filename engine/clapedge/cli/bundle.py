@@ -1,8 +1,10 @@
 """`clapedge bundle`: look into a bundle, check it, prepare it for a device."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +205,8 @@ def pack(directory: str, *, output: Path, **options: Any) -> None:  # noqa: ANN4
     show_default=True,
     help="Where to run.",
 )
-def selftest(directory: Path, *, provider: "ProviderWish") -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> None:
     """Score the clips of a kit (DIR: unpacked or installed) and compare with the record; exit 3 if one differs.
 
     \b
@@ -213,18 +216,19 @@ def selftest(directory: Path, *, provider: "ProviderWish") -> None:
     from clapedge.kit.selftest import compare  # noqa: PLC0415 - keeps --help fast
 
     began = time.perf_counter()
-    failed = []
+    findings = []
     for found in compare(directory, provider=provider):
+        findings.append(found)
         line = f"{found.variant} on {found.provider}  {found.file:24} {found.top:20}"
         figures = f"cosine {found.cosine:.6f}  largest difference {found.difference:.1e}  {found.seconds:6.2f} s"
-        click.echo(f"{'ok ' if found.holds else 'bad'} {line} {figures}")
-        if not found.holds:
-            failed.append(found.file)
+        if not as_json:
+            click.echo(f"{'ok ' if found.holds else 'bad'} {line} {figures}")
+    if as_json:
+        click.echo(json.dumps([asdict(found) for found in findings], indent=2))
+    failed = dict.fromkeys(found.file for found in findings if not found.holds)
     if failed:
-        names = ", ".join(dict.fromkeys(failed))
-        raise BundleDamagedError(
-            f"{names}: not as recorded; do not trust scores of this machine, and see clapedge doctor"
-        )
+        names = ", ".join(failed)
+        raise BundleDamagedError(f"{names}: not as recorded; do not trust scores of this machine, see clapedge doctor")
     click.echo(f"as recorded, in {time.perf_counter() - began:.1f} s", err=True)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clapedge import __version__
 from clapedge.bundle import Bundle, Variant
 from clapedge.errors import UsageError
 from clapedge.kit import selftest
@@ -88,8 +87,8 @@ def pack(bundle: Bundle, target: Path, options: Options, *, told: Callable[[str]
     machine, python, extras = _resolve(options)
     precisions = options.precisions or (default_precision(bundle, gpu=options.runtime is not None or "gpu" in extras),)
     with TemporaryDirectory(prefix="clapedge-kit-") as scratch:
-        name = f"clapedge-kit-{__version__}-{options.target}-py{python}"
-        kit = Path(scratch, name)
+        engine = own_wheel(options.engine, Path(scratch, "engine"))
+        kit = Path(scratch, f"clapedge-kit-{Wheel.read(engine).version}-{options.target}-py{python}")
         told("cutting the bundle")
         cut_bundle = cut(bundle, kit / "bundle", precisions=precisions, labels=options.labels, text=options.text)
         told("scoring the clips of the self-test")
@@ -101,7 +100,7 @@ def pack(bundle: Bundle, target: Path, options: Options, *, told: Callable[[str]
             extras=extras,
             constraints=options.constraints or own_constraints(),
             find_links=options.find_links,
-            engine=own_wheel(options.engine, Path(scratch, "engine")),
+            engine=engine,
             runtime=options.runtime,
         )
         wheels = collect(wanted, kit / "wheels")

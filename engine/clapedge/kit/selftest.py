@@ -186,22 +186,39 @@ def _compare(
     embedding, similarities = _hear(engine, directory / "selftest" / recorded.file, labels)
     if expected.shape != embedding.shape or similarities.keys() != recorded.similarities.keys():
         raise BundleError(f"{directory / 'bundle'} is not the bundle that the self-test recorded; unpack the kit again")
-    difference = float(np.abs(embedding - expected).max())
-    cosine = min(1.0, float(embedding.astype(np.float64) @ expected))
     drift = max((abs(similarities[name] - value) for name, value in recorded.similarities.items()), default=0.0)
-    near = tolerance.max_difference is None or difference <= tolerance.max_difference
     return Finding(
         file=recorded.file,
         variant=recorded.variant,
         provider=engine.plan.provider,
         top=max(similarities, key=similarities.__getitem__, default=""),
-        difference=difference,
-        cosine=cosine,
+        difference=float(np.abs(embedding - expected).max()),
+        cosine=_cosine(embedding, expected),
         drift=drift,
-        # unit vectors at that cosine are at most so far apart, and so are their products with a third
-        holds=near and cosine >= tolerance.min_cosine and drift <= np.sqrt(2 * (1 - tolerance.min_cosine)) + 1e-3,
+        holds=holds(tolerance, embedding, expected, drift),
         seconds=time.perf_counter() - began,
     )
+
+
+def holds(tolerance: Tolerance, embedding: Float32Array, expected: Float32Array, drift: float) -> bool:
+    """Tell whether an embedding (E,) is within the tolerance of the expected one.
+
+    Args:
+        tolerance: what is asked.
+        embedding: of unit norm.
+        expected: of unit norm.
+        drift: the largest difference of a similarity. Unit vectors at the least cosine are at most so far apart, and
+            so are their products with a third.
+    """
+    cosine = _cosine(embedding, expected)
+    near = tolerance.max_difference is None or float(np.abs(embedding - expected).max()) <= tolerance.max_difference
+    farthest = float(np.sqrt(2 * (1 - tolerance.min_cosine)))
+    return near and cosine >= tolerance.min_cosine and drift <= farthest
+
+
+def _cosine(embedding: Float32Array, expected: Float32Array) -> float:
+    """Return the cosine of two unit vectors; rounding makes it no more than 1."""
+    return min(1.0, float(embedding.astype(np.float64) @ expected))
 
 
 def _hear(engine: Engine, clip: Path, labels: str | None) -> tuple[Float32Array, dict[str, float]]:
