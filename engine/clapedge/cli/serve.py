@@ -35,7 +35,7 @@ def read_size(text: str) -> int:
     Raises:
         UsageError: it is none.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[KMG]?B)?)\s*", text.upper())
     if not found or found[2] not in UNITS:
         raise UsageError(f"{text!r} is no size; write it as 50MB")
     size = round(float(found[1]) * UNITS[found[2]])

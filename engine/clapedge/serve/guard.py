@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clapedge.serve.answers import answer
 from clapedge.serve.problems import ForbiddenError, KeyRefusedError, ServiceError, StalledError, TooLargeError
 from clapedge.serve.service import Service
-from clapedge.serve.settings import MEGABYTE, Settings
+from clapedge.serve.settings import Settings
 
 Header: TypeAlias = tuple[str, str]
 
@@ -66,7 +66,7 @@ class Guard:
             return
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        body = _Body(receive, self._service)
+        body = _Body(receive, self._service, most_bytes(headers, self._settings))
         sent = _Sent(send, scope["path"], self._service)
         try:
             fault = self._fault(scope, headers)
@@ -112,24 +112,23 @@ def given_keys(headers: Headers) -> list[bytes]:
 def declared_fault(headers: Headers, settings: Settings) -> ServiceError | None:
     """Return what is wrong with the size that a request declares."""
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > settings.max_upload + FORM_BYTES:
-        return too_large(settings)
+    if declared.isdecimal() and int(declared) > most_bytes(headers, settings):
+        return TooLargeError(settings.max_upload)
     return None
 
 
-def too_large(settings: Settings) -> TooLargeError:
-    """Return the error of an upload that is too large."""
-    return TooLargeError(
-        f"the upload has more than {settings.max_upload / MEGABYTE:g} MB; send a part of it, or a compressed format"
-    )
+def most_bytes(headers: Headers, settings: Settings) -> int:
+    """Return how many bytes a body may have: a form holds other fields as well."""
+    is_form = headers.get("content-type", "").lower().startswith("multipart/")
+    return settings.max_upload + (FORM_BYTES if is_form else 0)
 
 
 class _Body:
     """The body of a request, whose size and pace are watched as it comes."""
 
-    def __init__(self, receive: Receive, service: Service) -> None:
-        """Watch a body."""
-        self._receive, self._service, self._settings = receive, service, service.settings
+    def __init__(self, receive: Receive, service: Service, most: int) -> None:
+        """Watch a body that may have so many bytes."""
+        self._receive, self._service, self._settings, self._most = receive, service, service.settings, most
         self._size = self._since = 0
         self._until: float | None = None
         self._complete = False
@@ -156,8 +155,8 @@ class _Body:
         self._complete = not message.get("more_body", False)
         if self._since >= self._settings.stall_bytes:
             self._since, self._until = 0, None
-        if self._size > self._settings.max_upload + FORM_BYTES:
-            raise too_large(self._settings)
+        if self._size > self._most:
+            raise TooLargeError(self._settings.max_upload)
         return message
 
     async def _departure(self) -> Message:

@@ -61,6 +61,10 @@ class TooLargeError(ServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     exit_code = 1
 
+    def __init__(self, most: int) -> None:
+        """Say how many bytes an upload may have."""
+        super().__init__(f"the upload has more than {most / 1e6:g} MB; send a part of it, or a compressed format")
+
 
 class BusyError(ServiceError):
     """The queue is full; `retry_after` says in how many seconds a place is likely to be free."""

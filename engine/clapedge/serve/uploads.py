@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from clapedge.errors import LabelError
 from clapedge.labels import LabelSet
-from clapedge.serve.problems import GoneError, RequestError
+from clapedge.serve.problems import GoneError, RequestError, TooLargeError
 
 IN_MEMORY = 4_000_000
 """Bytes of an upload that are kept in memory: 20 s of 16-bit stereo. Larger ones go to a temporary file, which has no
@@ -76,7 +76,7 @@ async def received(request: Request, *, name: str = "recording") -> AsyncIterato
     files: list[IO[bytes]] = []
     try:
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            yield await _form(request, files)
+            yield await _form(request, files, request.app.state.service.settings.max_upload)
         else:
             yield await _body(request, files, name)
     except ClientDisconnect:
@@ -99,7 +99,7 @@ async def _body(request: Request, files: list[IO[bytes]], name: str) -> Upload:
     return Upload(Recording(file, name))
 
 
-async def _form(request: Request, files: list[IO[bytes]]) -> Upload:
+async def _form(request: Request, files: list[IO[bytes]], most: int) -> Upload:
     """Read a multipart form."""
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=2, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
@@ -118,6 +118,8 @@ async def _form(request: Request, files: list[IO[bytes]]) -> Upload:
             continue
         files.append(value.file)
         if key == FILE_FIELD and upload.recording is None:
+            if (value.size or 0) > most:
+                raise TooLargeError(most)
             upload.recording = Recording(value.file, _plain(value.filename))
         elif key == LABEL_FIELD and upload.label_file is None:
             upload.label_file = (_plain(value.filename), _content(value))
