@@ -214,13 +214,13 @@ class Page {
       return;
     }
     this.showError("");
-    this.look();
     const signal = this.cancel();
     const asked = { file: this.file.name, labels, fields: this.fields(), key: this.facts.key };
     this.busy(true);
     try {
       const result = await this.service.json("v1/score", { body: form(this.file, labels, asked.fields), signal });
       this.show({ asked, result, when: Date.now() });
+      this.look();
       keep(this.answer);
       this.drawHistory();
       if (result.heard.of > CLIP_SECONDS) await this.listen(labels, result.heard.of, signal);

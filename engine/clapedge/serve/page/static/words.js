@@ -4,7 +4,7 @@ const WORDS = {
   en: {
     title: "clapedge: which sound is it?",
     skip: "Skip to the score button",
-    tagline: "Name sounds in your own words. Hear which of them a recording holds.",
+    tagline: "Name sounds in your own words, and find out which of them a recording holds.",
     language: "Language",
     recording: "Recording",
     choose: "Choose a recording",
@@ -85,7 +85,7 @@ const WORDS = {
   zh: {
     title: "clapedge：这是什么声音？",
     skip: "跳到“开始识别”按钮",
-    tagline: "用自己的话写下声音，听听录音里是哪一种。",
+    tagline: "用自己的话写下几种声音，看看录音里是哪一种。",
     language: "语言",
     recording: "录音",
     choose: "选择录音文件",
