@@ -137,14 +137,15 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
     from clapedge.cli.options import read_labels  # noqa: PLC0415 - keeps --help fast
     from clapedge.engine import Engine  # noqa: PLC0415
     from clapedge.labels import LabelSet  # noqa: PLC0415
+    from clapedge_calib.dataset import classes_of  # noqa: PLC0415
     from clapedge_calib.scores import fit_scores  # noqa: PLC0415
     from clapedge_calib.sounds import split  # noqa: PLC0415
 
-    folds = options["test_folds"]
+    classes, folds = classes_of(examples), options["test_folds"]
     parts = split(examples, samples=options["samples"], seed=options["seed"], test_folds=folds)
     with Engine.load(bundle.directory, threads=1) as engine:
         if options.get("label_file") is None:
-            labels = engine.embed_labels(LabelSet.of(sorted({each.label or "" for each in examples})))
+            labels = engine.embed_labels(LabelSet.of(sorted(set(classes))))
         else:
             labels = read_labels(lambda: engine, (), options["label_file"], None)
         with StepProgress() as progress:
@@ -191,7 +192,7 @@ def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path |
             f"(least {each.cosine_min:.5f}){drop}  {'' if each.holds else 'refused'}".rstrip()
         )
     click.echo(report.verdict)
+    click.echo(f"report: {directory / 'report.html'}")
     if outcome.model is not None and not dry_run:
         entry = install(bundle, outcome.model, report)
         click.echo(f"installed as {bundle.directory / entry.path}")
-    click.echo(f"report: {directory / 'report.html'}")

@@ -16,7 +16,7 @@ from clapedge.errors import BundleError, UsageError
 from clapedge.hearing import Hearing
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.providers import ProviderWish
-from clapedge_calib.dataset import Example
+from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
@@ -84,9 +84,7 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
         UsageError: a recording has no class, or none could be read.
         LabelError: a class is no label.
     """
-    if nameless := [each.name for each in examples if each.label is None]:
-        raise UsageError(f"{nameless[0]} has no label; put it into a folder named like its class, or into a CSV")
-    classes = [each.label or "" for each in examples]
+    classes = classes_of(examples)
     with comparison.engine(comparison.variants[0]) as engine:
         labels = comparison.labels(engine, classes)
         scale = engine.bundle.manifest.logit_scale

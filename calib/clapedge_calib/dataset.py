@@ -69,6 +69,17 @@ def read_dataset(
     return tuple(kept)
 
 
+def classes_of(examples: Sequence[Example]) -> list[str]:
+    """Return the class of each recording.
+
+    Raises:
+        UsageError: a recording has none.
+    """
+    if nameless := [each.name for each in examples if each.label is None]:
+        raise UsageError(f"{nameless[0]} has no label; put it into a folder named like its class, or into a CSV")
+    return [each.label or "" for each in examples]
+
+
 def class_name(label: str) -> str:
     """Return a class as words: data sets write underscores where people write spaces."""
     return " ".join(label.replace("_", " ").split())

@@ -55,13 +55,13 @@ def embed_examples(
         path = examples[place].path
         try:
             key = journal_key(path, tower, heard)
-            row = journal.get(key)
-            if row is None:
-                row = engine.embed_audio([path], **hearing)[0]
-                journal.put(key, row)
+            known = journal.get(key)
+            row = engine.embed_audio([path], **hearing)[0] if known is None else known
         except (AudioError, OSError) as error:
             done.failures[place] = str(error)
             return
+        if known is None:
+            journal.put(key, row)
         done.rows[place] = row
 
     step = f"{engine.variant}: embedding"

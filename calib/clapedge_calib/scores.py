@@ -7,11 +7,11 @@ import numpy as np
 
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
-from clapedge.errors import AudioError, UsageError
+from clapedge.errors import AudioError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.scoring import probabilities, similarities
-from clapedge_calib.dataset import Example
+from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
@@ -55,9 +55,7 @@ def fit_scores(
         UsageError: a recording has no class.
     """
     examples = [*fit, *test]
-    if nameless := [each.name for each in examples if each.label is None]:
-        raise UsageError(f"{nameless[0]} has no label; put it into a folder named like its class, or into a CSV")
-    truth = truth_of([each.label or "" for each in examples], labels)
+    truth = truth_of(classes_of(examples), labels)
     warn_of_training(engine.bundle.manifest, examples)
     with EmbeddingJournal(None) as journal:
         embedded = embed_examples(engine, examples, {}, journal, progress=progress)

@@ -152,11 +152,17 @@ def test_a_full_disk_ends_with_the_figures_and_without_half_a_matrix(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("confusion.csv", "what was there")]
 
 
-def test_a_journal_on_a_full_disk_says_so_once(tmp_path: Path) -> None:
-    with EmbeddingJournal(tmp_path) as journal:
-        journal._stream = Path("/dev/full").open("wb")  # noqa: SIM115 - a disk that is full; the journal closes it
-        with pytest.raises(StorageError, match="No space left"):
-            journal.put("a", np.zeros(512, np.float32))
+def test_a_full_disk_is_no_fault_of_the_recordings(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_a_full_disk(self: EmbeddingJournal, directory: Path) -> None:
+        begin(self, directory)
+        self._stream = Path("/dev/full").open("wb")  # noqa: SIM115 - the journal closes it
+
+    begin = EmbeddingJournal.__init__
+    monkeypatch.setattr(EmbeddingJournal, "__init__", on_a_full_disk)
+    with pytest.raises(StorageError, match="No space left"):
+        evaluate("--audio", tones, "--variant", "fp32", "--work", tmp_path)
 
 
 def test_recordings_that_trained_the_built_in_model_are_told_of(tones: Path, tmp_path: Path) -> None:

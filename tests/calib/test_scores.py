@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from clapedge.bundle import demo_directory
 from clapedge.cli import cli
 from clapedge.engine import Engine
+from clapedge.errors import UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.scoring import probabilities
 from clapedge_calib.metrics import calibration_error
@@ -54,6 +55,15 @@ def test_a_label_set_keeps_its_temperature_and_thresholds_on_disk(tones: Path, t
     assert "ECE" in done.stdout
     labels = EmbeddedLabels.load(target)
     assert all(label.threshold is not None for label in labels.label_set.labels)
+
+
+def test_recordings_without_a_class_are_refused(tones: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        cli,
+        ["calibrate", str(demo_directory()), "--audio", str(tones / "whistle"), "--scores", str(tmp_path / "a.npz")],
+    )
+    assert isinstance(done.exception, UsageError)
+    assert "has no label" in str(done.exception)
 
 
 def test_a_temperature_changes_probabilities_and_never_similarities(tones: Path) -> None:
