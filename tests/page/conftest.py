@@ -1,0 +1,125 @@
+"""A server with the page, and a browser that looks at it."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import soundfile
+
+from clapedge.audio import SAMPLING_RATE, read
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CLIPS = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips"
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+)
+
+Opens = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run `clapedge serve` with the demo model, and return its address."""
+    for extra in ("gradio", "uvicorn"):
+        pytest.importorskip(extra, reason=f"{extra} is not installed: pip install 'clapedge[web]'")
+    log = tmp_path_factory.mktemp("serve") / "log"
+    command = [sys.executable, "-m", "clapedge.cli", "serve", "--port", "0", "--threads", "2"]
+    with log.open("wb") as stream, subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            yield _address(cast("io.BufferedReader", process.stderr), stream)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _address(lines: io.BufferedReader, log: io.BufferedWriter) -> str:
+    """Read what a server says until it names its address."""
+    for line in lines:
+        log.write(line)
+        if found := re.search(rb"answering at (http://\S+)", line):
+            return found[1].decode()
+    log.flush()
+    raise AssertionError(f"the server ended: {Path(log.name).read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Start Debian's Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine; Debian's package chromium brings it")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opens(server: str, browser: "Browser") -> Iterator[Opens]:
+    """Return what opens the page; a request to another host, or an error of a script, fails the test."""
+    faults: list[str] = []
+    contexts = []
+    own = (f"{server}/", "blob:", "data:")
+
+    def open_page(locale: str = "en-US", width: int = 1280, scheme: str = "light") -> "Page":
+        context = browser.new_context(
+            locale=locale,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        context.on(
+            "request",
+            lambda asked: None if asked.url.startswith((server, *OF_THE_PAGE_ITSELF)) else faults.append(asked.url),
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(server)
+        page.wait_for_selector("#tags li")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Return what makes a file of a demo clip in another format."""
+    folder = tmp_path_factory.mktemp("recordings")
+
+    def make(clip: str, suffix: str) -> Path:
+        path = folder / f"{clip}.{suffix}"
+        samples = read(CLIPS / f"{clip}.flac").samples
+        if suffix == "m4a":
+            _write_m4a(path, samples)
+        else:
+            soundfile.write(path, samples, SAMPLING_RATE)
+        return path
+
+    return make
+
+
+def _write_m4a(path: Path, samples: "object") -> None:
+    """Encode samples as AAC."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'clapedge[formats]'")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=SAMPLING_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")  # type: ignore[index]
+        frame.sample_rate = SAMPLING_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
