@@ -67,7 +67,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def opens(server: str, browser: "Browser") -> Iterator[Opens]:
-    """Return what opens the page; a request to another host, or an error of a script, fails the test."""
+    """Return what opens the page; a wish to reach another host, or a script's error, fails the test."""
     faults: list[str] = []
     contexts = []
     own = (f"{server}/", "blob:", "data:")
@@ -82,10 +82,8 @@ def opens(server: str, browser: "Browser") -> Iterator[Opens]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        context.on(
-            "request",
-            lambda asked: None if asked.url.startswith((server, *OF_THE_PAGE_ITSELF)) else faults.append(asked.url),
-        )
+        context.on("request", lambda asked: None if asked.url.startswith(own) else faults.append(asked.url))
+        page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(server)
         page.wait_for_selector("#tags li")
