@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from clapedge.hearing import Hearing, Listening
 
-WINDOW_SECONDS = 10.0
-"""What a clip holds: the model hears best what fills it. Shorter windows place events better."""
-
 HOP_SECONDS = 1.0
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 1.0, 10.0
+"""Seconds of a window that nobody chose: less holds too little of most sounds, more does not fit into a clip."""
 
 ON_PROBABILITY, OFF_PROBABILITY = 0.5, 0.3
 """More probable than all other labels together; and low enough that a flicker does not end an event."""
@@ -44,6 +44,17 @@ TRIM = 0.25
 it if it reaches into it: a loud event with any part of the window, a faint one with half of it. So an event seems to
 begin earlier and to end later by something between nothing and half a window; with the middle, it is placed to within
 a quarter."""
+
+
+def window_for(hop: float) -> float:
+    """Return the seconds that a window hears where nobody chose: twice the hop, which places events to within a hop.
+
+    An event is placed to within a quarter of a window (see `TRIM`) and half a hop.
+    """
+    return min(max(2 * hop, SHORTEST_WINDOW), LONGEST_WINDOW)
+
+
+WINDOW_SECONDS = window_for(HOP_SECONDS)
 
 
 class Span(NamedTuple):
@@ -223,7 +234,7 @@ def listen(
     source: AudioSource,
     labels: Labels,
     *,
-    window: float = WINDOW_SECONDS,
+    window: float | None = None,
     hop: float = HOP_SECONDS,
     start: float = 0.0,
     duration: float | None = None,
@@ -235,7 +246,7 @@ def listen(
         engine: what hears it.
         source: a path, bytes, a file object, or samples.
         labels: a label set, an embedded one, or a list of words.
-        window: seconds that each window hears, at most a clip's 10.
+        window: seconds that each window hears, at most a clip's 10; None means `window_for(hop)`.
         hop: seconds from one window to the next; on multiples of 10 ms, windows share their log-mels.
         start: where to begin, in seconds.
         duration: seconds to hear at most; None hears all.
@@ -246,6 +257,7 @@ def listen(
         LabelError: the labels cannot be used.
         UsageError: window or hop cannot be.
     """
+    window = window_for(hop) if window is None else window
     if hop > window:
         raise UsageError(f"a hop of {hop:g} s leaves parts unheard between windows of {window:g} s; make it shorter")
     embedded = engine.embed_labels(labels)

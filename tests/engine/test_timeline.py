@@ -77,6 +77,24 @@ def test_planted_events_are_found_within_one_hop_and_nothing_else(found: timelin
         assert event.probability > 0.9
 
 
+def test_with_no_settings_at_all_planted_events_are_found_within_one_hop(
+    engine: Engine, labels: EmbeddedLabels, planted: Float32Array
+) -> None:
+    events = timeline.listen(engine, planted, labels).events()
+    hits = {
+        event.label
+        for event in events
+        for start, seconds in [PLANTED[event.label]]
+        if max(abs(event.start - start), abs(event.end - start - seconds)) <= timeline.HOP_SECONDS
+    }
+    assert 2 * len(hits) / (len(PLANTED) + len(events)) >= 0.9
+
+
+@pytest.mark.parametrize(("hop", "window"), [(1.0, 2.0), (0.1, 1.0), (2.5, 5.0), (10.0, 10.0), (1e9, 10.0)])
+def test_a_window_that_nobody_chose_is_twice_the_hop_as_far_as_that_goes(hop: float, window: float) -> None:
+    assert timeline.window_for(hop) == window
+
+
 def test_labels_apart_find_them_by_similarity_too(found: timeline.Timeline) -> None:
     events = found.events(EventRule(multi=True, on=0.4, merge_gap=1.5, min_duration=1.0))
     heard = {event.label: event for event in events}

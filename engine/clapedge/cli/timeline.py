@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 @click.command(epilog=EXAMPLES)
 @click.argument("recording", metavar="AUDIO")
 @label_options
-@click.option("--window", type=float, default=10.0, show_default=True, help="Seconds that each window hears.")
+@click.option("--window", type=float, help="Seconds that each window hears, at most 10. [default: twice the hop]")
 @click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
 @click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
 @click.option("--duration", type=float, help="Seconds to hear at most.")
@@ -63,7 +63,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
-    window: float,
+    window: float | None,
     hop: float,
     start: float,
     duration: float | None,
