@@ -1,7 +1,6 @@
 """Recordings to embeddings of one variant: side by side, kept as they are made, and what cannot be read is listed."""
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from clapedge import __version__
@@ -10,9 +9,9 @@ from clapedge.engine import Engine
 from clapedge.errors import AudioError
 from clapedge.hearing import Hearing
 from clapedge.mel import Float32Array
-from clapedge.providers import usable_cores
 from clapedge_calib.dataset import Example
 from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
+from clapedge_calib.workers import side_by_side
 
 
 @dataclass
@@ -35,7 +34,6 @@ def embed_examples(
     journal: EmbeddingJournal,
     *,
     progress: StepProgress,
-    workers: int | None = None,
 ) -> Embedded:
     """Embed recordings with an engine.
 
@@ -45,7 +43,6 @@ def embed_examples(
         hearing: how they are heard.
         journal: is asked first, and keeps what is made.
         progress: is told how far it is.
-        workers: recordings that are embedded at a time; None means one a core.
     """
     tower = engine.bundle.file("audio", engine.variant).sha256
     heard = [__version__, hearing, engine.bundle.manifest.front_end, engine.fusion, engine.plan.provider]
@@ -65,14 +62,6 @@ def embed_examples(
         done.rows[place] = row
 
     step = f"{engine.variant}: embedding"
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        waiting: set[Future[None]] = {pool.submit(embed, place) for place in range(len(examples))}
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
-                progress(step, len(examples) - len(waiting), len(examples))
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an interruption, those that wait are not begun
+    for _ in side_by_side(embed, range(len(examples)), progress=progress, step=step):
+        pass
     return done

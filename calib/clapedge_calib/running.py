@@ -3,8 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -16,8 +14,7 @@ from clapedge.mel import Float32Array
 from clapedge.providers import usable_cores
 from clapedge.sessions import LOG_ERRORS_ONLY, ONNX_RUNTIME_ERRORS
 from clapedge_calib.sounds import Sound
-
-Result = TypeVar("Result")
+from clapedge_calib.workers import Result, side_by_side
 
 WARM_UPS, TIMED_RUNS = 3, 15
 """Runs before, and behind, a median latency."""
@@ -61,15 +58,8 @@ class Running:
         progress: StepProgress,
         step: str,
     ) -> Iterator[Result]:
-        """Yield what `take` makes of the outputs for each sound, in their order; no outputs are kept."""
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            try:
-                made = pool.map(lambda sound: take(self.run(sound)), sounds)
-                for done, result in enumerate(made, 1):
-                    yield result
-                    progress(step, done, len(sounds))
-            finally:
-                pool.shutdown(cancel_futures=True)
+        """Return what `take` makes of the outputs for each sound, in their order; no outputs are kept."""
+        return side_by_side(lambda sound: take(self.run(sound)), sounds, progress=progress, step=step)
 
     def embed(self, sounds: Sequence[Sound], *, progress: StepProgress, step: str) -> Float32Array:
         """Embed sounds: (N, E) float32."""

@@ -14,6 +14,7 @@ from clapedge.clips import ClipMaker, ClipOptions
 from clapedge.errors import AudioError, UsageError
 from clapedge.mel import Float32Array
 from clapedge_calib.dataset import Example
+from clapedge_calib.workers import side_by_side
 
 SILENT = -90.0
 """dB that no frame of a silent recording exceeds; the front end's floor is −100."""
@@ -105,18 +106,24 @@ def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, prog
         progress: is told how far it is.
         step: what to call it.
     """
-    maker, heard = ClipMaker(front_end), Heard()
-    for place, example in enumerate(examples):
+    maker = ClipMaker(front_end)
+
+    def read(place: int) -> list[Sound] | str:
+        fuse = front_end.fusion and place % FUSED_EVERY == 0
         try:
-            sounds = _sounds(example, maker, windows=windows, fuse=front_end.fusion and place % FUSED_EVERY == 0)
+            sounds = _sounds(examples[place], maker, windows=windows, fuse=fuse)
         except AudioError as error:
-            heard.left_out.append(str(error))
+            return str(error)
+        if max(float(sound.mels.max()) for sound in sounds) < SILENT:
+            return f"{examples[place].path}: it is silent; record it again"
+        return sounds
+
+    heard = Heard()
+    for found in side_by_side(read, range(len(examples)), progress=progress, step=step):
+        if isinstance(found, str):
+            heard.left_out.append(found)
         else:
-            if max(float(sound.mels.max()) for sound in sounds) < SILENT:
-                heard.left_out.append(f"{example.path}: it is silent; record it again")
-            else:
-                heard.sounds += sounds
-        progress(step, place + 1, len(examples))
+            heard.sounds += found
     return heard
 
 
