@@ -15,7 +15,8 @@ STATIC = Path(__file__).parent / "static"
 BEGIN = """
 const here = (path) => new URL(path, document.baseURI);
 Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then((answer) => answer.json())])
-  .then(([page, facts]) => page.begin(element, facts));
+  .then(([page, facts]) => page.begin(element, facts))
+  .catch((error) => element.querySelector("#error").replaceChildren(String(error)));
 """
 
 HEAD = '<link rel="stylesheet" href="page/static/page.css">'

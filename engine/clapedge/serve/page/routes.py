@@ -16,13 +16,13 @@ from clapedge.serve.answers import JsonResponse
 from clapedge.serve.api import finished, first_line
 from clapedge.serve.page import picture
 from clapedge.serve.problems import GoneError, RequestError
+from clapedge.serve.service import Named, Service
 from clapedge.serve.streams import Lines, LinesResponse
 from clapedge.serve.uploads import read_label_file, received
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from clapedge.serve.service import Service
     from clapedge.timeline import Timeline
 
 HERE = Path(__file__).parent
@@ -51,6 +51,7 @@ async def facts(request: Request) -> Response:
             "max_upload": service.settings.max_upload,
             "max_seconds": service.settings.max_seconds,
             "key": bool(service.settings.keys),
+            "reads_words": model.reads_words,
             "glossary": words["glossary"],
             "presets": [*named, *demo] if default else [*demo, *named],
             "clips": [{"file": f"{stem}.flac", **names} for stem, names in words["clips"].items()],
@@ -87,12 +88,15 @@ async def timeline(request: Request) -> Response:
     service.pool.check_room()
     async with AsyncExitStack() as stack:
         upload = await stack.enter_async_context(received(request))
-        if upload.recording is None or upload.label_file is None:
-            raise RequestError("the form carries no recording or no labels; send them as file and as label_file")
+        named = upload.fields.get("label_set", [])
+        if upload.recording is None or not (upload.label_file or named):
+            raise RequestError(
+                "the form lacks the recording or labels; send file, and label_file or label_set"
+            )
         lines, stop = Lines(), threading.Event()
         future: Future[Any] = service.submit_timeline(
             upload.recording,
-            read_label_file(*upload.label_file),
+            read_label_file(*upload.label_file) if upload.label_file else Named(named[0]),
             told=lambda heard, until: lines.write({"heard": heard, "until": until}),
             stop=stop,
         )

@@ -13,11 +13,13 @@ export class Tags {
   /**
    * @param {HTMLElement} list where the tags stand
    * @param {HTMLFormElement} form the field for a new one
-   * @param {Object[]} known words of which the page knows the English: {en, zh}
+   * @param {Object[]} glossary words of which the page knows the English: {en, zh}
+   * @param {boolean} fixed whether labels come in sets alone, since the model reads no words
    * @param {Function} changed is called after each change
    */
-  constructor(list, form, known, changed) {
-    Object.assign(this, { list, form, changed, labels: [] });
+  constructor(list, form, { glossary: known, fixed }, changed) {
+    Object.assign(this, { list, form, fixed, changed, labels: [] });
+    form.hidden = fixed;
     this.field = form.querySelector("input");
     this.english = new Map(known.flatMap(({ en, zh }) => zh.map((word) => [word, en])));
     form.addEventListener("submit", (event) => {
@@ -90,6 +92,10 @@ export class Tags {
   tag(label, index) {
     const item = document.createElement("li");
     item.classList.toggle("quiet", Boolean(label.hidden));
+    if (this.fixed) {
+      item.append(Object.assign(document.createElement("span"), { className: "word", textContent: label.name }));
+      return item;
+    }
     const text = button(label.name, () => this.edit(index));
     text.className = "word";
     text.setAttribute("aria-label", say("edit", label));

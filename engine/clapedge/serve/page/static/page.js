@@ -27,10 +27,11 @@ class Page {
     this.service = new Service();
     this.figure = new Figure(this.at("figure"), (span) => this.choose(span));
     this.recorder = new Recorder((spent) => (this.at("record-words").textContent = say("stop", { seconds: spent })));
-    this.tags = new Tags(this.at("tags"), this.at("add"), facts.glossary, () => this.labelsChanged());
+    this.tags = new Tags(this.at("tags"), this.at("add"), { glossary: facts.glossary, fixed: !facts.reads_words }, () => this.labelsChanged());
+    this.at("label-hint").hidden = !facts.reads_words;
     this.connect();
     this.speak(preferred());
-    this.start(facts.presets[0]);
+    if (facts.presets.length) this.start(facts.presets[0]);
   }
 
   connect() {
@@ -145,7 +146,7 @@ class Page {
     this.showError("");
     this.clear();
     this.drawClips();
-    await Promise.all([this.draw(), this.tags.pending().length ? this.score() : null]);
+    await (this.tags.pending().length ? this.score() : this.draw());
   }
 
   async record() {
@@ -215,15 +216,17 @@ class Page {
     }
     this.showError("");
     const signal = this.cancel();
-    const asked = { file: this.file.name, labels, fields: this.fields(), key: this.facts.key };
+    const set = this.facts.reads_words ? null : this.preset.name;
+    const asked = { file: this.file.name, labels, set, fields: this.fields(), key: this.facts.key };
     this.busy(true);
     try {
-      const result = await this.service.json("v1/score", { body: form(this.file, labels, asked.fields), signal });
+      const result = await this.service.json("v1/score", { body: form(this.file, asked, asked.fields), signal });
       this.show({ asked, result, when: Date.now() });
       this.look();
       keep(this.answer);
       this.drawHistory();
-      if (result.heard.of > CLIP_SECONDS) await this.listen(labels, result.heard.of, signal);
+      if (!this.figure.picture) await this.draw();
+      if (result.heard.of > CLIP_SECONDS) await this.listen(asked, result.heard.of, signal);
       else this.at("timeline-card").hidden = true;
     } catch (error) {
       this.complain(error);
@@ -283,11 +286,11 @@ class Page {
   }
 
   /** Hear a long recording over time, and draw it as it comes. */
-  async listen(labels, of, signal) {
-    this.timeline = { labels: labels.filter(({ hidden }) => !hidden).map(({ name }) => name), edges: [], probabilities: [], events: [], of };
+  async listen(asked, of, signal) {
+    this.timeline = { labels: asked.labels.filter(({ hidden }) => !hidden).map(({ name }) => name), edges: [], probabilities: [], events: [], of };
     this.at("timeline-card").hidden = this.at("progress").hidden = false;
     for (const id of ["timeline", "events"]) this.at(id).replaceChildren();
-    for await (const line of this.service.lines("page/timeline", { body: form(this.file, labels), signal })) {
+    for await (const line of this.service.lines("page/timeline", { body: form(this.file, asked), signal })) {
       if (line.error) throw new Refusal(line.error);
       if (line.until) this.at("progress").value = line.heard / line.until;
       if (line.edges) this.timeline = { ...this.timeline, ...line };

@@ -47,11 +47,12 @@ async function refusal(response) {
   return say(key, { detail, seconds: response.headers.get("Retry-After") ?? 1 });
 }
 
-/** Return a request about a recording and labels as a form. */
-export function form(file, labels, fields = {}) {
+/** Return a request about a recording and labels, or the set of that name, as a form. */
+export function form(file, { labels, set }, fields = {}) {
   const body = new FormData();
   for (const [name, value] of Object.entries(fields)) if (value !== null) body.append(name, value);
-  body.append("label_file", new File([toml(labels)], "labels.toml"));
+  if (set) body.append("label_set", set);
+  else body.append("label_file", new File([toml(labels)], "labels.toml"));
   body.append("file", file, file.name);
   return body;
 }
@@ -76,40 +77,40 @@ const toml = (labels) =>
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const json = (value) => JSON.stringify(value);
-const written = (labels) => `cat > labels.toml <<'END'\n${toml(labels)}END\n`;
 
 /** Return the code that asks what the page asked, by kind. */
-export function snippet(kind, { file, labels, fields, key }) {
+export function snippet(kind, { file, labels, set, fields, key }) {
   const asked = Object.entries(fields).filter(([, value]) => value !== null);
-  return { curl, python, cli }[kind]({ file, labels, asked, key });
+  const before = set || plain(labels) || kind === "python" ? "" : `cat > labels.toml <<'END'\n${toml(labels)}END\n`;
+  return before + { curl, python, cli }[kind]({ file, labels, set, asked, key });
 }
 
-function curl({ file, labels, asked, key }) {
-  const parts = [
+function curl({ file, labels, set, asked, key }) {
+  const words = plain(labels) ? labels.map(({ name }) => `-F ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"];
+  return [
     `curl ${new URL("v1/score", document.baseURI)}`,
     ...(key ? ['-H "Authorization: Bearer $KEY"'] : []),
     `-F ${quoted(`file=@${file}`)}`,
-    ...(plain(labels) ? labels.map(({ name }) => `-F ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"]),
+    ...(set ? [`-F label_set=${set}`] : words),
     ...asked.map(([name, value]) => `-F ${name}=${value}`),
-  ];
-  return (plain(labels) ? "" : written(labels)) + parts.join(" \\\n  ");
+  ].join(" \\\n  ");
 }
 
-function cli({ file, labels, asked }) {
+function cli({ file, labels, set, asked }) {
   const options = asked.map(([name, value]) => ` --${name} ${value}`).join("");
   const words = plain(labels) ? ` \\\n  ${labels.map(({ name }) => `-l ${quoted(name)}`).join(" ")}` : " --labels labels.toml";
-  return `${plain(labels) ? "" : written(labels)}clapedge score ${quoted(file)}${options}${words}`;
+  return `clapedge score ${quoted(file)}${options}${set ? ` --labels ${set}` : words}`;
 }
 
-function python({ file, labels, asked }) {
+function python({ file, labels, set, asked }) {
   const options = asked.map(([name, value]) => `, ${name}=${typeof value === "string" ? json(value) : value}`).join("");
-  const names = labels.map(({ name }) => `    ${json(name)},\n`).join("");
-  const set = plain(labels) ? `labels = [\n${names}]` : `labels = LabelSet.from_file("labels.toml")  # as under CLI`;
+  const words = set || !plain(labels) ? "" : `[\n${labels.map(({ name }) => `    ${json(name)},\n`).join("")}]`;
+  const read = set ? `engine.stored_labels(${json(set)})` : `LabelSet.from_file("labels.toml")  # as under CLI`;
   return [
-    `from clapedge import Engine${plain(labels) ? "" : ", LabelSet"}`,
+    `from clapedge import Engine${words || set ? "" : ", LabelSet"}`,
     "",
     "engine = Engine.load()  # or the directory of a bundle",
-    set,
+    `labels = ${words || read}`,
     `result = engine.score(${json(file)}, labels${options})`,
     "print(result.top.name, result.top.probability)",
   ].join("\n");
