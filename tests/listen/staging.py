@@ -1,5 +1,6 @@
 """What listening is tested with: a recording with planted sounds, feeds by script, a clock that stands still."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Literal
 import msgspec
 
 import clapedge
+from clapedge.listen.command import CommandOutlet
+from clapedge.listen.courier import Courier
 from clapedge.listen.listener import Listener
 from clapedge.listen.records import Record
 from clapedge.listen.ring import Chunk
+from clapedge.listen.spool import Spool
 from clapedge.mel import Float32Array
 
 RATE = 48_000
@@ -108,3 +112,36 @@ class Listening:
     clock: StillClock
     outlet: Kept
     said: list[str] = field(default_factory=list)
+
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up; none takes a hundredth of it."""
+
+
+def record_of(number: int) -> Record:
+    """Return a record."""
+    return Record(
+        kind="begin", id=f"0a1b-{number}", sequence=0, label="siren", start=1.0, end=2.0, peak=1.5, probability=0.9,
+        similarity=0.5, at="2026-01-01T00:00:01.000Z", until="2026-01-01T00:00:02.000Z", latency_ms=1.0, delay_ms=2.0,
+        reason=None, clip=None, source="test", model="m", weights="demo", variant="int8", provider="cpu",
+    )  # fmt: skip
+
+
+def give(outlet: Courier | CommandOutlet, number: int) -> None:
+    """Hand a record to an outlet."""
+    record = record_of(number)
+    outlet.take(record, msgspec.json.encode(record))
+
+
+def eventually(done: Callable[[], object]) -> None:
+    """Wait until another thread or process has done something."""
+    until = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.002)
+
+
+def spool_of(directory: Path, **options: object) -> Spool:
+    """Open a spool that says nothing."""
+    chosen: dict[str, object] = {"most_bytes": 2**20, "sync": False, "say": lambda _: None}
+    return Spool(directory, **{**chosen, **options})  # type: ignore[arg-type]

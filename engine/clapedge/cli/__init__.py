@@ -99,12 +99,12 @@ def main() -> None:
     except OSError as error:
         place = shown(str(error.filename or "standard output"))
         click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
-        _drop_output()
+        drop_output()
         status = StorageError.exit_code
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Let what could not be written to standard output go, which Python would try again at its end."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, 1)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli import drop_output
 from clapedge.cli.options import MOST_THREADS, STANDARD_INPUT, bundle_options, label_options, load_engine, read_labels
-from clapedge.errors import UsageError
+from clapedge.errors import StorageError, UsageError
 from clapedge.shown import shown
 
 if TYPE_CHECKING:
@@ -248,8 +249,12 @@ def _keeper(options: Mapping[str, Any]) -> "Keeper | None":
 
 def _write(line: bytes) -> None:
     """Write a line through to whoever reads standard output."""
-    sys.stdout.write(line.decode())
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line.decode())
+        sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        raise StorageError(f"events cannot be written to standard output ({error.strerror}); start it again") from error
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class Stamps:
         """
         self._fixed = began is not None
         self._anchor: float | None = began.timestamp() if began else None
+        self._joined = 0
         self._ahead = 0.0  # of the wall clock, against the one that nobody can set
 
     def follow(self, sounded: float, *, monotonic: float, wall: float, fresh: bool) -> str | None:
@@ -72,6 +73,9 @@ class Stamps:
             return None
         was_set = wall - monotonic - self._ahead
         self._anchor, self._ahead = wall - sounded, wall - monotonic
+        self._joined += 1
+        if self._joined & (self._joined - 1):
+            return None  # said once, and after each doubling: a source that is not live drifts for ever
         if abs(was_set) > SET_SECONDS:
             return f"the clock was set by {was_set:+.1f} s; stamps follow it from here on"
         side = "behind" if drift > 0 else "ahead of"

@@ -50,8 +50,8 @@ class MqttCarrier:
             raise UsageError(f"--mqtt {without_password(address)} is no broker; give mqtt://host:port/topic")
         self.name = without_password(address)
         self._topic = unquote(parts.path.strip("/")) or TOPIC
-        if {"+", "#"} & set(self._topic):
-            raise UsageError(f"the topic {self._topic!r} holds + or #, which are for listeners; name one without")
+        if "+" in self._topic or "#" in address:
+            raise UsageError(f"the topic of {self.name} holds + or #, which are for listeners; name one without")
         self._online = threading.Event()
         self._reason = "no connection yet"
         self._client: Client = client.Client(CallbackAPIVersion.VERSION2)

@@ -140,7 +140,7 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            raise StorageError(f"another process uses the spool {self._directory}; name another --spool") from None
+            raise BlockingIOError(0, "another process uses it") from None
         return lock
 
     def _write(self, name: str, data: bytes) -> None:

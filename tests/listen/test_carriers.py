@@ -1,0 +1,221 @@
+"""Carriers: a web server and a broker get records, and what they answer decides."""
+
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.listen.staging import PATIENCE, eventually, give, spool_of
+
+from clapedge.errors import UsageError
+from clapedge.listen.courier import Carrier, Courier, RefusedError, UndeliveredError
+from clapedge.listen.mqtt import MqttCarrier
+from clapedge.listen.records import Record
+from clapedge.listen.webhook import TOKEN_VARIABLE, WebhookCarrier
+
+
+class Server:
+    """A web server that answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str]]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        mine = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                mine.requests.append((dict(self.headers), body))
+                code, headers = mine.answers.pop(0) if mine.answers else (204, {})
+                self.send_response(code)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/events?key=secret"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        """Be down."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Start a web server."""
+    started = Server()
+    yield started
+    started.close()
+
+
+def test_a_webhook_gets_json_with_a_key_and_a_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "abc")
+    carrier = WebhookCarrier(server.address)
+    carrier.carry("0a1b-1-0", b'{"label": "siren"}')
+    ((headers, body),) = server.requests
+    assert body == b'{"label": "siren"}'
+    assert headers["Idempotency-Key"] == "0a1b-1-0"
+    assert headers["Authorization"] == "Bearer abc"
+    assert headers["Content-Type"] == "application/json"
+    assert "secret" not in carrier.name
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "error", "pause"),
+    [
+        (500, {}, UndeliveredError, None),
+        (401, {}, UndeliveredError, None),
+        (503, {"Retry-After": "12"}, UndeliveredError, 12.0),
+        (429, {"Retry-After": "99999"}, UndeliveredError, 300.0),
+        (302, {"Location": "http://elsewhere.invalid/"}, UndeliveredError, None),
+        (422, {}, RefusedError, None),
+    ],
+)
+def test_the_answers_of_a_web_server_decide(
+    server: Server, code: int, headers: dict[str, str], error: type[Exception], pause: float | None
+) -> None:
+    server.answers.append((code, headers))
+    with pytest.raises(error, match=str(code)) as raised:
+        WebhookCarrier(server.address).carry("k", b"{}")
+    assert getattr(raised.value, "pause", None) == pause
+    assert len(server.requests) == 1
+
+
+def test_a_web_server_that_is_down_may_come_back() -> None:
+    server = Server()
+    server.close()
+    with pytest.raises(UndeliveredError, match="not to be reached"):
+        WebhookCarrier(server.address).carry("k", b"{}")
+    with pytest.raises(UsageError, match="no address"):
+        WebhookCarrier("ftp://host/")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Callable[[], tuple[int, "subprocess.Popen[bytes]"]]]:
+    """Return what starts a broker, always at the same port."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    if program is None:
+        pytest.skip("mosquitto is not installed; on Debian: apt install mosquitto")
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed; pip install 'clapedge[mqtt]'")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> tuple[int, "subprocess.Popen[bytes]"]:
+        started.append(subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL))
+        eventually(lambda: answers(port))
+        return port, started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    """Tell whether somebody listens at a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Subscriber:
+    """Who hears what is published."""
+
+    def __init__(self, port: int) -> None:
+        from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
+        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+
+        self.heard: list[tuple[str, bytes]] = []
+        ready = threading.Event()
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("yard/#", qos=1)
+        self._client.on_subscribe = lambda *_: ready.set()
+        self._client.on_message = lambda _client, _data, message: self.heard.append(
+            (message.topic, bytes(message.payload))
+        )
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert ready.wait(PATIENCE)
+
+    def keys(self) -> list[str]:
+        """Return the keys of the events that were heard."""
+        return [msgspec.json.decode(data, type=Record).key for topic, data in self.heard if topic == "yard/sounds"]
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def courier_to(port: int, directory: Path) -> Courier:
+    """Return an outlet to a broker that does not wait long before it tries again."""
+    carrier: Carrier = MqttCarrier(f"mqtt://127.0.0.1:{port}/yard/sounds")
+    return Courier(spool_of(directory), carrier, say=lambda _: None, wait=lambda stop, _: stop.wait(0.01))
+
+
+def test_a_broker_gets_records_and_the_status(
+    broker: Callable[[], tuple[int, "subprocess.Popen[bytes]"]], tmp_path: Path
+) -> None:
+    port, _ = broker()
+    subscriber = Subscriber(port)
+    courier = courier_to(port, tmp_path / "spool")
+    for number in range(5):
+        give(courier, number)
+    courier.close()
+    eventually(lambda: ("yard/sounds/status", b"offline") in subscriber.heard)
+    subscriber.close()
+    assert subscriber.keys() == [f"0a1b-{number}-0" for number in range(5)]
+    assert subscriber.heard[0] == ("yard/sounds/status", b"online")
+
+
+def test_a_broker_that_goes_away_and_comes_back_misses_nothing(
+    broker: Callable[[], tuple[int, "subprocess.Popen[bytes]"]], tmp_path: Path
+) -> None:
+    port, process = broker()
+    first = Subscriber(port)
+    courier = courier_to(port, tmp_path / "spool")
+    give(courier, 0)
+    eventually(lambda: first.keys() and courier.delivered == 1)
+    first.close()
+    process.terminate()
+    process.wait()
+    for number in range(1, 4):
+        give(courier, number)
+    broker()
+    second = Subscriber(port)
+    for number in range(4, 6):
+        give(courier, number)
+    eventually(lambda: courier.delivered == 6)
+    courier.close()
+    assert courier.notes() == []
+    heard = {*first.keys(), *second.keys()}
+    assert "0a1b-5-0" in heard
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("http://host/", "give mqtt://"),
+        ("mqtt://host/a/+", "which are for listeners"),
+        ("mqtt://host/a/#", "which are for listeners"),
+    ],
+)
+def test_an_address_that_is_no_broker_is_refused(address: str, complaint: str) -> None:
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed; pip install 'clapedge[mqtt]'")
+    with pytest.raises(UsageError, match=complaint):
+        MqttCarrier(address)
