@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 import numpy as np
@@ -121,7 +121,12 @@ class Archive:
             making = _read_making(path)
             if making is None:
                 raise StorageError(f"{path} holds no embeddings; make them with: clapedge embed PATH -o {path}")
-            entries, _ = _read_index(path, making)
+            entries, _, lost = _read_index(path, making)
+            if lost:
+                raise StorageError(
+                    f"{path / ROWS_NAME} is cut off: {lost} of the {len(entries) + lost} recordings of its index have "
+                    f"no embeddings there; embed those again with: clapedge embed PATH -o {path}"
+                )
             if not entries:
                 raise StorageError(f"{path} holds no whole embedding; make them with: clapedge embed PATH -o {path}")
             return cls(path, making, entries)
@@ -232,14 +237,15 @@ def appending(directory: str | os.PathLike[str], making: Making) -> Iterator[Gro
     """
     path = Path(directory)
     try:
-        _begin(path, making)
+        _begin(path)
         (path / ROWS_NAME).touch()
         with (
             (path / INDEX_NAME).open("ab", buffering=0) as index,
             (path / ROWS_NAME).open("r+b", buffering=0) as rows,
         ):
             _lock(index, path)
-            entries, index_bytes = _read_index(path, making)
+            _agree(path, making)
+            entries, index_bytes, _ = _read_index(path, making)
             archive = GrowingArchive(path, making, entries)
             archive.cut(index, rows, index_bytes)
             yield archive
@@ -249,22 +255,42 @@ def appending(directory: str | os.PathLike[str], making: Making) -> Iterator[Gro
         raise _storage_error(path, error) from error
 
 
-def _begin(path: Path, making: Making) -> None:
-    """Make the directory and its `archive.json`, or check that they are there and speak of the same making."""
+def _begin(path: Path) -> None:
+    """Make the directory, or check that it is an archive's."""
     path.mkdir(exist_ok=True)
+    own = {MAKING_NAME + ".tmp", INDEX_NAME, ROWS_NAME}
+    if _read_making(path) is None and (not _is_empty(path) or any(child.name not in own for child in path.iterdir())):
+        raise StorageError(f"{path} holds other files and no {MAKING_NAME}; name another directory for embeddings")
+
+
+def _agree(path: Path, making: Making) -> None:
+    """Write `archive.json` where nothing was added yet, or check that what was added was made in the same way."""
     found = _read_making(path)
-    if found is None:
-        if any(child.name != MAKING_NAME + ".tmp" for child in path.iterdir()):
-            raise StorageError(f"{path} holds other files and no {MAKING_NAME}; name another directory for embeddings")
+    if found == making:
+        return
+    if found is None or _is_empty(path):
         with whole_file(path / MAKING_NAME) as temporary:
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(making), indent=2) + b"\n")
-    elif found != making:
-        was, now = msgspec.to_builtins(found), msgspec.to_builtins(making)
-        differing = next(name for name in was if was[name] != now[name])
-        raise UsageError(
-            f"{path} was made with {differing} {was[differing]}, not {now[differing]}; "
-            "use the same options and bundle, or another directory"
-        )
+        return
+    was, now = _flat(found), _flat(making)
+    differing = next(name for name in {**was, **now} if was.get(name) != now.get(name))
+    raise UsageError(
+        f"{path} was made with {differing} {was.get(differing)}, not {now.get(differing)}; "
+        "use the same options and bundle, or another directory"
+    )
+
+
+def _is_empty(path: Path) -> bool:
+    """Tell whether nothing was added to an archive yet."""
+    index = path / INDEX_NAME
+    return not index.exists() or index.stat().st_size == 0
+
+
+def _flat(making: Making) -> dict[str, object]:
+    """Return how embeddings were made, an option each."""
+    entries: dict[str, Any] = msgspec.to_builtins(making)
+    parts = (entries.pop("front_end"), entries.pop("hearing"))
+    return {**entries, **parts[0], **parts[1]}
 
 
 def _read_making(path: Path) -> Making | None:
@@ -282,29 +308,31 @@ def _read_making(path: Path) -> Making | None:
     return making
 
 
-def _read_index(path: Path, making: Making) -> tuple[list[Entry], int]:
-    """Read the entries that are whole, and return them with the bytes that they take up.
+def _read_index(path: Path, making: Making) -> tuple[list[Entry], int, int]:
+    """Read the entries that are whole.
 
-    After a power failure lines may be there whose rows are not: such entries do not count.
+    Returns:
+        They, the bytes that they take up, and how many more there are whose rows are missing: so after a power failure.
     """
     try:
         lines = (path / INDEX_NAME).read_bytes().splitlines(keepends=True)
         rows = ((path / ROWS_NAME).stat().st_size - HEADER_BYTES) // (4 * making.embedding_size)
     except FileNotFoundError:  # killed before they were made
-        return [], 0
+        return [], 0, 0
     decoder = msgspec.json.Decoder(Entry)
     entries: list[Entry] = []
     size = 0
-    for line in lines:
+    whole = [line for line in lines if line.endswith(b"\n")]  # the last one may have been cut by a kill
+    for line in whole:
         try:
-            entry = decoder.decode(line) if line.endswith(b"\n") else None
+            entry = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StorageError(f"{path / INDEX_NAME} is damaged ({error}); delete {path} and embed again") from error
-        if entry is None or entry.rows.stop > rows:
+        if entry.rows.stop > rows:
             break
         entries.append(entry)
         size += len(line)
-    return entries, size
+    return entries, size, len(whole) - len(entries)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

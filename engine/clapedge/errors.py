@@ -30,7 +30,7 @@ class AudioFormatError(AudioError):
 
 
 class AudioSpanError(AudioError):
-    """The span asked for (start, duration) does not lie in the recording, or is empty."""
+    """The span asked for does not lie in the recording, or is longer than is allowed."""
 
 
 class UsageError(ClapEdgeError, ValueError):

@@ -1,5 +1,6 @@
 """Embeddings kept on disk: what was cut off anywhere is mended, and what does not fit is refused."""
 
+import os
 import random
 from pathlib import Path
 
@@ -119,6 +120,35 @@ def test_embeddings_made_in_another_way_are_not_mixed_in(kept: Path) -> None:
     other = msgspec.structs.replace(MAKING, variant="int8")
     with pytest.raises(UsageError, match="made with variant fp32, not int8"), appending(kept, other):
         pass
+
+
+def test_the_one_option_that_differs_is_named(kept: Path) -> None:
+    other = msgspec.structs.replace(MAKING, hearing={**MAKING.hearing, "start": 3.0})
+    with pytest.raises(UsageError, match=r"made with start None, not 3\.0; use"), appending(kept, other):
+        pass
+
+
+def test_an_archive_to_which_nothing_was_added_is_begun_anew_in_another_way(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    with appending(path, MAKING):
+        pass
+    other = msgspec.structs.replace(MAKING, variant="int8")
+    with appending(path, other) as archive:
+        archive.add("a.wav", Stamp(1, 0), "hash", listened(0))
+    assert Archive.open(path).making == other
+
+
+@pytest.mark.parametrize("end", [0, HEADER_BYTES, -1])
+def test_embeddings_that_are_cut_off_are_never_passed_over_in_silence(kept: Path, end: int) -> None:
+    rows, whole = kept / ROWS_NAME, Archive.open(kept).by_file
+    os.truncate(rows, end if end >= 0 else rows.stat().st_size - 1)
+    with pytest.raises(StorageError, match=rf"embeddings\.npy is cut off: \d of the {len(whole)} .*clapedge embed"):
+        Archive.open(kept)
+    with appending(kept, MAKING) as archive:
+        for at, name in enumerate(NAMES):
+            if name not in archive.by_file:
+                archive.add(name, Stamp(1, at), f"hash of {name}", listened(at))
+    assert Archive.open(kept).by_file.keys() == whole.keys()
 
 
 def test_one_process_writes_at_a_time(kept: Path) -> None:

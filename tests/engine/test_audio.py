@@ -120,7 +120,8 @@ def test_a_name_does_not_make_a_text_a_recording(tmp_path: Path) -> None:
     ("source", "error", "said"),
     [
         ("no/such.wav", AudioFileNotFoundError, "does not exist"),
-        (".", AudioError, "is a directory"),
+        (".", AudioError, "is a directory; .*clapedge batch"),
+        (os.devnull, AudioError, "is a device, not a recording"),
         ("a\0b", AudioError, "cannot be read"),
         (b"", AudioFormatError, "empty"),
         (io.BytesIO(), AudioFormatError, "empty"),

@@ -193,7 +193,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(recordings: Path, whole: dic
     assert "--resume" in refused.stderr
     other = batch(recordings, "--recursive", "-o", output, "--resume", "--window", "slide")
     assert other.returncode == 2
-    assert "was made with hearing" in other.stderr
+    assert "was made with window first, not slide" in other.stderr
     assert batch(recordings, "--recursive", "-o", output, "--resume").returncode == 1
     assert output.read_bytes() == whole["jsonl"]
 

@@ -103,6 +103,10 @@ def test_one_bad_recording_does_not_stop_the_others(run: Run, noise: Path, tmp_p
         (("-l", "rain", "--window", "last"), "Invalid value"),
         (("-l", "rain", "--hop", "0"), "hop"),
         (("-l", "rain", "--window", "slide", "--hop", "nan"), "hop"),
+        (("-l", "rain", "--start", "-1"), "start is -1.0 s"),
+        (("-l", "rain", "--start", "nan"), "start is nan s"),
+        (("-l", "rain", "--duration", "0"), "duration is 0.0 s"),
+        (("-l", "rain", "--duration", "inf"), "duration is inf s"),
     ],
 )
 def test_wrong_usage_ends_with_2(run: Run, noise: Path, arguments: tuple[str, ...], complaint: str) -> None:
@@ -112,16 +116,10 @@ def test_wrong_usage_ends_with_2(run: Run, noise: Path, arguments: tuple[str, ..
     assert done.out == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [(("--start", "5"), "2.000 s long"), (("--start", "-1"), "start"), (("--duration", "0"), "duration")],
-)
-def test_a_span_outside_the_recording_names_its_length(
-    run: Run, noise: Path, arguments: tuple[str, ...], complaint: str
-) -> None:
-    done = run("score", noise, *LABELS, *arguments)
+def test_a_span_outside_the_recording_names_its_length(run: Run, noise: Path) -> None:
+    done = run("score", noise, *LABELS, "--start", "5")
     assert done.code == 1
-    assert complaint in done.complaint
+    assert "2.000 s long" in done.complaint
 
 
 def test_a_missing_bundle_ends_with_3(run: Run, noise: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from clapedge.audio.decode import ArrayDecoder, Decoder, Float32Array, NotRecogn
 from clapedge.audio.ffmpeg import FfmpegDecoder
 from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_name
 from clapedge.audio.stream import SAMPLING_RATE, Resample, Stream
-from clapedge.errors import AudioError, AudioFormatError, AudioSpanError, UsageError
+from clapedge.errors import AudioError, AudioFormatError, UsageError
 
 __all__ = ["SAMPLING_RATE", "AudioSource", "Recording", "Resample", "Stream", "opened", "read", "source_name"]
 
@@ -77,7 +77,7 @@ def read(
     Raises:
         AudioFileNotFoundError: the path names no file.
         AudioFormatError: the bytes are no audio, or damaged.
-        AudioSpanError: the span is empty or begins beyond the end.
+        AudioSpanError: the span begins beyond the end.
         AudioError: the recording cannot be read, has no such channel, or is too long to be held in memory.
         UsageError: an option has a value that it cannot have.
     """
@@ -106,9 +106,9 @@ def opened(
 ) -> Iterator["Stream"]:
     """Open a span of a recording as a stream of blocks; arguments and errors are those of `read`."""
     if not (math.isfinite(start) and start >= 0):
-        raise AudioSpanError(f"start is {start} s; give seconds from the beginning, 0 or more")
+        raise UsageError(f"start is {start} s; give seconds from the beginning, 0 or more")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
-        raise AudioSpanError(f"duration is {duration} s; give a number of seconds greater than 0")
+        raise UsageError(f"duration is {duration} s; give a number of seconds greater than 0")
     if resample not in get_args(Resample):
         raise UsageError(f"resample is {resample!r}; give one of {', '.join(get_args(Resample))}")
     if trim_silence is not None and not (math.isfinite(trim_silence) and trim_silence <= 0):

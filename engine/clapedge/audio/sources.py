@@ -180,14 +180,17 @@ def _opened_file(source: AudioSource, name: str) -> Iterator[BinaryIO]:
 def _open_path(path: str | os.PathLike[str], name: str) -> BinaryIO:
     """Open a path that can hold a recording."""
     try:
-        if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - Path would change what the message quotes
+        mode = os.stat(path).st_mode  # noqa: PTH116 - Path would change what the message quotes
+        if not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode) and not stat.S_ISBLK(mode):
             return open(path, "rb")  # noqa: PTH123 - the caller closes it
     except (FileNotFoundError, NotADirectoryError):
         raise AudioFileNotFoundError(f"{name} does not exist; check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{name} cannot be read ({reason}); check the path and its permissions") from error
-    raise AudioError(f"{name} is a directory; name the recordings in it")
+    if stat.S_ISDIR(mode):
+        raise AudioError(f"{name} is a directory; name the recordings in it, or score all of it with: clapedge batch")
+    raise AudioError(f"{name} is a device, not a recording; record from it into a file first")
 
 
 def _view(file: BinaryIO, name: str) -> ByteView:
