@@ -10,7 +10,15 @@ BUNDLE ?=
 PYTEST_ARGS ?=
 BUNDLE ?= bundles/random
 JSON ?= bench/results/gpu.json
+TARGET ?= linux-x86_64
+PY ?=
+EXTRAS ?= $(if $(RUNTIME),,cpu)
+PRECISION ?=
+RUNTIME ?=
+KIT ?= dist/clapedge-kit-$(TARGET)$(addprefix -py,$(PY)).tar.gz
+MIRROR ?=
 
+COMMA := ,
 VENV := .venv
 BIN := $(VENV)/bin
 # what is installed in $(VENV), from the least to the most
@@ -27,11 +35,11 @@ export ESC10
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend gpu-check docs wheel test-matrix clean
+.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 wheel test-matrix clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(DEV) ## create .venv with everything that development needs
 	@echo "Ready: . $(BIN)/activate"
@@ -77,6 +85,16 @@ gpu-check: ## check and time a bundle on this machine's GPU: [BUNDLE=directory] 
 docs: $(DEV) ## check the documents: links, commands and Python examples
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 
+edge-kit: $(RUN) ## pack a device's kit: BUNDLE=directory TARGET=machine PY=3.11 [EXTRAS=cpu,mqtt] [PRECISION=int8] [LABELS="SET ..."] [RUNTIME=wheel] [KIT=file]
+	@test -n '$(BUNDLE)' || { echo "name the bundle: make edge-kit BUNDLE=DIR TARGET=linux-aarch64 PY=3.11" >&2; exit 2; }
+	@mkdir -p '$(dir $(KIT))'
+	@$(BIN)/clapedge bundle pack '$(BUNDLE)' -o '$(KIT)' --target '$(TARGET)' $(addprefix --python ,$(PY)) \
+		$(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) $(addprefix --precision ,$(subst $(COMMA), ,$(PRECISION))) \
+		$(foreach set,$(LABELS),--labels '$(set)') $(addprefix --runtime-wheel ,$(RUNTIME))
+
+test-arm64: $(CALIB) ## run kits in an emulated ARM64 Debian and compare; needs root and qemu-user-static: [BUNDLE=directory] [MIRROR=url]
+	@$(BIN)/python bench/arm64_check.py $(addprefix --mirror ,$(MIRROR)) $(if $(filter-out file,$(origin BUNDLE)),--bundle '$(BUNDLE)')
+
 wheel: $(RUN) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel -q --no-deps -w dist . && ls dist/*.whl
 
@@ -88,18 +106,18 @@ clean: ## delete the environment, caches and builds (bundles stay)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # an environment with more in it serves the targets that need less
-$(RUN): EXTRAS := cpu
-$(EXPORT): EXTRAS := cpu,export
+$(RUN): WITH := cpu
+$(EXPORT): WITH := cpu,export
 $(EXPORT): SERVES := $(RUN)
-$(CALIB): EXTRAS := cpu,calib
+$(CALIB): WITH := cpu,calib
 $(CALIB): SERVES := $(RUN)
-$(DEV): EXTRAS := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev
+$(DEV): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev
 $(DEV): SERVES := $(RUN) $(EXPORT) $(CALIB)
-$(BENCH): EXTRAS := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev,bench
+$(BENCH): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev,bench
 $(BENCH): SERVES := $(RUN) $(EXPORT) $(CALIB) $(DEV)
 $(RUN) $(EXPORT) $(CALIB) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing clapedge[$(EXTRAS)] into $(VENV) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	@echo "Installing clapedge[$(WITH)] into $(VENV) ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(WITH)]'
 	@touch $(SERVES) $@
 
 # a Python without ensurepip (Debian's, bare) lends its own pip

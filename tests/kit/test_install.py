@@ -248,7 +248,11 @@ def test_an_upgrade_killed_at_any_command_leaves_a_version_that_works_and_can_be
 
 def test_the_unit_is_installed_started_and_removed(tiny_kits: dict[str, Path], tmp_path: Path, systemd: Path) -> None:
     prefix = tmp_path / "edge"
-    units = {"CLAPEDGE_UNITS": str(systemd)}
+    settings = tmp_path / "listen.env"
+    units = {"CLAPEDGE_UNITS": str(systemd), "CLAPEDGE_SETTINGS": str(settings)}
+    assert "enabled, not started" in install(tiny_kits["1.0"], prefix, "--service", path=systemd, **units)
+    settings.write_text("LISTEN=mic --labels home\n")
+    (systemd / "calls").unlink()
     install(tiny_kits["1.0"], prefix, "--service", path=systemd, **units)
     unit = (systemd / f"{UNIT}.service").read_text()
     assert f"ExecStart={prefix}/bin/clapedge listen" in unit

@@ -58,6 +58,10 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     embedding: str
     similarities: dict[str, float]
 
+    def vector(self) -> Float32Array:
+        """Return the embedding (E,)."""
+        return np.frombuffer(base64.b64decode(self.embedding), "<f4")
+
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """What the clips came to where the kit was packed.
@@ -182,7 +186,7 @@ def _compare(
     engine: Engine, directory: Path, recorded: Recorded, labels: str | None, tolerance: Tolerance, began: float
 ) -> Finding:
     """Score one clip and compare it with its record."""
-    expected = np.frombuffer(base64.b64decode(recorded.embedding), "<f4")
+    expected = recorded.vector()
     embedding, similarities = _hear(engine, directory / "selftest" / recorded.file, labels)
     if expected.shape != embedding.shape or similarities.keys() != recorded.similarities.keys():
         raise BundleError(f"{directory / 'bundle'} is not the bundle that the self-test recorded; unpack the kit again")

@@ -152,6 +152,14 @@ install_unit() {
     systemctl enable "$unit"
 }
 
+start_unit() {
+    if [ ! -f "$settings" ]; then
+        say "note: $unit is enabled, not started: write $settings ($units/$unit.service says how), then systemctl start $unit"
+        return
+    fi
+    systemctl start "$unit" || refuse "$unit does not start; see: journalctl -u $unit"
+}
+
 install_kit() {
     if [ "$service" = yes ] && ! has_systemd; then
         refuse "there is no systemd here; leave out --service, and start PREFIX/bin/clapedge listen by other means"
@@ -178,7 +186,7 @@ install_kit() {
         refuse "$unit does not run with the new version; went back to ${before:-nothing}. See: journalctl -u $unit"
     fi
     prune
-    [ "$service" = no ] || systemctl start "$unit" || refuse "$unit does not start; see: journalctl -u $unit"
+    [ "$service" = no ] || start_unit
     say "installed: $prefix/bin/clapedge"
 }
 
@@ -218,6 +226,7 @@ main() {
     prefix=/opt/clapedge python='' test=yes service=no action=install_kit
     unit=clapedge-listen
     units=${CLAPEDGE_UNITS:-/etc/systemd/system}
+    settings=${CLAPEDGE_SETTINGS:-/etc/clapedge/listen.env}
     settle=${CLAPEDGE_SETTLE:-5} # seconds after which a unit that still runs is taken to be well
     while [ $# -gt 0 ]; do
         case $1 in
