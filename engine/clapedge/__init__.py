@@ -6,10 +6,14 @@ Example:
     >>> result.top.name, result.top.probability  # doctest: +SKIP
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# ONNX Runtime from 1.29 on tells its maker of every session unless this is set before it is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from clapedge.bundle import Bundle as Bundle

@@ -1,10 +1,12 @@
 """What the engine loads and requires: these tests hold for an installed wheel as they do for the sources."""
 
 import json
+import os
 import pkgutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -42,8 +44,19 @@ def distributions(wanted: str) -> set[str]:
 def test_importing_every_module_of_the_engine_loads_nothing_that_is_not_for_devices() -> None:
     modules = [module.name for module in pkgutil.walk_packages(clapedge.__path__, "clapedge.")]
     assert "clapedge.engine" in modules
-    loaded = modules_after("\n".join(f"import {module}" for module in modules if not module.endswith("__main__")))
+    left_out = ("clapedge.serve.", "clapedge.cli.__main__")  # the service is an extra, from its first line on
+    loaded = modules_after("\n".join(f"import {module}" for module in modules if not module.startswith(left_out)))
     assert loaded & NOT_FOR_DEVICES == set()
+
+
+def test_onnx_runtime_tells_nobody_of_what_it_runs_and_leaves_no_mark(tmp_path: Path) -> None:
+    homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {**os.environ, **homes, "CLAPEDGE_CACHE": ""}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    code = "import os; from clapedge import Engine; Engine.load(threads=1); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_the_help_of_the_command_line_loads_neither_numpy_nor_onnx_runtime() -> None:
