@@ -6,7 +6,7 @@ import threading
 from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from clapedge.serve.page import picture
 from clapedge.serve.problems import GoneError, RequestError
 from clapedge.serve.service import Named, Service
 from clapedge.serve.streams import Lines, LinesResponse
-from clapedge.serve.uploads import read_label_file, received
+from clapedge.serve.uploads import Upload, read_label_file, received
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -65,9 +65,7 @@ async def draw(request: Request) -> Response:
     service: Service = request.app.state.service
     service.pool.check_room()
     async with received(request) as upload:
-        recording, stop = upload.recording, threading.Event()
-        if recording is None:
-            raise RequestError("the form carries no recording; send it as the field file")
+        recording, stop = _recording(upload), threading.Event()
 
         def told() -> None:
             if stop.is_set():
@@ -88,14 +86,12 @@ async def timeline(request: Request) -> Response:
     service.pool.check_room()
     async with AsyncExitStack() as stack:
         upload = await stack.enter_async_context(received(request))
-        named = upload.fields.get("label_set", [])
-        if upload.recording is None or not (upload.label_file or named):
-            raise RequestError(
-                "the form lacks the recording or labels; send file, and label_file or label_set"
-            )
+        recording, named = _recording(upload), upload.fields.get("label_set", [])
+        if not upload.label_file and not named:
+            raise RequestError("the form carries no labels; send them as the field label_file, or name a label_set")
         lines, stop = Lines(), threading.Event()
         future: Future[Any] = service.submit_timeline(
-            upload.recording,
+            recording,
             read_label_file(*upload.label_file) if upload.label_file else Named(named[0]),
             told=lambda heard, until: lines.write({"heard": heard, "until": until}),
             stop=stop,
@@ -117,6 +113,17 @@ def _conclude(done: "Future[Timeline]", lines: Lines) -> None:
             }
         )
     lines.end()
+
+
+def _recording(upload: Upload) -> BinaryIO:
+    """Return the recording of an upload.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if upload.recording is None:
+        raise RequestError("the form carries no recording; send it as the field file")
+    return cast("BinaryIO", upload.recording)  # of a file object, what the engine asks for
 
 
 @cache
