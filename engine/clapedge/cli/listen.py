@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import drop_output
-from clapedge.cli.options import MOST_THREADS, STANDARD_INPUT, bundle_options, label_options, load_engine, read_labels
+from clapedge.cli.options import (
+    MOST_THREADS,
+    STANDARD_INPUT,
+    bundle_options,
+    event_options,
+    label_options,
+    load_engine,
+    read_labels,
+)
 from clapedge.errors import StorageError, UsageError
 from clapedge.shown import shown
 
@@ -30,9 +38,9 @@ MICROPHONE = "mic"
 
 EXAMPLES = """\b
 Examples:
-  arecord -q -t raw -f S16_LE -r 16000 -c 2 | clapedge listen - --rate 16000 --channels 2 --labels labels/city.toml
-  clapedge listen mic --labels labels/household.toml --window 3 --on-event './notify.sh'
-  clapedge listen rtsp://camera.local/stream --labels labels/city.toml --mqtt mqtt://broker/yard --spool spool
+  arecord -q -t raw -f S16_LE -r 16000 -c 2 | clapedge listen - --rate 16000 --channels 2 --labels city
+  clapedge listen mic --labels home --window 3 --on-event './notify.sh'
+  clapedge listen rtsp://camera.local/stream --labels city --mqtt mqtt://broker/yard --spool spool
   clapedge listen night.wav --speed 20 --began 2026-01-31T22:00:00Z -l owl -l fox --gate -50
 
 \b
@@ -43,23 +51,37 @@ Exit codes: 0 ended, 1 the source failed, 2 usage, 3 bundle, 4 provider.
 def _source_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decorators
     """Add the options that say how sound comes in."""
     for option in (
-        click.option("--speed", type=float, default=1.0, show_default=True, help="Of a file; 0 is as fast as heard."),
+        click.option(
+            "--speed",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Of a recording; 0 is as fast as it can be heard.",
+        ),
         click.option(
             "--began", metavar="TIME", help="When the first sample was heard (ISO 8601); stamps count from it."
         ),
         click.option(
-            "--retries", type=click.IntRange(min=0), help="Give a lost source up after so many. [default: never]"
+            "--retries", type=click.IntRange(min=0), help="Tries in a row for a lost source. [default: no end]"
         ),
         click.option(
             "--stall", type=float, default=10.0, show_default=True, help="Seconds without sound that end events."
         ),
-        click.option("--buffer", type=float, default=30.0, show_default=True, help="Seconds of sound that may wait."),
+        click.option(
+            "--buffer", type=float, default=30.0, show_default=True, help="Seconds of sound that may wait to be heard."
+        ),
         click.option(
             "--channel", type=click.IntRange(min=0), help="Hear this channel, from 0 on. [default: their mean]"
         ),
-        click.option("--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Of - and mic."),
         click.option(
-            "--format", "sample", default="s16le", show_default=True, help="Of -: u8, s16le, s24le, s32le, f32le, …"
+            "--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Channels of - and mic."
+        ),
+        click.option(
+            "--format",
+            "sample",
+            default="s16le",
+            show_default=True,
+            help="Samples of -: u8, s16le, s24le, s32le, f32le, …",
         ),
         click.option("--rate", type=int, help="Hz of - (must be given) and mic. [default: the microphone's own]"),
     ):
@@ -68,26 +90,17 @@ def _source_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
 
 
 def _hearing_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decorators
-    """Add the options that say what makes an event."""
+    """Add the options that say how sound is heard."""
     for option in (
         click.option(
-            "--update", type=float, default=60.0, show_default=True, help="Tell again every so often; 0 never."
+            "--update",
+            type=float,
+            default=60.0,
+            show_default=True,
+            help="Seconds; tell again of events that go on. 0: never.",
         ),
         click.option(
             "--gate", type=float, metavar="DBFS", help="Save power: hear no windows below this level, say -50."
-        ),
-        click.option("--multi", is_flag=True, help="Decide labels apart, by similarity: several may be heard at once."),
-        click.option(
-            "--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."
-        ),
-        click.option(
-            "--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter ones."
-        ),
-        click.option(
-            "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
-        ),
-        click.option(
-            "--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"
         ),
         click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds between windows, 0.5 to 10."),
         click.option("--window", type=float, default=10.0, show_default=True, help="Seconds that each window hears."),
@@ -100,22 +113,38 @@ def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
     """Add the options that say where events go."""
     size = click.IntRange(min=4096)
     for option in (
+        click.option("--status", type=click.Path(), metavar="FILE", help="Write counts to it every 10 s, as JSON."),
         click.option(
-            "--status", type=click.Path(), metavar="FILE", help="Say in it every 10 s what became of it so far."
+            "--keep-bytes", type=size, default=2**30, show_default=True, help="Room for it; the oldest clips go."
         ),
-        click.option("--keep-bytes", type=size, default=2**30, show_default=True, help="Room for them; the oldest go."),
         click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the sound of events as FLAC."),
-        click.option("--spool-sync/--no-spool-sync", default=True, show_default=True, help="Survive power cuts."),
         click.option(
-            "--spool-bytes", type=size, default=2**26, show_default=True, help="Room for each; the oldest go."
+            "--spool-sync/--no-spool-sync", default=True, show_default=True, help="Force each message to the disk."
         ),
-        click.option("--spool", type=click.Path(), metavar="DIR", help="Where messages wait until they are taken."),
-        click.option("--webhook", metavar="URL", envvar="CLAPEDGE_WEBHOOK", show_envvar=True, help="Post each event."),
-        click.option("--mqtt", metavar="URL", envvar="CLAPEDGE_MQTT", show_envvar=True, help="mqtt://host:port/topic."),
+        click.option(
+            "--spool-bytes",
+            type=size,
+            default=2**26,
+            show_default=True,
+            help="Room in it for each of --mqtt and --webhook.",
+        ),
+        click.option("--spool", type=click.Path(), metavar="DIR", help="Where records wait for --mqtt and --webhook."),
+        click.option(
+            "--webhook", metavar="URL", envvar="CLAPEDGE_WEBHOOK", show_envvar=True, help="Post each record to it."
+        ),
+        click.option(
+            "--mqtt",
+            metavar="URL",
+            envvar="CLAPEDGE_MQTT",
+            show_envvar=True,
+            help="Publish each record: mqtt://host:port/topic.",
+        ),
         click.option(
             "--on-event-timeout", type=float, default=30.0, show_default=True, help="Seconds; then it is killed."
         ),
-        click.option("--on-event-jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="At once."),
+        click.option(
+            "--on-event-jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Commands at once."
+        ),
         click.option("--on-event", metavar="CMD", help="Run for each record, without a shell; JSON on its stdin."),
     ):
         command = option(command)
@@ -127,6 +156,7 @@ def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
 @label_options
 @_source_options
 @_hearing_options
+@event_options
 @_outlet_options
 @click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), default=1, show_default=True, help="Threads of an operator."

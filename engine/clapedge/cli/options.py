@@ -170,6 +170,27 @@ def decision_options(command: Command) -> Command:
     return command
 
 
+def event_options(command: Command) -> Command:
+    """Add the options that say when a label counts as heard: fields of `EventRule`."""
+    for option in (
+        click.option("--multi", is_flag=True, help="Decide labels apart, by similarity: several may be heard at once."),
+        click.option(
+            "--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."
+        ),
+        click.option(
+            "--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events."
+        ),
+        click.option(
+            "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
+        ),
+        click.option(
+            "--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
     """Return how the options have results decided."""
     from clapedge.decision import THRESHOLD, Decision  # noqa: PLC0415 - keeps --help fast

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clapedge.cli.options import STANDARD_INPUT, engine_options, label_options, load_engine, read_labels
+from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge.shown import shown
 
@@ -40,11 +40,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 @click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
 @click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
 @click.option("--duration", type=float, help="Seconds to hear at most.")
-@click.option("--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]")
-@click.option("--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]")
-@click.option("--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events.")
-@click.option("--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close.")
-@click.option("--multi", is_flag=True, help="Decide labels apart, by similarity: several may be heard at once.")
+@event_options
 @click.option(
     "--format",
     "output_format",
