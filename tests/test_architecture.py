@@ -12,6 +12,7 @@ ENGINE = ROOT / "engine" / "clapedge"
 ROWS = (
     "errors",
     "shown",
+    "misfits",
     "whole_file",
     "mel",
     "audio",

@@ -20,6 +20,7 @@ from clapedge import scoring
 from clapedge.bundle import FrontEnd
 from clapedge.errors import ClapEdgeError, StorageError, UsageError
 from clapedge.mel import Float32Array
+from clapedge.misfits import misfit
 from clapedge.result import Heard, Listened
 from clapedge.whole_file import whole_file
 
@@ -302,7 +303,8 @@ def _read_making(path: Path) -> Making | None:
     try:
         making = msgspec.json.decode(raw, type=Making)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path / MAKING_NAME} is damaged ({error}); delete {path} and embed again") from error
+        reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
+        raise StorageError(f"{path / MAKING_NAME} is damaged ({reason}); delete {path} and embed again") from error
     if making.schema != SCHEMA_VERSION:
         raise StorageError(f"{path} has layout {making.schema}, this clapedge reads {SCHEMA_VERSION}; embed again")
     return making
@@ -327,7 +329,8 @@ def _read_index(path: Path, making: Making) -> tuple[list[Entry], int, int]:
         try:
             entry = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise StorageError(f"{path / INDEX_NAME} is damaged ({error}); delete {path} and embed again") from error
+            reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
+            raise StorageError(f"{path / INDEX_NAME} is damaged ({reason}); delete {path} and embed again") from error
         if entry.rows.stop > rows:
             break
         entries.append(entry)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+from clapedge.misfits import misfit
 
 SCHEMA_VERSION = 1
 """Version of the manifest's layout; a bundle with a newer one is refused."""
@@ -144,9 +145,10 @@ class Bundle:
         try:
             raw = manifest_path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
+            named = "" if directory is not None else f", which {BUNDLE_VARIABLE} names,"
             found = "is no bundle (it has no manifest.json)" if path.exists() else "does not exist"
             raise BundleNotFoundError(
-                f"bundle {path} {found}; make one with: clapedge export MODEL -o {path}"
+                f"bundle {path}{named} {found}; make one with: clapedge export MODEL -o {path}"
             ) from None
         except OSError as error:
             raise BundleError(f"{manifest_path} cannot be read ({error.strerror}); check its permissions") from error
@@ -191,15 +193,18 @@ class Bundle:
             BundleDamagedError: the file is missing, a symlink, or not what the manifest says.
         """
         path = self.directory / file.path
-        fault = _fault(path, file)
+        fault = _fault(self.directory, file)
         if fault:
             raise BundleDamagedError(f"{path} {fault}; copy the bundle again, or export it again")
         return path
 
     def faults(self) -> list[str]:
         """Check every file and return one sentence for each that is not as the manifest says."""
-        checked = ((self.directory / file.path, file) for file in self.manifest.files)
-        return [f"{path} {fault}" for path, file in checked if (fault := _fault(path, file))]
+        return [
+            f"{self.directory / file.path} {fault}"
+            for file in self.manifest.files
+            if (fault := _fault(self.directory, file))
+        ]
 
 
 def default_directory() -> Path:
@@ -251,7 +256,8 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleDamagedError(f"{path} is damaged ({error}); copy the bundle again, or export it again") from error
+        reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
+        raise BundleDamagedError(f"{path} is damaged ({reason}); copy the bundle again, or export it again") from error
     _check_paths(manifest.files, path)
     _check_shapes(manifest, path)
     return manifest
@@ -280,10 +286,12 @@ def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
                 )
 
 
-def _fault(path: Path, file: BundleFile) -> str | None:
-    """Return what is wrong with a file, as the rest of a sentence, or None."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        return "is a symlink or no file, which a bundle never holds"
+def _fault(directory: Path, file: BundleFile) -> str | None:
+    """Return what is wrong with a file of a bundle, as the rest of a sentence, or None."""
+    path = directory / file.path
+    folders = [directory / folder for folder in list(PurePosixPath(file.path).parents)[:-1]]
+    if any(place.is_symlink() for place in (path, *folders)) or (path.exists() and not path.is_file()):
+        return "is a symlink, behind a symlink or no file, which a bundle never holds"
     try:
         size = path.stat().st_size
         if size != file.bytes:

@@ -11,6 +11,7 @@ import msgspec
 
 from clapedge.errors import LabelError
 from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
+from clapedge.misfits import misfit
 
 LARGEST_FILE = 10_000_000
 """Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""
@@ -121,6 +122,11 @@ def naming(source: Path) -> Iterator[None]:
     """Let what is wrong with a file's content name the file."""
     try:
         yield
+    except msgspec.ValidationError as error:
+        raise LabelError(
+            f"label file {source}: {misfit(error)}; a label has a name, and may have {', '.join(CSV_COLUMNS[1:])}; "
+            "beside its labels a file may have template and extends"
+        ) from error
     except (msgspec.MsgspecError, csv.Error, LabelError) as error:
         raise LabelError(f"label file {source}: {error}") from error
 
@@ -149,5 +155,5 @@ def _csv_tables(text: str) -> list[_LabelTable]:
         try:
             tables.append(msgspec.convert({**given, "prompts": prompts}, _LabelTable, strict=False))
         except msgspec.ValidationError as error:
-            raise LabelError(f"line {rows.line_num}: {error}") from error
+            raise LabelError(f"line {rows.line_num}: {misfit(error)}") from error
     return tables

@@ -1,0 +1,40 @@
+"""What is wrong with a file's layout, in words: msgspec speaks of Python's types and counts from 0."""
+
+import re
+
+import msgspec
+
+KINDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+PHRASES = (
+    (r"Expected `([^`]+)`, got `([^`]+)`", lambda found: f"expected {_kinds(found[1])}, found {_kinds(found[2])}"),
+    (r"Expected `([^`]+)`(.*)", lambda found: f"expected {_kinds(found[1])}{found[2]}"),
+    (r"Object missing required field `(.+)`", lambda found: f"{found[1]} is missing"),
+    (r"Object contains unknown field `(.+)`", lambda found: f"{found[1]} is unknown"),
+)
+
+
+def misfit(error: msgspec.MsgspecError) -> str:
+    """Return what msgspec complains of, such as `label 2: name: expected text, found a whole number`."""
+    said, _, place = str(error).partition(" - at ")
+    for pattern, phrase in PHRASES:
+        found = re.fullmatch(pattern, said)
+        if found:
+            said = phrase(found)
+            break
+    steps = re.findall(r"\w+(?:\[\d+\])*", place)
+    named = [re.sub(r"\[(\d+)\]", lambda index: f" {int(index[1]) + 1}", step) for step in steps]
+    return ": ".join([*named, said.replace("`", "")])
+
+
+def _kinds(types: str) -> str:
+    """Name types of msgspec, parted by `|`."""
+    return " or ".join(KINDS.get(name, name) for name in types.split(" | "))
