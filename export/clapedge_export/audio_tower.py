@@ -18,7 +18,10 @@ from clapedge_export.audio_patches import FusedPatches, MelResize, Patches
 from clapedge_export.layers import Original, UnitNorm, qkv
 
 MASKED = -100.0
-"""Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant)."""
+"""Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant).
+
+It has to be this one: the scores of a trained checkpoint lie so far apart that -60 shifted embeddings by 3e-5.
+"""
 
 
 class AudioTower(nn.Module):
@@ -207,7 +210,7 @@ def merge_order(order: Tensor, resolution: int) -> Tensor:
 
 
 def shift_mask(resolution: int, window: int, shift: int) -> Tensor:
-    """Return what is added to the attention scores of shifted windows: (windows, tokens, tokens) float32, 0 or -100."""
+    """Return what is added to the attention scores of shifted windows: (windows, tokens, tokens), 0 or `MASKED`."""
     place = torch.arange(resolution)
     region = (place >= resolution - window).long() + (place >= resolution - shift).long()
     regions = _in_windows(region[:, None] * 3 + region, window)

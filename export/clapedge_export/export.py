@@ -20,6 +20,7 @@ from clapedge.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint
+from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
 from clapedge_export.text_tower import TextTower
@@ -138,7 +139,7 @@ class _Parts:
             if variant == "fp16":
                 yield variant, trace(graphs.half_precision(tower), None)
             elif variant == "int8":
-                yield variant, graphs.dynamic_int8(trace(tower, 1))
+                yield variant, dynamic_int8(trace(tower, 1))
             else:
                 yield variant, trace(tower, None)
 

@@ -1,8 +1,7 @@
-"""Towers to ONNX graphs: export, tidying, the rules that every graph keeps, half precision and dynamic INT8."""
+"""Towers to ONNX graphs: export, tidying, the rules that every graph keeps, and half precision."""
 
 import ast
 import copy
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TypeVar
 import onnx
 import torch
 from onnx import ModelProto, ValueInfoProto
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
@@ -34,9 +32,6 @@ FORBIDDEN_OPS = frozenset({"Resize", "Upsample", "If", "Loop", "Scan", "NonZero"
 
 FLOAT32_LAYERS = ("resize", "unit")
 """Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
-
-FLOAT_LAYERS = ("patches", "projection")
-"""Layers that INT8 leaves alone: the first and the last product cost little time and most of the accuracy."""
 
 TRIED_VERSIONS = "install the versions of torch and onnxscript that constraints.txt names, and export again"
 """What to do about an exporter that does something else than it did."""
@@ -80,14 +75,19 @@ def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:
     return _export(tower, inputs, axes, name="clapedge_text_tower")
 
 
-def check_graph(model: ModelProto) -> None:
+def check_graph(model: ModelProto, *, branches: bool = False) -> None:
     """Check the rules that every graph of a bundle keeps.
+
+    Args:
+        model: the graph.
+        branches: whether it may choose between two paths, as a graph for the CPU alone may.
 
     Raises:
         ModelError: a forbidden operator, an operator set or a file format that older runtimes do not know.
     """
     census = Counter(node.op_type for node in model.graph.node)
-    faults = [f"{count} {op}" for op, count in sorted(census.items()) if op in FORBIDDEN_OPS]
+    forbidden = FORBIDDEN_OPS - {"If"} if branches else FORBIDDEN_OPS
+    faults = [f"{count} {op}" for op, count in sorted(census.items()) if op in forbidden]
     domains = {entry.domain for entry in model.opset_import} - {"", "com.microsoft"}
     faults += [f"operators of {domain}" for domain in sorted(domains)]
     if model.ir_version > MAX_IR_VERSION:
@@ -159,33 +159,6 @@ def half_precision(tower: Tower) -> Tower:
         if name not in FLOAT32_LAYERS:
             layer.half()
     return half
-
-
-def dynamic_int8(model: ModelProto) -> ModelProto:
-    """Return a copy of a tower whose products with constant weights are INT8.
-
-    Scales of activations are found as it runs; weights are signed, with one scale per output channel. Products between
-    activations (attention), the patch embedding and the projection stay in float32.
-    """
-    source = ModelProto()
-    source.CopyFrom(model)  # the quantiser changes what it is given
-    named = [node.name for node in model.graph.node if node.name.startswith(FLOAT_LAYERS)]
-    left = [*named, *(f"{name}_MatMul" for name in named)]  # the second is what the quantiser makes of a Gemm
-    with quiet(), tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "int8.onnx"
-        quantize_dynamic(
-            source,
-            path,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=left,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        quantized = onnx.load(path)
-    del quantized.graph.value_info[:]
-    check_graph(quantized)
-    return quantized
 
 
 def _tidy(model: ModelProto, name: str) -> None:

@@ -68,7 +68,7 @@ def test_every_size_is_known_once_the_batch_is(bundle: Bundle, variant: Variant,
 
 def test_int8_of_the_cpu_is_none_for_a_gpu(bundle: Bundle) -> None:
     found = {fault.split()[0] for fault in operator_faults(graph_of(bundle, "int8"), TENSORRT_OPERATORS)}
-    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= found
+    assert {"DynamicQuantizeLinear", "MatMulIntegerToFloat", "If"} <= found
 
 
 def test_a_size_that_depends_on_data_is_found() -> None:
