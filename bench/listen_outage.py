@@ -106,9 +106,10 @@ class Outage:
         told: list[str] = []
         reader = threading.Thread(target=lambda: told.extend(map(key_of, listener.stdout or ())), daemon=True)
         reader.start()
-        began = time.monotonic()
+        due = time.monotonic()
         for second, piece in enumerate(sound(events, seconds, seed=7)):
-            time.sleep(max(0.0, began + second - time.monotonic()))
+            due = max(due + 1.0, time.monotonic())  # where this machine was busy, live sound would not come faster
+            time.sleep(due - time.monotonic() if due > time.monotonic() else 0.0)
             if second == int(UP_SECONDS):
                 broker.terminate()
                 broker.wait()
