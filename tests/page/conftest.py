@@ -1,13 +1,13 @@
 """A server with the page, and a browser that looks at it."""
 
-import io
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
@@ -28,28 +28,30 @@ Opens = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Run `clapedge serve` with the demo model, and return its address."""
     for extra in ("gradio", "uvicorn"):
         pytest.importorskip(extra, reason=f"{extra} is not installed: pip install 'clapedge[web]'")
-    log = tmp_path_factory.mktemp("serve") / "log"
     command = [sys.executable, "-m", "clapedge.cli", "serve", "--port", "0", "--threads", "2"]
-    with log.open("wb") as stream, subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr
+        assert said
         try:
-            yield _address(cast("io.BufferedReader", process.stderr), stream)
+            yield _address(said)
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()
 
 
-def _address(lines: io.BufferedReader, log: io.BufferedWriter) -> str:
-    """Read what a server says until it names its address."""
+def _address(lines: Iterable[str]) -> str:
+    """Read what a server says until it names its address; afterwards somebody reads on, so that it never waits."""
+    so_far = ""
     for line in lines:
-        log.write(line)
-        if found := re.search(rb"answering at (http://\S+)", line):
-            return found[1].decode()
-    log.flush()
-    raise AssertionError(f"the server ended: {Path(log.name).read_text()}")
+        so_far += line
+        if found := re.search(r"answering at (http://\S+)", line):
+            threading.Thread(target=lambda: [None for _ in lines], daemon=True).start()
+            return found[1]
+    raise AssertionError(f"the server ended: {so_far}")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 CLIPS = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips"
 GRAVE = {"serious", "critical"}
 
+WATCHED = """
+import sys
+sought = []
+sys.addaudithook(lambda event, given: sought.append((event, given)) if event in SOUGHT else None)
+from fastapi.testclient import TestClient
+from clapedge.serve.app import create_app
+from clapedge.serve.service import Service
+from clapedge.serve.settings import Settings
+with TestClient(create_app(Service(Settings()))) as client:
+    assert client.get("/").status_code == 200
+sys.exit(f"reached for {sought}" if sought else 0)
+""".replace("SOUGHT", repr(("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request")))
+
 Opens = Callable[..., "Page"]
 
 
@@ -75,3 +88,9 @@ def test_gradios_own_doors_are_shut(server: str, path: str, method: str) -> None
     with pytest.raises(HTTPError) as raised:
         urlopen(Request(server + path, method=method))  # noqa: S310 - the server of the test
     assert raised.value.code == 404
+
+
+def test_the_server_reaches_for_no_other_machine_when_it_starts_and_shows_the_page() -> None:
+    pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'clapedge[web]'")
+    done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr

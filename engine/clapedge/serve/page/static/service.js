@@ -76,7 +76,7 @@ const toml = (labels) =>
     .join("\n");
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const json = (value) => JSON.stringify(value);
+const json = (value) => JSON.stringify(value).replaceAll("\x7f", "\\u007f"); // TOML alone minds that character
 
 /** Return the code that asks what the page asked, by kind. */
 export function snippet(kind, { file, labels, set, fields, key }) {
