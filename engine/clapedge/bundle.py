@@ -5,14 +5,17 @@ Files are plain (never symlinks), named relative to the directory, and checked b
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.misfits import misfit
+
+Used = TypeVar("Used")
 
 SCHEMA_VERSION = 1
 """Version of the manifest's layout; a bundle with a newer one is refused."""
@@ -192,11 +195,24 @@ class Bundle:
         Raises:
             BundleDamagedError: the file is missing, a symlink, or not what the manifest says.
         """
+        return self.opened(file, lambda path: path)
+
+    def opened(self, file: BundleFile, use: Callable[[Path], Used]) -> Used:
+        """Return what `use` makes of a file's path, while the content is checked beside it.
+
+        Opening a session and hashing its file take turns at nothing, so that a start does not wait for their sum.
+
+        Raises:
+            BundleDamagedError: the file is missing, a symlink, or not what the manifest says; whatever `use` came to.
+        """
         path = self.directory / file.path
-        fault = _fault(self.directory, file)
-        if fault:
-            raise BundleDamagedError(f"{path} {fault}; copy the bundle again, or export it again")
-        return path
+        _refuse(path, _misfit(self.directory, file))
+        with ThreadPoolExecutor(1) as pool:
+            fault = pool.submit(_alteration, path, file)
+            try:
+                return use(path)
+            finally:
+                _refuse(path, fault.result())
 
     def faults(self) -> list[str]:
         """Check every file and return one sentence for each that is not as the manifest says."""
@@ -286,20 +302,35 @@ def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
                 )
 
 
+def _refuse(path: Path, fault: str | None) -> None:
+    """Raise what is wrong with a file, if anything is."""
+    if fault:
+        raise BundleDamagedError(f"{path} {fault}; copy the bundle again, or export it again")
+
+
 def _fault(directory: Path, file: BundleFile) -> str | None:
     """Return what is wrong with a file of a bundle, as the rest of a sentence, or None."""
+    return _misfit(directory, file) or _alteration(directory / file.path, file)
+
+
+def _misfit(directory: Path, file: BundleFile) -> str | None:
+    """Return what can be seen to be wrong with a file without reading it."""
     path = directory / file.path
     folders = [directory / folder for folder in list(PurePosixPath(file.path).parents)[:-1]]
     if any(place.is_symlink() for place in (path, *folders)) or (path.exists() and not path.is_file()):
         return "is a symlink, behind a symlink or no file, which a bundle never holds"
     try:
         size = path.stat().st_size
-        if size != file.bytes:
-            return f"is damaged: {size} bytes where the manifest says {file.bytes}"
-        if sha256(path) != file.sha256:
-            return "is damaged: its SHA-256 is not the one in the manifest"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None
+    return None if size == file.bytes else f"is damaged: {size} bytes where the manifest says {file.bytes}"
+
+
+def _alteration(path: Path, file: BundleFile) -> str | None:
+    """Return how the content of a file differs from what the manifest says."""
+    try:
+        return None if sha256(path) == file.sha256 else "is damaged: its SHA-256 is not the one in the manifest"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"

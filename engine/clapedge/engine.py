@@ -17,6 +17,7 @@ from clapedge import audio, scoring
 from clapedge.audio import AudioSource
 from clapedge.bundle import Bundle, BundleFile, Variant
 from clapedge.clips import ClipMaker, Fusion
+from clapedge.decision import Decision
 from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, LabelError, ProviderError, UsageError
 from clapedge.hearing import Embedder, Hearing, Told, listen, listen_many
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -65,8 +66,8 @@ class Engine:
         self.fusion = fusion
         self._threads, self._spinning, self._prompt_cache = threads, spinning, prompt_cache
         self._listen = partial(listen, clip_maker=ClipMaker(bundle.manifest.front_end), fusion=fusion)
-        path = bundle.path(bundle.file("audio", variant))
-        self._wide_tower: AudioTower | None = AudioTower(path, plan=plan, threads=threads, spinning=spinning)
+        open_tower = partial(AudioTower, plan=plan, threads=threads, spinning=spinning)
+        self._wide_tower: AudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
         self._narrow_tower: AudioTower | None = None
         self._text_tower: TextTower | None = None
         self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
@@ -132,7 +133,7 @@ class Engine:
         source: AudioSource,
         labels: Labels,
         *,
-        decision: scoring.Decision | None = None,
+        decision: Decision | None = None,
         told: Told | None = None,
         tower: Embedder | None = None,
         longest: float | None = None,
@@ -386,10 +387,11 @@ class Engine:
                 f"bundle {bundle.directory} has no text tower, so it knows only its stored label sets; "
                 "name one of them with --labels, or export the bundle without --no-text"
             )
-        return TextTower(
-            bundle.path(self._text_file()),
-            bundle.read(bundle.file("tokenizer")),
+        open_tower = partial(
+            TextTower,
+            tokenizer=bundle.read(bundle.file("tokenizer")),
             max_tokens=bundle.manifest.max_tokens,
             threads=self._threads,
             spinning=self._spinning,
         )
+        return bundle.opened(self._text_file(), open_tower)

@@ -5,7 +5,6 @@ is asked for without a GPU. Here the device is probed first, and a wish that can
 """
 
 import ctypes
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -168,6 +167,8 @@ def obstacle(provider: Provider) -> str | None:
 
 def installed_packages() -> dict[str, str]:
     """Return the installed distributions that provide the module `onnxruntime`, with their versions."""
+    import importlib.metadata  # noqa: PLC0415 - a start that goes well has no need of it, and it reads mail headers
+
     found = {}
     for name in sorted({*PACKAGES.values(), "onnxruntime-directml", "ort-nightly", "ort-nightly-gpu"}):
         try:

@@ -58,6 +58,23 @@ def test_a_changed_file_is_refused(bundle: Path, content: bytes, complaint: str)
     opened = Bundle.open(bundle)
     with pytest.raises(BundleDamagedError, match=complaint):
         opened.path(opened.file("audio", "fp32"))
+
+
+def test_what_was_opened_of_a_changed_file_is_never_returned(bundle: Path) -> None:
+    (bundle / "audio.fp32.onnx").write_bytes(b"other")
+    opened = Bundle.open(bundle)
+    tower = opened.file("audio", "fp32")
+    with pytest.raises(BundleDamagedError, match="SHA-256"):
+        opened.opened(tower, Path.read_bytes)
+    with pytest.raises(BundleDamagedError, match="SHA-256"):  # rather than that it cannot be run
+        opened.opened(tower, lambda path: int(path.read_bytes()))
+
+
+def test_what_goes_wrong_while_a_sound_file_is_opened_is_said(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.opened(opened.file("audio", "fp32"), Path.read_bytes) == b"graph"
+    with pytest.raises(ValueError, match="graph"):
+        opened.opened(opened.file("audio", "fp32"), lambda path: int(path.read_bytes()))
     assert len(opened.faults()) == 1
 
 
