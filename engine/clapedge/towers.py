@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import tokenizers
 
 from clapedge.clips import BoolArray
-from clapedge.errors import ProviderError, UsageError
+from clapedge.errors import BundleError, ProviderError, UsageError
 from clapedge.mel import Float32Array
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession, open_session
@@ -162,8 +161,15 @@ class TextTower:
             BundleError: ONNX Runtime cannot run the file.
             ProviderError: the session does not run where it was asked to.
         """
+        import tokenizers  # noqa: PLC0415 - known labels need no text tower, and a start is not to wait for it
+
         self._session = open_session(Path(model), plan or choose("cpu"), threads=threads, spinning=spinning)
-        self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer.decode())
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(tokenizer)
+        except ValueError as error:
+            raise BundleError(
+                f"the tokenizer beside {model} is none ({error}); copy the bundle again, or export it again"
+            ) from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self.max_tokens = max_tokens
