@@ -181,7 +181,12 @@ def check_tokenizer(checkpoint: Checkpoint) -> None:
     Raises:
         ModelError: its ids are not those of the text encoder.
     """
-    tokenizer = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.decode())
+    try:
+        tokenizer = tokenizers.Tokenizer.from_buffer(checkpoint.tokenizer)
+    except ValueError as error:
+        raise ModelError(
+            f"the tokenizer of {checkpoint.name} is damaged ({error}); use the tokenizer.json of the model's page"
+        ) from error
     text = checkpoint.model.text_model.config
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     ids = tokenizer.encode("a").ids

@@ -22,7 +22,13 @@ EXTRA_PACKAGES = frozenset(
 @click.command()
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle.")
-@click.option("--labels", multiple=True, type=click.Path(path_type=Path), help="Label file to embed; repeats.")
+@click.option(
+    "--labels",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|NAME",
+    help="Label file to embed, or name of a set that comes with clapedge; repeats.",
+)
 @click.option(
     "--precision",
     default="fp32",

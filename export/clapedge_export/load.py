@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from clapedge.errors import ModelError
+from clapedge.errors import ModelError, UsageError
 from clapedge_export import hub, laion, synthetic
 from clapedge_export.checkpoint import Checkpoint, check_tokenizer, read_directory
 
@@ -29,9 +29,12 @@ def load_checkpoint(
 
     Raises:
         ModelError: there is no such checkpoint, or it is not understood.
+        UsageError: a tokenizer is given for random weights.
     """
     path = Path(name).expanduser()
     if name.startswith(synthetic.PREFIX):
+        if tokenizer is not None:
+            raise UsageError(f"{name} makes its own tokenizer, so {tokenizer} would not be used; leave it out")
         checkpoint = synthetic.make_checkpoint(name, seed=seed)
     elif path.is_dir():
         checkpoint = read_directory(path, tokenizer=tokenizer)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from clapedge.bundle import Variant
 from clapedge.errors import LabelError, UsageError
-from clapedge.labels import LabelSet
+from clapedge.labels import LabelSet, find_file
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class ExportOptions:
             raise UsageError(f"batch is {self.batch}; give a number from 1 on, or dynamic")
         if self.seed < 0:
             raise UsageError(f"seed is {self.seed}; give a number from 0 on")
-        sets = {path.stem: LabelSet.from_file(path) for path in self.labels}
+        files = [find_file(path) for path in self.labels]
+        sets = {path.stem: LabelSet.from_file(path) for path in files}
         if len(sets) < len(self.labels):
             raise LabelError("two label files have the same name; rename one, as the bundle stores them by name")
         object.__setattr__(self, "label_sets", sets)

@@ -8,11 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clapedge import towers
-from clapedge.bundle import Bundle
-from clapedge.errors import ProviderError
+from clapedge.bundle import Bundle, demo_directory
+from clapedge.errors import BundleError, ProviderError
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession
-from clapedge.towers import BUCKETS, AudioTower, split
+from clapedge.towers import BUCKETS, AudioTower, TextTower, split
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"no JSON"])
+def test_a_tokenizer_that_is_none_is_one_line(content: bytes) -> None:
+    bundle = Bundle.open(demo_directory())
+    path = bundle.path(bundle.file("text", "fp32"))
+    with pytest.raises(BundleError, match=r"the tokenizer beside .* is none .*; copy the bundle again"):
+        TextTower(path, content, max_tokens=77)
 
 
 @pytest.mark.parametrize(

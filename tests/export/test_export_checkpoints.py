@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor, RobertaTokenizer
 
 from clapedge.bundle import FrontEnd
-from clapedge.errors import ModelError
+from clapedge.errors import ModelError, UsageError
 from clapedge_export import hub, synthetic
 from clapedge_export.checkpoint import read_directory, read_tokenizer
 from clapedge_export.load import load_checkpoint
@@ -159,6 +159,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "front end with a ceiling": (lambda path: edit(path / "preprocessor_config.json", top_db=80), "top_db is 80"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer.json.*--tokenizer"),
     "damaged tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), r"tokenizer\.json is damaged"),
+    "half a tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"model": {"vocab": {}}}'), "is damaged"),
     "something else": (lambda path: (path / "tokenizer.json").write_text("{}"), "is no tokenizer.json"),
 }
 
@@ -205,6 +206,11 @@ def test_random_weights_are_the_same_for_the_same_seed_and_differ_for_another(
 ) -> None:
     assert same_weights(make_model(seed=3), make_model(seed=3))
     assert not same_weights(make_model(seed=3), make_model(seed=4))
+
+
+def test_a_tokenizer_that_random_weights_would_not_use_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="makes its own tokenizer"):
+        load_checkpoint("random:clap-htsat-fused", tokenizer=tmp_path / "tokenizer.json")
 
 
 def test_random_statistics_are_not_the_initial_ones(fused_model: ClapModel) -> None:
