@@ -176,6 +176,15 @@ def test_latency_is_counted_from_the_arrival_of_the_sound_that_decided(
     assert list(counts.delay_ms) == [begin.delay_ms]
 
 
+def test_waiting_for_sound_that_does_not_come_is_no_latency(planted: Float32Array, listening: Make) -> None:
+    heard = listening()
+    sound = chunks_of(planted[: round(7.5 * RATE)])
+    heard.listener.hear(Script(heard.clock, *sound, lambda: heard.clock.pass_(10.0), "stalled"))
+    counts = heard.listener.counts
+    assert counts.windows == 7  # the last one from 5.5 to 7.5 s
+    assert list(counts.latency_ms) == pytest.approx([0.0] * 6)
+
+
 def test_the_sound_of_an_event_is_kept(planted: Float32Array, listening: Make, tmp_path: Path) -> None:
     heard = listening(keeper=Keeper(tmp_path, 10**9, say=print))
     heard.listener.hear(Script(heard.clock, *chunks_of(planted)))

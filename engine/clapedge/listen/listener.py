@@ -198,7 +198,7 @@ class Listener:
                 tell(happening, reason="quiet" if happening.kind == "end" else None)
             if cutter:
                 cutter.settle(span.end)
-            self._count_window(stretch.arrival_of(span.end))
+            self._count_window(stretch, span.end)
         end = start + round(stream.end, MILLISECONDS)
         for happening in tracker.close(end):
             reason: Reason = "end" if stretch.ended_by == "ended" else "gap"
@@ -263,11 +263,12 @@ class Listener:
         elif record.kind == "end":
             self.counts.events[record.label] = self.counts.events.get(record.label, 0) + 1
 
-    def _count_window(self, arrived: float) -> None:
+    def _count_window(self, stretch: Stretch, reached: float) -> None:
         """Measure the window that was just done with."""
         now = self._around.clock.monotonic()
         self.counts.window_ms.append(1e3 * (now - self._done - self._waited))
-        self.counts.latency_ms.append(1e3 * (now - arrived))
+        if stretch.ended_by is None:  # else it waited for sound that did not come
+            self.counts.latency_ms.append(1e3 * (now - stretch.arrival_of(reached)))
         self._done, self._waited = now, 0.0
 
     def _clips(self, samples: Iterable[Float32Array]) -> Iterator[Clips]:

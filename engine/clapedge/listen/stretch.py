@@ -25,7 +25,7 @@ class Stretch:
     Attributes:
         rate: Hz.
         start: where it begins, in seconds of sound.
-        ended_by: why it ended, once it did: `gap`, `stalled` or `ended`.
+        ended_by: why it ended, once it did: `gap`, `stalled` or `ended`; None before.
         following: the chunk behind the gap.
     """
 
@@ -41,7 +41,7 @@ class Stretch:
         """
         self.rate, self.start = first.rate, first.start
         self.notes: list[str] = []
-        self.ended_by: Literal["gap", "stalled", "ended"] = "ended"
+        self.ended_by: Literal["gap", "stalled", "ended"] | None = None
         self.following: Chunk | None = None
         self._latest, self._take = first, take
         self._arrivals: deque[tuple[float, float]] = deque()
