@@ -37,7 +37,7 @@ RESULTS = ROOT / "bench" / "results" / "listen.json"
 RATE, CHANNELS = 16_000, 2
 LABELS = ("bird chirping", "church bell", "door knock", "siren", "smoke alarm", "telephone ringing")
 NOISE = 0.03
-"""Root mean square of the noise around the events, full scale being 1: -30 dBFS, where the faintest events are hard to hear."""
+"""Root mean square of the noise around the events, full scale being 1: -30 dBFS. The faintest events drown in it."""
 GAP_SECONDS = (20, 60)
 """Quiet between two events."""
 EVENT_SECONDS = (4, 9)
