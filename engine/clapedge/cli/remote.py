@@ -88,7 +88,7 @@ class Remote:
                 headers["Content-Length"] = str(len(head) + size + len(tail))
             status, answer = self._ask(_blocks(head, file, tail), headers, chunked=size is None)
         if status != http.client.OK:
-            raise _failure(status, answer, self._server)
+            raise _failure(status, answer, self._server, name)
         return _result(answer, name)
 
     def _ask(self, body: Iterator[bytes], headers: Mapping[str, str], *, chunked: bool) -> tuple[int, bytes]:
@@ -250,8 +250,8 @@ def _blocks(head: bytes, file: IO[bytes], tail: bytes) -> Iterator[bytes]:
     yield tail
 
 
-def _failure(status: int, answer: bytes, server: str) -> ClapEdgeError:
-    """Return the error that an answer means."""
+def _failure(status: int, answer: bytes, server: str, name: str) -> ClapEdgeError:
+    """Return the error that an answer means, with the name that the command line gave to the recording."""
     try:
         problem = msgspec.json.decode(answer, type=dict[str, Any])
         detail, code = str(problem["detail"]), int(problem["exit_code"])
@@ -259,6 +259,8 @@ def _failure(status: int, answer: bytes, server: str) -> ClapEdgeError:
         return ProviderError(f"server {server} answers with status {status}; is it clapedge serve? check the address")
     if status == http.client.UNAUTHORIZED:
         return UsageError(f"server {server} asks for a key; set {KEY_VARIABLE} to one of its keys")
+    if detail.startswith(Path(name).name):
+        detail = name + detail.removeprefix(Path(name).name)
     kinds: dict[int, type[ClapEdgeError]] = {1: AudioError, 2: UsageError, 3: BundleError}
     return kinds.get(code, ProviderError)(detail)
 

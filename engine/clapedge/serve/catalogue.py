@@ -10,6 +10,7 @@ from clapedge.errors import LabelError, StorageError
 from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.problems import RequestError, UnknownError
 from clapedge.serve.settings import Settings
+from clapedge.whole_file import whole_file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 """Names of sets: they become file names, so nothing that could lead anywhere."""
@@ -153,13 +154,11 @@ def _write(path: Path, label_set: LabelSet) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_text("\n".join(map(_table, label_set.labels)), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path.name} cannot be written ({error.strerror}); check --labels-dir") from error
+        with whole_file(path) as unfinished:
+            unfinished.write_text("\n".join(map(_table, label_set.labels)), encoding="utf-8")
+    except StorageError as error:  # its message names a place that is no client's business
+        raise StorageError(f"{path.name} cannot be written; check --labels-dir on the service's side") from error
 
 
 def _table(label: Label) -> str:

@@ -48,6 +48,7 @@ def upload(fields: type[BaseModel]) -> dict[str, Any]:
     schema = fields.model_json_schema(ref_template=SCHEMAS + "{model}")
     binary = {"type": "string", "format": "binary"}
     form = {
+        "title": fields.__name__.replace("Choice", "Form"),
         "type": "object",
         "properties": {
             "file": {**binary, "description": "The recording."},
@@ -63,7 +64,9 @@ def upload(fields: type[BaseModel]) -> dict[str, Any]:
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One event a line, in the order in which they begin; a last line with `error` if it fails.",
-        "content": {JSON_LINES: {"schema": {"$ref": f"{SCHEMAS}{EventRecord.__name__}"}}},
+        "content": {
+            JSON_LINES: {"schema": {"type": "string"}, "itemSchema": {"$ref": f"{SCHEMAS}{EventRecord.__name__}"}}
+        },
     },
     **PROBLEMS,
 }
