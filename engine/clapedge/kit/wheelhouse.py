@@ -30,6 +30,9 @@ MOST_ROUNDS = 5
 INSTALLER = "pip"
 """Comes along and installs the others: a bare Debian has no pip, and no ensurepip either."""
 
+CONFLICT = "The conflict is caused by:"
+"""What pip says before it explains why no set of versions agrees."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -232,11 +235,14 @@ def _isolation() -> list[str]:
 
 def _pip(arguments: Sequence[str]) -> None:
     """Run pip as the program that it is."""
-    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", *arguments, "--disable-pip-version-check", "--progress-bar", "off"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own Python and pip
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
-        raise UsageError(
-            f"pip {arguments[0]} failed: {'; '.join(errors)}; check the network, --python and --constraint, "
-            "or name a folder of wheels with --find-links"
-        )
+    if done.returncode == 0:
+        return
+    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
+    _, _, conflict = done.stdout.partition(CONFLICT)
+    said += [line.strip() for line in conflict.partition("\n\n")[0].splitlines()]
+    raise UsageError(
+        f"pip {arguments[0]} failed: {'; '.join(filter(None, said))}; check the network, --python and --constraint, "
+        "or name a folder of wheels with --find-links"
+    )
