@@ -15,14 +15,14 @@ from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge_calib.collect import Extremes, extremes, histograms
 from clapedge_calib.dataset import Example
-from clapedge_calib.fold import Tower, choose_folding
+from clapedge_calib.fold import FOLDING_SOUNDS, Tower, choose_folding
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer, find_layers
 from clapedge_calib.quantize import Scheme, Target, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
 from clapedge_calib.running import latencies
-from clapedge_calib.search import Probe, restore_fewest, sensitivities
+from clapedge_calib.search import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
 from clapedge_calib.sounds import Heard, hear, split
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}
@@ -113,11 +113,14 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, 
     )
     found = extremes(reference, layers, calibration.sounds, progress=progress)
     ranges = _ranges(reference, found, calibration, options, progress)
-    material = _Material(reference, layers, found, ranges, Probe(reference, calibration.sounds), options)
+    probe = None  # methods that cut outliers off have nothing to fold
+    if options.method == "minmax":
+        probe = Probe(reference, calibration.sounds, most=FOLDING_SOUNDS)
+    material = _Material(reference, layers, found, ranges, probe, options)
     towers = {scheme: material.tower(scheme, progress) for scheme in SCHEMES[options.target]}
-    alone = sensitivities(
-        layers, partial(material.build, "static", towers["static"]), material.probe, progress=progress
-    )
+    static = partial(material.build, "static", towers["static"])
+    few = Probe(reference, calibration.sounds, most=SENSITIVITY_SOUNDS)
+    alone = sensitivities(layers, static, few, progress=progress)
     ranked = [layer for layer, _ in alone]
     tried = [_try(scheme, ranked, material, tower, judge) for scheme, tower in towers.items()]
     candidates = _candidates(reference, tried, judge)
@@ -141,15 +144,12 @@ class _Material:
     layers: Sequence[Layer]
     found: Mapping[str, Extremes]
     ranges: Mapping[str, Range]
-    probe: Probe
+    probe: Probe | None
     options: Options
 
     def tower(self, scheme: Scheme, progress: StepProgress) -> Tower:
-        """Return the float32 tower that is made INT8: with its outliers folded into weights where that pays.
-
-        Methods that cut outliers off have nothing to fold.
-        """
-        if self.options.method != "minmax":
+        """Return the float32 tower that is made INT8: with its outliers folded into weights where that pays."""
+        if self.probe is None:
             return Tower(self.reference, self.ranges)
         quantize = partial(self.build, scheme, layers=self.layers)
         return choose_folding(self.reference, self.layers, self.found, quantize, self.probe, progress=progress)

@@ -85,12 +85,13 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
         LabelError: a class is no label.
     """
     classes = classes_of(examples)
-    with comparison.engine(comparison.variants[0]) as engine:
-        labels = comparison.labels(engine, classes)
-        scale = engine.bundle.manifest.logit_scale
-        warn_of_training(engine.bundle.manifest, examples)
-    truth = truth_of(classes, labels)
-    embedded = _embed(comparison, examples)
+    with warnings.catch_warnings():  # around all of it: a new set of filters would say again what was said
+        with comparison.engine(comparison.variants[0]) as engine:
+            labels = comparison.labels(engine, classes)
+            scale = engine.bundle.manifest.logit_scale
+            warn_of_training(engine.bundle.manifest, examples)
+        truth = truth_of(classes, labels)
+        embedded = _embed(comparison, examples)
     failures = {place: text for each in embedded.values() for place, text in each.failures.items()}
     kept = [place for place in range(len(examples)) if place not in failures]
     if not kept:
@@ -113,7 +114,7 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
 def _embed(comparison: Comparison, examples: Sequence[Example]) -> dict[Variant, Embedded]:
     """Embed the recordings with each variant, through the journal."""
     embedded: dict[Variant, Embedded] = {}
-    with EmbeddingJournal(comparison.work) as journal, warnings.catch_warnings(), StepProgress() as progress:
+    with EmbeddingJournal(comparison.work) as journal, StepProgress() as progress:
         for variant in comparison.variants:
             with comparison.engine(variant) as engine:
                 embedded[variant] = embed_examples(engine, examples, comparison.hearing, journal, progress=progress)

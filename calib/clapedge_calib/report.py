@@ -25,7 +25,7 @@ class Folding(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         alpha: how much of them, as SmoothQuant counts it; None if that does not pay.
         best: the alpha that costs least of those that were tried.
-        error: one minus the mean cosine with that, over a few clips to calibrate with.
+        error: one minus the mean cosine with that, over clips to calibrate with.
         plain: the same without folding.
     """
 

@@ -22,11 +22,12 @@ Build = Callable[[Sequence[Layer]], ModelProto]
 
 
 class Probe:
-    """A few sounds, and what the float32 tower makes of them."""
+    """Some sounds, and what the float32 tower makes of them."""
 
-    def __init__(self, reference: ModelProto, sounds: Sequence[Sound]) -> None:
-        """Take some of the sounds, evenly from all."""
-        self._sounds = sounds[:: max(1, len(sounds) // SENSITIVITY_SOUNDS)][:SENSITIVITY_SOUNDS]
+    def __init__(self, reference: ModelProto, sounds: Sequence[Sound], *, most: int) -> None:
+        """Take at most so many of the sounds, evenly from all."""
+        places = np.linspace(0, len(sounds) - 1, min(most, len(sounds))).round().astype(int)
+        self._sounds = [sounds[place] for place in places]
         self._expected = self._embed(reference)
 
     def error(self, model: ModelProto) -> float:

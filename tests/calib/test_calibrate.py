@@ -17,7 +17,7 @@ from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, BundleError, StorageError, UsageError
 from clapedge_calib import calibrate as calibrating
-from clapedge_calib import running, search
+from clapedge_calib import running
 from clapedge_calib.layers import find_layers
 from clapedge_calib.quantize import tensorrt_faults
 from clapedge_calib.sounds import Heard, hear
@@ -39,7 +39,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure less: what is measured is not what these tests are about."""
-    monkeypatch.setattr(search, "SENSITIVITY_SOUNDS", 1)
+    monkeypatch.setattr(calibrating, "SENSITIVITY_SOUNDS", 1)
+    monkeypatch.setattr(calibrating, "FOLDING_SOUNDS", 2)
     monkeypatch.setattr(calibrating, "find_layers", lambda model: find_layers(model)[-9:])
     monkeypatch.setattr(running, "WARM_UPS", 0)
     monkeypatch.setattr(running, "TIMED_RUNS", 1)
