@@ -43,7 +43,7 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=BaseModel)
 
 
-@router.post("/score", response_model=ResultRecord, responses=documents.PROBLEMS, **documents.upload(ScoreChoice))
+@router.post("/score", response_model=ResultRecord, responses=documents.PROBLEMS, **documents.upload("ScoreForm"))
 async def score(request: Request, query: Annotated[ScoreChoice, Query()]) -> Response:
     """Score a recording against labels, best first: the record of `clapedge score --format jsonl`."""
     service: Service = request.app.state.service
@@ -62,9 +62,7 @@ async def score(request: Request, query: Annotated[ScoreChoice, Query()]) -> Res
         return JsonResponse(replace(result, labels=result.labels[: asked.top_k]))
 
 
-@router.post(
-    "/timeline", response_class=StreamingResponse, responses=documents.EVENTS, **documents.upload(TimelineChoice)
-)
+@router.post("/timeline", response_class=StreamingResponse, responses=documents.EVENTS, **documents.upload("ScoreForm"))
 async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) -> Response:
     """Find what is heard in a recording, from when to when: the lines of `clapedge timeline --format jsonl`.
 
@@ -91,7 +89,7 @@ async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) 
 
 
 @router.post(
-    "/embed/audio", response_model=AudioEmbedding, responses=documents.PROBLEMS, **documents.upload(HearingChoice)
+    "/embed/audio", response_model=AudioEmbedding, responses=documents.PROBLEMS, **documents.upload("RecordingForm")
 )
 async def embed_audio(request: Request, query: Annotated[HearingChoice, Query()]) -> Response:
     """Embed a recording: one unit vector, to be kept and scored later."""

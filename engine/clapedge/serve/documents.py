@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from clapedge.serve.problems import MEDIA_TYPE
 from clapedge.serve.records import EventRecord, ProblemRecord
 from clapedge.serve.streams import JSON_LINES
@@ -39,26 +37,31 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 PROBLEMS = problems()
 
 
-def upload(fields: type[BaseModel]) -> dict[str, Any]:
+BINARY = {"type": "string", "format": "binary"}
+
+FORMS: dict[str, dict[str, Any]] = {
+    "RecordingForm": {"file": {**BINARY, "description": "The recording."}},
+    "ScoreForm": {
+        "file": {**BINARY, "description": "The recording."},
+        "label_file": {**BINARY, "description": "A label file: .toml, .csv or .txt."},
+    },
+}
+"""Bodies of routes that take a recording. Their other fields are documented as parameters of the query alone: clients
+made from a document send what is set in either place, and a field in both is refused."""
+
+
+def upload(form: str) -> dict[str, Any]:
     """Describe the body of a route that takes a recording: a form, or the recording itself.
 
     Args:
-        fields: what may stand in the form as well as in the query.
+        form: a key of `FORMS`.
     """
-    schema = fields.model_json_schema(ref_template=SCHEMAS + "{model}")
-    binary = {"type": "string", "format": "binary"}
-    form = {
-        "title": fields.__name__.replace("Choice", "Form"),
-        "type": "object",
-        "properties": {
-            "file": {**binary, "description": "The recording."},
-            "label_file": {**binary, "description": "A label file: .toml, .csv or .txt."},
-            **schema["properties"],
-        },
-        "required": ["file"],
+    content = {
+        "multipart/form-data": {"schema": {"$ref": SCHEMAS + form}},
+        "application/octet-stream": {"schema": BINARY},
     }
-    content = {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": binary}}
-    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+    described = "A form, in which every parameter of the query may stand instead; or the recording itself."
+    return {"openapi_extra": {"requestBody": {"required": True, "description": described, "content": content}}}
 
 
 EVENTS: dict[int | str, dict[str, Any]] = {
@@ -77,6 +80,8 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for record in (ProblemRecord, EventRecord):
         schemas[record.__name__] = record.model_json_schema(ref_template=SCHEMAS + "{model}")
+    for name, properties in FORMS.items():
+        schemas[name] = {"title": name, "type": "object", "properties": properties, "required": ["file"]}
     for path in document["paths"].values():
         for operation in path.values():
             refused = operation["responses"].get("422", {})
