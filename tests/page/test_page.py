@@ -126,6 +126,16 @@ def test_advice_comes_while_a_label_is_typed_and_goes_with_it(opens: Opens) -> N
     page.wait_for_selector("#advice", state="hidden")
 
 
+def test_two_labels_get_a_hidden_background_at_a_press(opens: Opens) -> None:
+    page = opens("zh-CN")
+    write_labels(page, ["犬吠", "敲门"])
+    page.click("#advice button")
+    assert page.inner_text("#tags li.quiet .word").startswith("背景")
+    page.click("#clips li:nth-child(3) button")
+    assert first_label(page) == "敲门"
+    assert page.locator("#bars li").count() == 2
+
+
 def test_a_set_that_ships_brings_its_labels_with_prompts_and_its_hidden_one(opens: Opens) -> None:
     page = opens()
     page.click("#presets button:has-text('Home')")

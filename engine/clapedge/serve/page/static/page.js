@@ -10,6 +10,8 @@ import { adviceText, language, preferred, presetName, say, speak } from "./words
 
 const TYPING_PAUSE = 350; // milliseconds after the last key until the checker is asked
 const MOST_ADVICE = 4; // nobody reads more at once
+const FEW_LABELS = 3; // as the checker has it
+const BACKGROUND = ["quiet room tone", "wind"];
 const CLIP_SECONDS = 10; // longer recordings get a timeline
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
@@ -252,12 +254,14 @@ class Page {
   complain(error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Refusal)) throw error;
+    this.at("empty").hidden = Boolean(this.answer);
     this.showError(error.message);
   }
 
   showError(words) {
     this.at("error").hidden = !words;
     this.at("error").textContent = words;
+    if (words) this.at("error").scrollIntoView({ block: "nearest" });
   }
 
   show(answer) {
@@ -319,8 +323,17 @@ class Page {
     this.at("advice").hidden = !advice.length;
     this.at("advice").replaceChildren(
       element("strong", { textContent: say("adviceTitle") }),
-      element("ul", {}, ...advice.slice(0, MOST_ADVICE).map((each) => element("li", { textContent: adviceText(each) }))),
+      element("ul", {}, ...advice.slice(0, MOST_ADVICE).map((each) => this.advice(each, labels))),
     );
+  }
+
+  /** Return a piece of advice as a list item; what else may be heard is a press away. */
+  advice(each, labels) {
+    if (each.rule !== "count" || labels.length >= FEW_LABELS) return element("li", { textContent: adviceText(each) });
+    const item = element("li", { textContent: `${say("fewLabels")} ` });
+    const background = { name: say("background"), prompts: BACKGROUND, hidden: true };
+    if (!labels.some(({ hidden }) => hidden)) item.append(button(say("addBackground"), () => this.tags.add([background])));
+    return item;
   }
 
   async check(labels) {

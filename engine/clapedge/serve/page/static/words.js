@@ -80,7 +80,9 @@ const WORDS = {
     failed: "The server failed: {detail}",
     unreachable: "The server does not answer. See whether it still runs, then try again.",
     adviceTitle: "Advice",
-    hertz: "Hz",
+    fewLabels: "Few labels: they share all of the probability, so a sound that is none of them goes to one of them. Write what else may be heard there.",
+    addBackground: "Add a hidden background",
+    background: "background",
   },
   zh: {
     title: "clapedge：这是什么声音？",
@@ -161,13 +163,15 @@ const WORDS = {
     failed: "服务器出错：{detail}",
     unreachable: "服务器没有回应。请确认它还在运行，然后再试。",
     adviceTitle: "建议",
-    hertz: "Hz",
+    fewLabels: "标签太少：概率全由它们分配，别的声音也会被归给其中一个。请写上现场还可能听到什么。",
+    addBackground: "加一个不显示的“背景”",
+    background: "背景",
   },
 };
 
 // The checker speaks English; these say the same rules in Chinese.
 const ADVICE = {
-  count: "标签太少或太多：3 到 7 个最容易分清。太少时，请加上现场可能出现的其他声音。",
+  count: "标签太多：3 到 7 个最容易分清。请合并不必区分的，或分成几组。",
   duplicate: "两个标签用词相同，会平分概率。请删去一个，或写出它们的区别。",
   close: "两个标签在模型看来几乎一样，先后只凭运气。请写出只有其中一个才有的特点（声源、材质、节奏、音高）。",
   language: "模型只学过英文。请保留你的词作名称，并用英文描述声音：犬吠 = a dog barking。",
