@@ -1,10 +1,12 @@
 """The command line: what comes out where, and with which exit code it ends."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -249,6 +251,25 @@ def test_bench_reports_each_variant_with_its_stages(run: Run) -> None:
         assert list(report["steady_ms"]) == ["decode", "frontend", "tower", "total"]
         assert report["cold_ms"]["process"] > report["cold_ms"]["import"] > 0
         assert report["files_per_second"] > 0
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_ctrl_c_amid_an_import_of_compiled_code_is_no_import_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, *, sent: bool
+) -> None:
+    def broken_import(**_: object) -> None:
+        if sent:
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        raise ImportError("initialization failed")
+
+    monkeypatch.setattr("clapedge.cli.cli.main", broken_import)
+    if sent:
+        done = run("score")
+        assert (done.code, done.err) == (130, "interrupted\n")
+    else:
+        with pytest.raises(ImportError):
+            run("score")
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stdin"])

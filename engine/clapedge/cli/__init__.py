@@ -5,11 +5,14 @@ Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 us
 
 import io
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -82,6 +85,18 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a bar that a terminal cannot show must not end the run
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # what JSON is, and what keeps every label in a file
+    with _noting_interrupts() as interrupts:
+        try:
+            status = _run()
+        except ImportError:
+            if not interrupts:
+                raise
+            status = _say_interrupted()
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the command line and return its exit code."""
     try:
         status = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -91,8 +106,7 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         status = ended.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        status = INTERRUPTED
+        status = _say_interrupted()
     except ClapEdgeError as error:
         click.echo(f"error: {shown(str(error))}", err=True)
         status = error.exit_code
@@ -101,7 +115,32 @@ def main() -> None:
         click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
         drop_output()
         status = StorageError.exit_code
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Yield a list that holds something after Ctrl-C: amid an import of compiled code it comes out as ImportError."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # who ignores it goes on ignoring it
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
+
+
+def _say_interrupted() -> int:
+    """Say that Ctrl-C ended the command, and return its exit code."""
+    click.echo("interrupted", err=True)
+    return INTERRUPTED
 
 
 def drop_output() -> None:
