@@ -14,7 +14,7 @@ import clapedge
 from clapedge.cli import cli
 
 ROOT = Path(__file__).parents[1]
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = {"", "bash", "console", "sh", "shell"}
 """Languages of the blocks that hold commands; a block without a language is one."""
