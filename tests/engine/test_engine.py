@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from clapedge import EmbeddedLabels, Engine, LabelSet
-from clapedge.engine import MANY
+from clapedge.engine import LABEL_SETS_KEPT, MANY
 from clapedge.errors import AudioFileNotFoundError, BundleError, ClapEdgeWarning, LabelError, UsageError
 from clapedge.towers import AudioTower
 
@@ -177,3 +177,39 @@ def test_a_long_recording_that_nobody_waits_for_is_left(engine: Engine, monkeypa
     next(iter(beginning))
     beginning.close()  # it is a generator
     assert sum(clips) < 250, "all of it are 501 clips"
+
+
+def opened() -> Engine:
+    """Open the demo model for one test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClapEdgeWarning)
+        return Engine.load(threads=1, spinning=False)
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [None], ["rain", b"wind"], 5])
+def test_labels_that_are_no_words_are_an_error_of_labels(labels: Any) -> None:  # noqa: ANN401 - whatever a caller gives
+    with opened() as engine, pytest.raises(LabelError, match="give"):
+        engine.embed_labels(labels)
+
+
+def test_an_engine_that_is_closed_says_so() -> None:
+    engine = opened()
+    engine.close()
+    for use in (
+        lambda: engine.score(sound(1), ["rain", "wind"]),
+        lambda: engine.embed_audio([sound(1)]),
+        lambda: engine.embed_text(["rain"]),
+    ):
+        with pytest.raises(UsageError, match="is closed; load it again"):
+            use()
+
+
+def test_an_engine_keeps_the_embeddings_of_a_bounded_number_of_label_sets() -> None:
+    with opened() as engine:
+        first = LabelSet.of(["rain", "wind"])
+        engine.embed_labels(first)
+        for number in range(LABEL_SETS_KEPT - 1):
+            engine.embed_labels([f"label {number}", "rain"])
+        assert engine.has_embedded(first)
+        engine.embed_labels(["one", "more"])
+        assert not engine.has_embedded(first)

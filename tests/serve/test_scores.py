@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 import soundfile
 from tests.serve.staging import CLIPS, SIREN, Running
 
+from clapedge.decision import Decision
 from clapedge.engine import Engine
 from clapedge.labels import LabelSet, shipped_sets
 from clapedge.result import Result
-from clapedge.scoring import Decision
 from clapedge.serve.records import ResultRecord
 from clapedge.timeline import EventRule, listen
 from clapedge.timeline_writers import record
@@ -89,7 +90,10 @@ def test_requests_side_by_side_give_the_bits_of_a_lone_one(running: Running) -> 
 
 
 def test_a_label_file_comes_along(running: Running, engine: Engine) -> None:
-    files = {"file": SIREN.open("rb"), "label_file": ("labels.toml", (CLIPS / "labels.toml").read_bytes())}
+    files: dict[str, Any] = {
+        "file": SIREN.open("rb"),
+        "label_file": ("labels.toml", (CLIPS / "labels.toml").read_bytes()),
+    }
     expected = engine.score(SIREN, LabelSet.from_file(CLIPS / "labels.toml"))
     assert same(running.client.post("/v1/score", files=files).json(), expected)
 
@@ -158,7 +162,10 @@ def test_a_timeline_has_the_lines_of_the_command_line_in_their_order(
     found = listen(engine, str(long), labels, window=3.0, hop=0.5)
     expected = [{**record(found, event), "file": "long.flac"} for event in found.events(EventRule(**rule))]  # type: ignore[arg-type]
     fields = {"window": "3", "hop": "0.5", **{name: str(value) for name, value in rule.items()}}
-    files = {"file": long.open("rb"), "label_file": ("labels.toml", (CLIPS / "labels.toml").read_bytes())}
+    files: dict[str, Any] = {
+        "file": long.open("rb"),
+        "label_file": ("labels.toml", (CLIPS / "labels.toml").read_bytes()),
+    }
     answer = running.client.post("/v1/timeline", data={**fields, "progress": "true"}, files=files)
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [line for line in lines if "label" in line] == expected

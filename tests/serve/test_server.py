@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]
     command = [sys.executable, "-m", "clapedge.cli", "serve", "--no-page", "--threads", "1", *arguments]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log: list[str] = []
-    reader = threading.Thread(target=lambda: [log.append(line) for line in started.stderr or ()])
+    reader = threading.Thread(target=lambda: deque(map(log.append, started.stderr or ()), maxlen=0))
     reader.start()
     try:
         wait_until(lambda: any("answering at" in line for line in log) or started.poll() is not None)

@@ -38,8 +38,14 @@ class LabelSet:
         """
         if isinstance(words, str):
             raise LabelError(f"expected a list of labels, found the string {words!r}; use LabelSet.parse to split it")
-        stripped = (word.strip() for word in words)
-        return cls(tuple(Label(word, (fill(template, word),)) for word in stripped))
+        if not isinstance(words, Iterable):
+            raise LabelError(f"expected a list of labels, found {words!r:.60}; give words")
+        labels = []
+        for word in words:
+            if not isinstance(word, str):
+                raise LabelError(f"label {word!r:.60} is no word; give a list of strings")
+            labels.append(Label(word.strip(), (fill(template, word.strip()),)))
+        return cls(tuple(labels))
 
     @classmethod
     def parse(cls, texts: str | Iterable[str], *, template: str = DEFAULT_TEMPLATE) -> "LabelSet":
