@@ -14,9 +14,14 @@ STATIC = Path(__file__).parent / "static"
 
 BEGIN = """
 const here = (path) => new URL(path, document.baseURI);
-Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then((answer) => answer.json())])
+const told = async (answer) => {
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.detail);
+  return said;
+};
+Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then(told)])
   .then(([page, facts]) => page.begin(element, facts))
-  .catch((error) => element.querySelector("#error").replaceChildren(String(error)));
+  .catch((error) => element.replaceChildren(error.message));
 """
 
 HEAD = '<link rel="stylesheet" href="page/static/page.css">'
