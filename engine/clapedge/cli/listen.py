@@ -140,7 +140,11 @@ def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
             help="Publish each record: mqtt://host:port/topic.",
         ),
         click.option(
-            "--on-event-timeout", type=float, default=30.0, show_default=True, help="Seconds; then it is killed."
+            "--on-event-timeout",
+            type=click.FloatRange(min=0.1),
+            default=30.0,
+            show_default=True,
+            help="Seconds; then it is killed.",
         ),
         click.option(
             "--on-event-jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Commands at once."

@@ -99,7 +99,7 @@ class CommandOutlet:
             done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
                 self._words,
                 input=data + b"\n",
-                stdout=sys.__stderr__,  # standard output is for records
+                stdout=sys.__stderr__ or subprocess.DEVNULL,  # standard output is for records
                 env={**os.environ, VARIABLE: data.decode()},
                 timeout=self._timeout,
                 check=False,

@@ -9,7 +9,7 @@ from clapedge.listen.courier import UndeliveredError
 from clapedge.listen.network import without_password
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessageInfo
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -25,6 +25,9 @@ PAUSE_SECONDS = 1.0
 """Between looks at the connection, which paho makes again by itself, after 1 s at first and 60 s at most."""
 
 LONGEST_PAUSE = 60
+
+MOST_QUEUED = 16
+"""Messages that paho may hold: one and the status; what more there is waits in the spool."""
 
 
 class MqttCarrier:
@@ -52,6 +55,7 @@ class MqttCarrier:
         self._topic = unquote(parts.path.strip("/")) or TOPIC
         if "+" in self._topic or "#" in address:
             raise UsageError(f"the topic of {self.name} holds + or #, which are for listeners; name one without")
+        self._sent: tuple[str, MQTTMessageInfo] | None = None
         self._online = threading.Event()
         self._reason = "no connection yet"
         self._client: Client = client.Client(CallbackAPIVersion.VERSION2)
@@ -60,21 +64,24 @@ class MqttCarrier:
         if parts.scheme == "mqtts":
             self._client.tls_set()
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
+        self._client.max_queued_messages_set(MOST_QUEUED)
         self._client.reconnect_delay_set(1, LONGEST_PAUSE)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
         self._client.connect_async(parts.hostname, parts.port or PORTS[parts.scheme], KEEP_ALIVE_SECONDS)
         self._client.loop_start()
 
-    def carry(self, key: str, data: bytes) -> None:  # noqa: ARG002 - MQTT has no place for it; it is in the record
+    def carry(self, key: str, data: bytes) -> None:
         """Publish a message and wait until the broker has it, see `Carrier`."""
         if not self._online.is_set():
             raise UndeliveredError(self._reason, PAUSE_SECONDS)
-        sent = self._client.publish(self._topic, data, qos=1)
+        if self._sent is None or self._sent[0] != key:  # else paho still has it, and sends it again by itself
+            self._sent = key, self._client.publish(self._topic, data, qos=1)
         try:
-            sent.wait_for_publish(ACKNOWLEDGE_SECONDS)
-            published = sent.is_published()
+            self._sent[1].wait_for_publish(ACKNOWLEDGE_SECONDS)
+            published = self._sent[1].is_published()
         except (RuntimeError, ValueError) as error:
+            self._sent = None
             raise UndeliveredError(f"it was not sent ({error})", PAUSE_SECONDS) from error
         if not published:
             raise UndeliveredError("the broker does not acknowledge it", PAUSE_SECONDS)

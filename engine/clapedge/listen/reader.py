@@ -56,23 +56,29 @@ class Reader:
 
     def run(self) -> None:
         """Read until the end."""
-        failure: AudioError | None = None
+        name = self._source.name
+        failure: AudioError | None = AudioError(f"{name} could not be read further; report what is printed above")
         try:
-            while not self._stop.is_set():
-                try:
-                    self._read()
-                    break
-                except SourceLostError as error:
-                    if not self._source.reopens or self._failures == self._retries:
-                        failure = error
-                        break
-                    self._pause(error)
+            failure = self._read_on()
         except AudioError as error:
             failure = error
         except OSError as error:
-            failure = AudioError(f"{self._source.name} cannot be read ({error.strerror or error}); start it again")
+            failure = AudioError(f"{name} cannot be read ({error.strerror or error}); start it again")
         finally:
             self._ring.end(failure)
+
+    def _read_on(self) -> SourceLostError | None:
+        """Read connection after connection; return why the source was given up, or None at its end."""
+        while not self._stop.is_set():
+            try:
+                self._read()
+            except SourceLostError as error:
+                if not self._source.reopens or self._failures == self._retries:
+                    return error
+                self._pause(error)
+            else:
+                break
+        return None
 
     def _read(self) -> None:
         """Read one connection."""

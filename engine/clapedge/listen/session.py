@@ -1,5 +1,6 @@
 """One run of listening: a source, the thread that reads it, the listener, its outlets, and what became of it all."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -131,6 +132,11 @@ class Delivery:
     keeper: Keeper | None = None
     status: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a name by which spooled messages and kept clips would not be found again."""
+        if not re.fullmatch("[0-9a-f]+", self.run):
+            raise UsageError(f"run is {self.run!r}; give hexadecimal digits, such as those of uuid.uuid4().hex")
+
 
 class Session:
     """One run of listening."""
@@ -190,11 +196,11 @@ class Session:
         Raises:
             StorageError: the status cannot be written.
         """
-        self._write_status()
         watch = threading.Thread(target=self._watch, name="status", daemon=True)
         watch.start()
-        self._reader.start()
         try:
+            self._write_status()
+            self._reader.start()
             self._listener.hear(self._ring)
         finally:
             self.stop()
