@@ -13,6 +13,7 @@ import numpy as np
 
 from clapedge.labels import Label, LabelSet
 from clapedge.mel import Float32Array
+from clapedge.shown import counted
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
@@ -170,7 +171,7 @@ def _count(labels: Sequence[Label]) -> Iterator[Advice]:
         yield Advice(
             "count",
             (),
-            f"{len(labels)} label{'s' * (len(labels) > 1)} in all",
+            f"{counted(len(labels), 'label')} in all",
             "probability is shared among the labels alone, so a sound that is none of them is given to one of them",
             "add what else may be heard there, hidden if it does not interest: "
             'name = "background", prompts = ["quiet room tone", "wind"], hidden = true',

@@ -16,6 +16,17 @@ def shown(text: str) -> str:
     return "".join(_escaped(character) if _is_unshown(character) else character for character in text)
 
 
+def counted(number: int, noun: str, *, nouns: str | None = None) -> str:
+    """Return a number with its noun, such as `1 file` or `3 files`.
+
+    Args:
+        number: how many.
+        noun: the word for one.
+        nouns: the word for several; None adds an s.
+    """
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def _is_unshown(character: str) -> bool:
     """Tell whether a character does something instead of being seen."""
     return unicodedata.category(character) in UNSHOWN_CATEGORIES or character in UNSHOWN_MARKS

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TextIO
 
 import msgspec
 
-from clapedge.shown import shown
+from clapedge.shown import counted, shown
 from clapedge.timeline import Event, Timeline
 
 MILLISECONDS = 3
@@ -53,7 +53,7 @@ class TableEvents(EventWriter):
         for event in events:
             when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
             print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {shown(event.label)}", file=stream)
-        count = f"{len(events)} event{'s' * (len(events) != 1)} in {len(timeline.centres)} windows"
+        count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
         made_by = f"{shown(timeline.model)} {timeline.variant} on {timeline.provider}"
         print(f"  {count} · {made_by} · {timeline.weights} weights", file=stream)
 

@@ -172,7 +172,7 @@ def test_a_run_killed_at_random_moments_and_resumed_writes_the_same_bytes(
         assert process.returncode == -signal.SIGKILL
         assert not output.exists()
     done = batch(*arguments)
-    assert "were embedded before" in done.stderr
+    assert "had been embedded before" in done.stderr
     assert done.returncode == 1
     assert output.read_bytes() == whole["csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
@@ -276,7 +276,7 @@ def test_a_folder_without_recordings_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no sound")
     done = batch(tmp_path, "-o", tmp_path / "results.csv")
     assert done.returncode == 1
-    assert "1 files are no recordings" in done.stderr
+    assert "passed over 1 file without sound" in done.stderr
     assert "--recursive" in done.stderr
 
 

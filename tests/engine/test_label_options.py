@@ -91,7 +91,7 @@ def test_a_damaged_set_is_wrong_usage_in_plain_words(run: Run, noise: Path, tmp_
 def test_labels_check_takes_the_name_of_a_shipped_set(run: Run) -> None:
     done = run("labels", "check", "wildlife")
     assert done.code == 0
-    assert done.out == "wildlife: 7 labels, no pieces of advice\n"
+    assert done.out == "wildlife: 7 labels, no advice\n"
 
 
 def test_the_help_names_every_shipped_set(run: Run) -> None:

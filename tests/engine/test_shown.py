@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clapedge import Bundle
 from clapedge.bundle import demo_directory, write_manifest
-from clapedge.shown import shown
+from clapedge.shown import counted, shown
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""
@@ -95,6 +95,11 @@ def test_records_for_programs_keep_names_as_they_are(run: Run, recording: Path) 
     record = json.loads(run("score", recording, "-l", EVIL, "-l", "siren", "--format", "jsonl").out)
     assert record["file"] == str(recording)
     assert EVIL.strip() in [label["name"] for label in record["labels"]]
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert counted(2, "piece of advice", nouns="pieces of advice") == "2 pieces of advice"
 
 
 def test_figures_below_1_are_not_rounded_to_it(run: Run, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import soxr
 
 from clapedge.audio.decode import Decoder, Float32Array
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
+from clapedge.shown import counted
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Resample = Literal["VHQ", "HQ", "MQ", "LQ", "QQ"]
@@ -221,7 +222,9 @@ class Stream:
             return frames
         channels = frames.shape[1]
         if self._channel >= channels:
-            raise AudioError(f"{self.name} has {channels} channel(s), counted from 0, so there is no {self._channel}")
+            raise AudioError(
+                f"{self.name} has {counted(channels, 'channel')}, counted from 0, so there is no {self._channel}"
+            )
         return frames[:, self._channel : self._channel + 1]
 
     def _sounds(self, first: int, stop: int | None, threshold: float) -> Iterator[IntArray]:

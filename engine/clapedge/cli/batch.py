@@ -20,6 +20,7 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import UsageError
+from clapedge.shown import counted
 
 if TYPE_CHECKING:
     from clapedge.archive import Archive
@@ -131,7 +132,7 @@ def _write(
         warned += bool(result.warnings)
         sink.write(result)
     if warned:
-        click.echo(f"note: {warned} recordings have warnings; they stand in the results", err=True)
+        click.echo(f"note: warnings of {counted(warned, 'recording')} stand in the results", err=True)
 
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:

@@ -12,7 +12,7 @@ import click
 
 from clapedge.cli.options import parse_provider_options
 from clapedge.errors import BundleDamagedError, MissingExtraError
-from clapedge.shown import shown
+from clapedge.shown import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.kit.pack import Options, Packed
@@ -86,7 +86,7 @@ def verify(directory: str | None) -> None:
         click.echo(f"error: {shown(fault)}", err=True)
     if faults:
         raise BundleDamagedError(f"{faults[0]}; copy the bundle again, or export it again")
-    click.echo(f"{shown(str(opened.directory))}: {len(opened.manifest.files)} files are as the manifest says")
+    click.echo(f"{shown(str(opened.directory))}: {counted(len(opened.manifest.files), 'file')}, as the manifest says")
 
 
 @bundle.command("compile")
@@ -153,7 +153,10 @@ def compile_engines(
     help="Variant of the audio tower; repeats. [default: what auto takes on the target]",
 )
 @click.option(
-    "--labels", multiple=True, metavar="NAME|FILE", help="Label set of the bundle, or a file to embed now; repeats."
+    "--labels",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Label set: one of the bundle, a file, or one that comes with clapedge; repeats.",
 )
 @click.option("--text", is_flag=True, help="Bring the text tower, for words that nobody thought of yet.")
 @click.option(

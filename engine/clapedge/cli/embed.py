@@ -10,7 +10,7 @@ import click
 from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
 from clapedge.errors import AudioError, UsageError
-from clapedge.shown import shown
+from clapedge.shown import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.archive import Archive, Making
@@ -81,7 +81,7 @@ def embed(
         load_engine(options, threads=1), files, Path(output), workers=workers, options=options
     )
     report_failures(failures)
-    click.echo(f"{output}: embeddings of {len(archive.by_file)} recordings")
+    click.echo(f"{shown(output)}: embeddings of {counted(len(archive.by_file), 'recording')}")
     ctx.exit(1 if failures else 0)
 
 
@@ -95,7 +95,7 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
 
     found = find(paths, recursive=recursive)
     if found.skipped:
-        click.echo(f"note: {found.skipped} files are no recordings and are passed over", err=True)
+        click.echo(f"note: passed over {counted(found.skipped, 'file')} without sound", err=True)
     if not found.files:
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise AudioError(f"there are no recordings in {', '.join(paths)}; name others{deeper}")
@@ -114,10 +114,13 @@ def embed_recordings(
         with appending(keep, making) as archive, progress_line(len(files)) as report:
             progress = listen(files, archive, report=report)
     except KeyboardInterrupt:
-        click.echo(f"what was embedded is kept in {keep}; the same command goes on (batch: with --resume)", err=True)
+        click.echo(
+            f"what was embedded is kept in {shown(str(keep))}; the same command goes on (batch: with --resume)",
+            err=True,
+        )
         raise
     if progress.known:
-        click.echo(f"note: {progress.known} of {len(files)} recordings were embedded before", err=True)
+        click.echo(f"note: {progress.known} of {counted(len(files), 'recording')} had been embedded before", err=True)
     return archive, [source_name(file) for file in files], progress.failures
 
 

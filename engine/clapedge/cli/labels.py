@@ -10,6 +10,7 @@ import click
 from clapedge.cli.options import label_options, read_labels
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import UsageError
+from clapedge.shown import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.label_check import Advice
@@ -45,7 +46,9 @@ def embed(
     check_target(target, force=force)
     embedded = read_labels(lambda: Engine.load(bundle), words, label_file, template)
     embedded.save(target)
-    click.echo(f"{target}: {len(embedded.label_set.labels)} labels, {len(embedded.label_set.prompts)} prompts")
+    label_set = embedded.label_set
+    counts = f"{counted(len(label_set.labels), 'label')}, {counted(len(label_set.prompts), 'prompt')}"
+    click.echo(f"{shown(output)}: {counts}")
 
 
 @labels.command()
@@ -69,12 +72,11 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
     found = _advice(label_set, bundle)
     for number, advice in enumerate(found, 1):
         concerned = ", ".join(repr(name) for name in advice.labels) or "the whole set"
-        click.echo(f"{number}. {concerned}: {advice.found}")
+        click.echo(shown(f"{number}. {concerned}: {advice.found}"))
         click.echo(f"   why: {advice.reason}")
-        click.echo(f"   better: {advice.better}")
-    click.echo(
-        f"{label_file}: {len(label_set.labels)} labels, {len(found) or 'no'} piece{'s' * (len(found) != 1)} of advice"
-    )
+        click.echo(shown(f"   better: {advice.better}"))
+    pieces = counted(len(found), "piece of advice", nouns="pieces of advice") if found else "no advice"
+    click.echo(f"{shown(label_file)}: {counted(len(label_set.labels), 'label')}, {pieces}")
     ctx.exit(1 if strict and found else 0)
 
 

@@ -13,7 +13,7 @@ import click
 
 from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
 from clapedge.errors import MissingExtraError, UsageError
-from clapedge.shown import shown
+from clapedge.shown import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
@@ -166,7 +166,7 @@ def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", o
                 writer.write(found, events, stream)
         except OSError as error:
             raise cannot_be_written(target, error) from error
-    click.echo(f"{shown(output)}: {len(events)} event{'s' * (len(events) != 1)}", err=True)
+    click.echo(f"{shown(output)}: {counted(len(events), 'event')}", err=True)
 
 
 def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
