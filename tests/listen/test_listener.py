@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from msgspec.structs import replace
 from tests.listen.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks_of
 
@@ -17,7 +18,7 @@ from clapedge.listen.clock import Stamps
 from clapedge.listen.keeper import Keeper
 from clapedge.listen.listener import ListenOptions
 from clapedge.listen.stretch import Levels
-from clapedge.mel import Float32Array
+from clapedge.mel import Float32Array, LogMel
 from clapedge.timeline import EventRule
 
 Make = Callable[..., Listening]
@@ -215,3 +216,36 @@ def test_options_that_cannot_be_are_refused(options: dict[str, float], complaint
 def test_a_window_longer_than_a_clip_is_refused(listening: Make) -> None:
     with pytest.raises(UsageError, match="10 s long at most"):
         listening(window=11.0)
+
+
+def test_each_frame_is_computed_once_and_each_sample_resampled_once(
+    planted: Float32Array, listening: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, resampled = [], []
+    transform, resampler = LogMel.__call__, soxr.ResampleStream
+
+    def counted(log_mel: LogMel, samples: Float32Array) -> Float32Array:
+        mels = transform(log_mel, samples)
+        computed.append(len(mels))
+        return mels
+
+    class Counted:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            self._inner = resampler(*arguments, **options)
+
+        def resample_chunk(self, samples: Float32Array, *, last: bool) -> Float32Array:
+            resampled.append(len(samples))
+            chunk: Float32Array = self._inner.resample_chunk(samples, last=last)
+            return chunk
+
+    monkeypatch.setattr(LogMel, "__call__", counted)
+    monkeypatch.setattr(soxr, "ResampleStream", Counted)
+    heard = listening(window=10.0, hop=0.5, gate=0.0)
+    samples = planted[: 30 * RATE : 3]
+    heard.listener.hear(Script(heard.clock, *chunks_of(samples, rate=RATE // 3)))
+    windows = heard.listener.counts.gated
+    assert windows == 41
+    assert sum(resampled) == len(samples)
+    assert (
+        sum(computed) <= 3001 + 15 * windows
+    )  # but for those whose neighbours are a reflection, at the ends of a part
