@@ -1,6 +1,7 @@
 """What is wrong with a file's layout, in words: msgspec speaks of Python's types and counts from 0."""
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -14,7 +15,7 @@ KINDS = {
     "null": "nothing",
 }
 
-PHRASES = (
+PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"Expected `([^`]+)`, got `([^`]+)`", lambda found: f"expected {_kinds(found[1])}, found {_kinds(found[2])}"),
     (r"Expected `([^`]+)`(.*)", lambda found: f"expected {_kinds(found[1])}{found[2]}"),
     (r"Object missing required field `(.+)`", lambda found: f"{found[1]} is missing"),
