@@ -84,20 +84,20 @@ def test_a_device_gets_the_variants_and_labels_that_were_chosen_and_no_text_towe
     }
 
 
-def test_the_text_tower_comes_along_when_asked_for(tmp_path: Path, no_pins: Path) -> None:
+def test_the_text_tower_and_label_sets_come_along_when_asked_for(tmp_path: Path, no_pins: Path) -> None:
     labels = tmp_path / "home.txt"
     labels.write_text("rain\nsiren\n")
-    options = replace(tiny_options(tmp_path / "house", "1.0", no_pins), text=True, labels=[str(labels)])
+    options = replace(tiny_options(tmp_path / "house", "1.0", no_pins), text=True, labels=[str(labels), "wildlife"])
     made = pack(Bundle.open(demo_directory()), tmp_path / "kit.tar.gz", options)
     with tarfile.open(made.path) as archive:
         names = {Path(name).name for name in archive.getnames() if "/bundle/" in name}
-    assert names == {"audio.int8.onnx", "text.int8.onnx", "tokenizer.json", "home.npz", "manifest.json"}
+    assert names == {"audio.int8.onnx", "text.int8.onnx", "tokenizer.json", "home.npz", "wildlife.npz", "manifest.json"}
 
 
 @pytest.mark.parametrize(
     ("changed", "error", "said"),
     [
-        ({"labels": ["nowhere"]}, LabelError, "neither a label file nor a set"),
+        ({"labels": ["nowhere"]}, LabelError, "nowhere does not exist"),
         ({"precisions": ("fp16",)}, BundleError, "no audio tower in fp16"),
         ({"python": None}, UsageError, "--python 3.11"),
         ({"target": "jetson-jp6"}, UsageError, "no code for a Jetson's GPU"),

@@ -9,7 +9,7 @@ import msgspec
 from clapedge.bundle import Bundle, BundleFile, Variant, describe, write_manifest
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, LabelError, UsageError
-from clapedge.labels import LabelSet
+from clapedge.labels import EmbeddedLabels, LabelSet, find_file
 from clapedge.variants import preferred_variant
 
 DEMO_CLIPS = Path(__file__).parents[1] / "demo_clips"
@@ -26,8 +26,8 @@ def cut(bundle: Bundle, directory: Path, *, precisions: Sequence[Variant], label
         bundle: where from; every file is checked on the way.
         directory: is made.
         precisions: variants of the audio tower.
-        labels: label sets: names of those that it holds, or files, which are embedded now. None given: all it holds,
-            else those of the demo clips.
+        labels: label sets: names of those that it holds, files, or names of those that come with clapedge, which are
+            embedded now. None given: all it holds, else those of the demo clips.
         text: whether the text tower comes along, for words that nobody thought of yet.
 
     Raises:
@@ -35,7 +35,7 @@ def cut(bundle: Bundle, directory: Path, *, precisions: Sequence[Variant], label
         LabelError: a label file is not understood, or two sets would have one name.
     """
     directory.mkdir(parents=True)
-    kept = [bundle.file("audio", precision) for precision in precisions]
+    kept = [bundle.file("audio", precision) for precision in dict.fromkeys(precisions)]
     held = {Path(file.path).stem: file for file in bundle.files("labels")}
     embedded = [name for name in labels if name not in held]
     kept += [held[name] for name in (dict.fromkeys(labels) if labels else held) if name in held]
@@ -61,17 +61,13 @@ def _embed(bundle: Bundle, directory: Path, files: Sequence[str], *, taken: set[
     made = []
     with Engine.load(bundle.directory, provider="cpu") as engine:
         for name in files:
-            if not Path(name).is_file():
-                held = ", ".join(Path(file.path).stem for file in bundle.files("labels")) or "none"
-                raise LabelError(
-                    f"{name} is neither a label file nor a set of {bundle.directory} (it holds: {held}); name one"
-                )
-            path = Path(name)
+            path = find_file(name)
             stem = "demo-clips" if path.parent == DEMO_CLIPS else path.stem
             relative = f"labels/{stem}.npz"
             if relative in taken:
                 raise LabelError(f"two label sets would be called {stem}; rename the file {name}")
-            engine.embed_labels(LabelSet.from_file(path)).save(directory / relative)
+            given = EmbeddedLabels.load(path) if path.suffix == ".npz" else LabelSet.from_file(path)
+            engine.embed_labels(given).save(directory / relative)
             taken.add(relative)
             made.append(describe(directory, relative, role="labels"))
     return made
