@@ -83,7 +83,7 @@ def opens(server: str, browser: "Browser") -> Iterator[Opens]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         context.on("request", lambda asked: None if asked.url.startswith(own) else faults.append(asked.url))
         page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
