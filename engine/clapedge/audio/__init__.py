@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, TypedDict, get_args
 
 import numpy as np
 
@@ -20,7 +20,20 @@ from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_nam
 from clapedge.audio.stream import SAMPLING_RATE, Resample, Stream
 from clapedge.errors import AudioError, AudioFormatError, UsageError
 
-__all__ = ["SAMPLING_RATE", "AudioSource", "Recording", "Resample", "Stream", "opened", "read", "source_name"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "SAMPLING_RATE",
+    "AudioSource",
+    "Reading",
+    "Recording",
+    "Resample",
+    "Stream",
+    "opened",
+    "read",
+    "source_name",
+]
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 """Hz of recordings: below, nothing is left of most sounds; beyond, a header is wrong."""
@@ -51,28 +64,34 @@ class Recording:
     warnings: tuple[str, ...] = ()
 
 
-def read(
-    source: AudioSource,
-    *,
-    rate: int | None = None,
-    start: float = 0.0,
-    duration: float | None = None,
-    channel: int | None = None,
-    trim_silence: float | None = None,
-    resample: Resample = "VHQ",
-) -> Recording:
-    """Read a span of a recording as mono float32 at 48 kHz.
+class Reading(TypedDict, total=False):
+    """What is read of a recording: keyword arguments of `read` and `opened`, each with a default.
 
-    Args:
-        source: a path, the bytes of a file, a binary file object (read from its beginning, seekable or not), or an
-            array of samples: (samples,) or (channels, samples), floating point in ±1 or integers of full scale,
-            unsigned ones around their middle.
+    Attributes:
         rate: Hz of an array (default 48000); files carry their own.
         start: where to begin, in seconds.
         duration: how many seconds to read at most; None reads to the end.
         channel: the channel to hear, counted from 0; None hears the mean of all.
         trim_silence: dBFS (say -60); what the span begins and ends with is left out while no sample exceeds it.
         resample: soxr's quality, from `VHQ` to `QQ`; a recording at 48 kHz is not resampled.
+    """
+
+    rate: int | None
+    start: float
+    duration: float | None
+    channel: int | None
+    trim_silence: float | None
+    resample: Resample
+
+
+def read(source: AudioSource, **reading: "Unpack[Reading]") -> Recording:
+    """Read a span of a recording as mono float32 at 48 kHz.
+
+    Args:
+        source: a path, the bytes of a file, a binary file object (read from its beginning, seekable or not), or an
+            array of samples: (samples,) or (channels, samples), floating point in ±1 or integers of full scale,
+            unsigned ones around their middle.
+        **reading: what is read of it, see `Reading`.
 
     Raises:
         AudioFileNotFoundError: the path names no file.
@@ -81,15 +100,7 @@ def read(
         AudioError: the recording cannot be read, has no such channel, or is too long to be held in memory.
         UsageError: an option has a value that it cannot have.
     """
-    with opened(
-        source,
-        rate=rate,
-        start=start,
-        duration=duration,
-        channel=channel,
-        trim_silence=trim_silence,
-        resample=resample,
-    ) as stream:
+    with opened(source, **reading) as stream:
         return Recording(_gathered(stream), stream.start, stream.end, stream.of, stream.warnings)
 
 
