@@ -1,6 +1,5 @@
 """Before any route: keys, the size and pace of bodies, security headers, and the count of requests."""
 
-import asyncio
 import base64
 import binascii
 import hmac
@@ -8,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import TypeAlias
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,6 +44,9 @@ PAGE_POLICY = (
     "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 """Gradio's page has scripts and styles within itself; all that it loads comes from the service."""
+
+SHORTEST_WAIT = 0.01
+"""Seconds for what has come already to be received, however late it is looked at."""
 
 LOOK_SECONDS = 1.0
 """How often a stream looks whether the service has ended."""
@@ -146,8 +149,9 @@ class _Body:
         if self._until is None:
             self._until = now + self._settings.stall_seconds
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, self._until - now))
-        except asyncio.TimeoutError:
+            with anyio.fail_after(max(SHORTEST_WAIT, self._until - now)):
+                message = await self._receive()
+        except TimeoutError:
             raise StalledError("the body comes too slowly; send it over a better connection") from None
         size = len(message.get("body", b""))
         self._size += size
@@ -162,10 +166,8 @@ class _Body:
     async def _departure(self) -> Message:
         """Return when the client leaves, or when the service has ended and streams shall too."""
         while not self._service.ended:
-            try:
-                return await asyncio.wait_for(self._receive(), LOOK_SECONDS)
-            except asyncio.TimeoutError:
-                continue
+            with anyio.move_on_after(LOOK_SECONDS):
+                return await self._receive()
         return {"type": "http.disconnect"}
 
 
