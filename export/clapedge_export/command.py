@@ -70,8 +70,8 @@ def export(  # noqa: PLR0913 - one parameter an option
 
     \b
     Examples:
-      clapedge export laion/clap-htsat-fused -o bundles/fused --labels labels/home.toml --precision fp32,fp16
-      clapedge export ./clap-htsat-fused -o bundles/kitchen --labels labels/home.toml --no-text --batch 1
+      clapedge export laion/clap-htsat-fused -o bundles/fused --labels home --precision fp32,fp16
+      clapedge export ./clap-htsat-fused -o bundles/kitchen --labels home --no-text --batch 1
       clapedge export 630k-audioset-fusion-best.pt -o bundles/laion --tokenizer roberta-base/tokenizer.json
       clapedge export random:clap-htsat-fused -o bundles/random
     """  # noqa: D301 - click reads the control character, which a raw string would not hold

@@ -34,7 +34,7 @@ def embed(
 
     \b
     Examples:
-      clapedge labels embed --labels labels/home.toml -o kitchen.npz
+      clapedge labels embed --labels home -o kitchen.npz
       clapedge labels embed -l "dog barking,rain" -o outside.npz --bundle bundles/clap-htsat-fused
     """  # noqa: D301 - click reads the control character
     from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast

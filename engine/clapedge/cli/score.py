@@ -35,8 +35,8 @@ LOCAL = ("bundle", "provider", "provider_options", "precision", "threads", "fusi
 EXAMPLES = """\b
 Examples:
   clapedge score kitchen.wav -l "kettle whistle" -l "smoke alarm"
-  clapedge score *.flac --labels labels/home.toml --format csv > scores.csv
-  clapedge score street.wav --labels labels/city.toml --multi --threshold 0.25 --explain
+  clapedge score *.flac --labels home --format csv > scores.csv
+  clapedge score street.wav --labels city --multi --threshold 0.25 --explain
   clapedge score long.mp3 -l "dog barking,rain" --start 75 --duration 10
   arecord -d 10 -f S16_LE -r 48000 -t wav | clapedge score - -l "dry bearing squeal,steady fan hum"
   clapedge score kitchen.wav --labels home --server unix:/run/clapedge/clapedge.sock

@@ -23,10 +23,10 @@ REDRAW_SECONDS = 0.2
 
 EXAMPLES = """\b
 Examples:
-  clapedge timeline night.wav --labels labels/wildlife.toml
-  clapedge timeline night.wav --labels labels/wildlife.toml --window 3 --hop 0.5 --format raven -o night.txt
-  clapedge timeline street.mp3 --labels labels/city.toml --merge-gap 2 --min-duration 1 --plot street.png
-  clapedge timeline street.mp3 --labels labels/city.toml --multi --format audacity > labels.txt
+  clapedge timeline night.wav --labels wildlife
+  clapedge timeline night.wav --labels wildlife --window 3 --hop 0.5 --format raven -o night.txt
+  clapedge timeline street.mp3 --labels city --merge-gap 2 --min-duration 1 --plot street.png
+  clapedge timeline street.mp3 --labels city --multi --format audacity > labels.txt
 
 \b
 Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
