@@ -64,6 +64,16 @@ def running(prefix: Path) -> str:
     return said[0]
 
 
+@pytest.fixture(autouse=True)
+def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the services of the machine that runs the tests out of them."""
+    place = tmp_path / "without"
+    place.mkdir()
+    (place / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+    (place / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+
+
 @pytest.fixture
 def systemd(tmp_path: Path) -> Path:
     """Return a directory with a systemctl that only writes down its calls."""
@@ -141,6 +151,16 @@ def test_a_kit_that_was_touched_is_refused_and_nothing_is_installed(
     assert "error: " in done.stderr
     assert not (tmp_path / "edge").exists()
     assert run(kit, "--verify").returncode == 1
+
+
+def test_a_list_with_a_line_that_checks_nothing_is_refused(tiny_kits: dict[str, Path], tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    shutil.copytree(tiny_kits["1.0"], kit)
+    sums = (kit / "SHA256SUMS").read_text()
+    (kit / "SHA256SUMS").write_text(re.sub(r"^.{32}", "", sums, count=1))
+    done = run(kit, "--verify")
+    assert done.returncode == 1
+    assert "error: " in done.stderr
 
 
 def test_a_kit_without_one_of_its_files_is_refused(tiny_kits: dict[str, Path], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ verify() (
         printf '%s\n' "$found" | grep -v ': OK$' >&2 || true
         refuse "a file of the kit is not the one that was packed; copy the archive again, and compare its SHA-256"
     fi
-    listed=$(sed 's/^[0-9a-f]*  //' SHA256SUMS | LC_ALL=C sort)
+    listed=$(sed 's/^[0-9a-f]\{64\}  //' SHA256SUMS | LC_ALL=C sort)
     present=$(find . -type f ! -path ./SHA256SUMS | sed 's,^\./,,' | LC_ALL=C sort)
     [ "$listed" = "$present" ] || refuse "the kit holds files that were not packed; unpack the archive again"
 )
