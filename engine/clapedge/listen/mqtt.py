@@ -1,6 +1,7 @@
 """Events to an MQTT broker (the extra `mqtt`): QoS 1, each message until the broker has acknowledged it."""
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +10,7 @@ from clapedge.listen.courier import UndeliveredError
 from clapedge.listen.network import without_password
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessageInfo
+    from paho.mqtt.client import Client
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -25,6 +26,9 @@ PAUSE_SECONDS = 1.0
 """Between looks at the connection, which paho makes again by itself, after 1 s at first and 60 s at most."""
 
 LONGEST_PAUSE = 60
+
+QUEUE_FULL = 15
+"""paho's MQTT_ERR_QUEUE_SIZE."""
 
 MOST_QUEUED = 16
 """Messages that paho may hold: one and the status; what more there is waits in the spool."""
@@ -55,7 +59,9 @@ class MqttCarrier:
         self._topic = unquote(parts.path.strip("/")) or TOPIC
         if "+" in self._topic or "#" in address:
             raise UsageError(f"the topic of {self.name} holds + or #, which are for listeners; name one without")
-        self._sent: tuple[str, MQTTMessageInfo] | None = None
+        self._sent: tuple[str, int] | None = None
+        self._acknowledged: deque[int] = deque(maxlen=2 * MOST_QUEUED)
+        self._changed = threading.Condition()
         self._online = threading.Event()
         self._reason = "no connection yet"
         self._client: Client = client.Client(CallbackAPIVersion.VERSION2)
@@ -68,6 +74,7 @@ class MqttCarrier:
         self._client.reconnect_delay_set(1, LONGEST_PAUSE)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
+        self._client.on_publish = self._published
         self._client.connect_async(parts.hostname, parts.port or PORTS[parts.scheme], KEEP_ALIVE_SECONDS)
         self._client.loop_start()
 
@@ -76,15 +83,15 @@ class MqttCarrier:
         if not self._online.is_set():
             raise UndeliveredError(self._reason, PAUSE_SECONDS)
         if self._sent is None or self._sent[0] != key:  # else paho still has it, and sends it again by itself
-            self._sent = key, self._client.publish(self._topic, data, qos=1)
-        try:
-            self._sent[1].wait_for_publish(ACKNOWLEDGE_SECONDS)
-            published = self._sent[1].is_published()
-        except (RuntimeError, ValueError) as error:
-            self._sent = None
-            raise UndeliveredError(f"it was not sent ({error})", PAUSE_SECONDS) from error
-        if not published:
-            raise UndeliveredError("the broker does not acknowledge it", PAUSE_SECONDS)
+            sent = self._client.publish(self._topic, data, qos=1)
+            if sent.rc == QUEUE_FULL:
+                raise UndeliveredError("the broker acknowledges nothing", PAUSE_SECONDS)
+            self._sent = key, sent.mid
+        number = self._sent[1]
+        with self._changed:
+            if not self._changed.wait_for(lambda: number in self._acknowledged, ACKNOWLEDGE_SECONDS):
+                raise UndeliveredError("the broker does not acknowledge it", PAUSE_SECONDS)
+        self._sent = None
 
     def close(self) -> None:
         """Take leave of the broker."""
@@ -105,3 +112,9 @@ class MqttCarrier:
         """Note that it is gone."""
         self._online.clear()
         self._reason = f"the connection was lost ({reason})"
+
+    def _published(self, client: "Client", userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ANN401, ARG002 - paho's
+        """Note that the broker has a message."""
+        with self._changed:
+            self._acknowledged.append(mid)
+            self._changed.notify_all()
