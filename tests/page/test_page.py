@@ -154,6 +154,8 @@ def test_a_long_recording_gets_a_timeline_and_its_events(opens: Opens, tmp_path:
     page.wait_for_selector("#events table")
     assert page.locator("#events tbody tr td:first-child").all_inner_texts() == ["siren", "door knock"]
     assert page.locator("#timeline svg").count() == page.locator("#tags li").count()
+    page.click("#events tbody tr:last-child button")
+    page.wait_for_function("document.querySelector('#player').currentTime > 15")
     assert "0 to 10 s" in page.inner_text("#remarks")
 
 

@@ -305,7 +305,10 @@ class Page {
 
   showTimeline() {
     drawTimeline(this.at("timeline"), this.timeline);
-    drawEvents(this.at("events"), this.timeline.events, this.timeline.of);
+    drawEvents(this.at("events"), this.timeline.events, this.timeline.of, (second) => {
+      this.at("player").currentTime = second;
+      this.at("player").play().catch(() => {}); // a format that this browser cannot play stays silent
+    });
   }
 
   /** Ask the checker about the labels, as they are typed. */

@@ -1,6 +1,7 @@
 // A long recording over time: a row a label, its probability as an area, its events as bars.
 
 import { clock, drawSeconds, seconds } from "./figure.js";
+import { button } from "./labels.js";
 import { say } from "./words.js";
 
 const HUES = ["#6741d9", "#d9480f", "#0b7285", "#a61e4d", "#2b8a3e", "#1864ab", "#8f5a00", "#862e9c", "#495057", "#087f5b"];
@@ -38,8 +39,8 @@ function row(name, hue, { edges, heights, events, of }) {
   return line;
 }
 
-/** Write the events as a table. */
-export function drawEvents(root, events, of) {
+/** Write the events as a table; pressing one calls `play` with the second at which it begins. */
+export function drawEvents(root, events, of, play) {
   if (!events.length) {
     root.replaceChildren(Object.assign(document.createElement("p"), { className: "hint", textContent: say("noEvents") }));
     return;
@@ -53,7 +54,10 @@ export function drawEvents(root, events, of) {
   const body = table.createTBody();
   for (const { label, start, end, probability } of events) {
     const line = body.insertRow();
-    for (const words of [label, clock(start, of), clock(end, of), `${(100 * probability).toFixed(0)} %`]) {
+    const heard = button(label, () => play(start));
+    heard.setAttribute("aria-label", say("playEvent", { name: label, time: clock(start, of) }));
+    line.insertCell().append(heard);
+    for (const words of [clock(start, of), clock(end, of), `${(100 * probability).toFixed(0)} %`]) {
       line.insertCell().textContent = words;
     }
   }
