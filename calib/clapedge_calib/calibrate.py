@@ -18,12 +18,13 @@ from clapedge_calib.dataset import Example
 from clapedge_calib.fold import FOLDING_SOUNDS, Tower, choose_folding
 from clapedge_calib.judge import Figures, Judge
 from clapedge_calib.layers import Layer, find_layers
-from clapedge_calib.quantize import Scheme, Target, quantize_dynamic, quantize_static, tensorrt_faults
+from clapedge_calib.quantize import Scheme, Target, one_row, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
 from clapedge_calib.running import latencies
 from clapedge_calib.search import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
 from clapedge_calib.sounds import Heard, hear, split
+from clapedge_export.cpu_graph import for_cpu
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}
 """What is tried for a target; the fastest that holds is taken."""
@@ -177,6 +178,9 @@ def _try(scheme: Scheme, ranked: Sequence[Layer], material: _Material, tower: To
     most = len(ranked) // MOST_RESTORED if material.options.restore else 0
     restored, figures, steps = restore_fewest(ranked, build, judge, name, most=most)
     model = build(ranked[restored:])
+    if material.options.target == "cpu":  # what is installed is what is judged
+        model = for_cpu(one_row(model))
+        figures = judge.measure(model, name)
     onnx.checker.check_model(model, full_check=True)
     facts = {
         "int8_layers": len(ranked) - restored,

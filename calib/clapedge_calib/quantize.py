@@ -54,9 +54,14 @@ def quantize_dynamic(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
     for node in list(rewriter.graph.node):
         if node.output[0] in by_output:
             rewriter.make_dynamic(node, by_output[node.output[0]])
-    for value in (*rewriter.graph.input, *rewriter.graph.output):
+    return one_row(rewriter.finish())
+
+
+def one_row(model: ModelProto) -> ModelProto:
+    """Return a graph that takes one clip at a time: the one that is given, changed."""
+    for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
-    return rewriter.finish()
+    return model
 
 
 def int8_weight(weight: Float32Array) -> tuple[npt.NDArray[np.int8], Float32Array]:

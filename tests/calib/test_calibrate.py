@@ -66,6 +66,20 @@ def test_a_tower_that_holds_is_installed_and_the_bundle_is_whole(bundle: Path, t
         assert (engine.embed_audio([path]) * reference.embed_audio([path])).sum() > 0.99
 
 
+def test_a_tower_for_cpus_is_finished_as_at_export(bundle: Path, tones: Path) -> None:
+    calibrate(bundle, "--audio", tones, "--max-drop", 25)
+    exported, made = (
+        onnx.load(each / Bundle.open(each).file("audio", "int8").path) for each in (demo_directory(), bundle)
+    )
+    for model in (exported, made):
+        assert [node.name for node in model.graph.node if node.op_type == "If"] == ["patches/If"]
+        assert not any(node.op_type in {"DequantizeLinear", "Identity"} for node in model.graph.node)
+    with Engine.load(bundle, precision="int8") as engine, Engine.load(bundle, precision="fp32") as reference:
+        path = tones / "whistle" / "0.wav"
+        rows = [each.embed_audio([path], window="fuse") for each in (engine, reference)]
+        assert (rows[0] * rows[1]).sum() > 0.99
+
+
 def test_a_second_calibration_replaces_the_first(bundle: Path, tones: Path) -> None:
     names = []
     for _ in range(2):
