@@ -88,7 +88,7 @@ docs: $(DEV) ## check the documents: links, commands and Python examples
 edge-kit: $(RUN) ## pack a device's kit: BUNDLE=directory TARGET=machine PY=3.11 [EXTRAS=cpu,mqtt] [PRECISION=int8] [LABELS="SET ..."] [RUNTIME=wheel] [KIT=file]
 	@test -n '$(BUNDLE)' || { echo "name the bundle: make edge-kit BUNDLE=DIR TARGET=linux-aarch64 PY=3.11" >&2; exit 2; }
 	@mkdir -p '$(dir $(KIT))'
-	@$(BIN)/clapedge bundle pack '$(BUNDLE)' -o '$(KIT)' --target '$(TARGET)' $(addprefix --python ,$(PY)) \
+	@$(BIN)/clapedge bundle pack '$(BUNDLE)' -o '$(KIT)' --force --target '$(TARGET)' $(addprefix --python ,$(PY)) \
 		$(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) $(addprefix --precision ,$(subst $(COMMA), ,$(PRECISION))) \
 		$(foreach set,$(LABELS),--labels '$(set)') $(addprefix --runtime-wheel ,$(RUNTIME))
 

@@ -146,13 +146,13 @@ def clapedge(*words: str) -> None:
 def check(machine: Machine, bundle: Path, place: Path) -> dict[str, Any]:
     """Pack a bundle, install the kit on the machine and compare; return the figures by variant."""
     kit = machine.root / "kit.tar.gz"
-    variants = ["--precision", "fp32", "--precision", "int8"]
-    clapedge("bundle", "pack", str(bundle), "-o", str(kit), "--target", "linux-aarch64", "--python", PYTHON, *variants)
+    words = ("--target", "linux-aarch64", "--python", PYTHON, "--precision", "fp32", "--precision", "int8", "--force")
+    clapedge("bundle", "pack", str(bundle), "-o", str(kit), *words)
     size, began = kit.stat().st_size, time.perf_counter()
     machine.run("sh", "-c", INSTALL)
     installed = time.perf_counter() - began
-    words = ("/opt/clapedge/bin/clapedge", "bundle", "selftest", "/opt/clapedge/current", "--json")
-    findings = json.loads(machine.run(*words, may_end_with=BundleError.exit_code))
+    selftest = ("/opt/clapedge/bin/clapedge", "bundle", "selftest", "/opt/clapedge/current", "--json")
+    findings = json.loads(machine.run(*selftest, may_end_with=BundleError.exit_code))
     shutil.rmtree(place / "unpacked", ignore_errors=True)
     shutil.unpack_archive(kit, place / "unpacked")
     costs = quantisation(next((place / "unpacked").iterdir()))

@@ -182,7 +182,7 @@ def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no
     assert {name.partition("-")[0] for name in names} == {"clapedge", "numbers", "onnxruntime_gpu", "pip"}
 
 
-def test_the_command_prints_the_hash_of_the_archive_as_sha256sum_does(
+def test_the_command_prints_the_hash_of_the_archive_as_sha256sum_does_and_replaces_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Options] = []
@@ -196,4 +196,8 @@ def test_the_command_prints_the_hash_of_the_archive_as_sha256sum_does(
     done = CliRunner().invoke(bundle_command, [*words, "--python", "3.11", "--precision", "fp32", "--extra", "mqtt"])
     assert done.exit_code == 0
     assert done.stdout == f"{'0' * 64}  {tmp_path}/k.tar.gz\n"
+    (tmp_path / "k.tar.gz").touch()
+    refused = CliRunner().invoke(bundle_command, [*words, "--python", "3.11"])
+    assert isinstance(refused.exception, UsageError)
+    assert len(asked) == 1
     assert (asked[0].precisions, asked[0].extras, asked[0].python) == (("fp32",), ("mqtt",), "3.11")

@@ -178,7 +178,8 @@ def compile_engines(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Take wheels from this folder alone, not from the network.",
 )
-def pack(directory: str, *, output: Path, **options: Any) -> None:  # noqa: ANN401 - click's values, checked by it
+@click.option("--force", is_flag=True, help="Replace the archive.")
+def pack(directory: str, *, output: Path, force: bool, **options: Any) -> None:  # noqa: ANN401 - click's values, checked by it
     """Pack bundle DIR and all that it needs into one archive, which installs on a device without a network.
 
     Wheels come from the package index that pip uses. Prints the archive's SHA-256: compare it on the device.
@@ -190,8 +191,10 @@ def pack(directory: str, *, output: Path, **options: Any) -> None:  # noqa: ANN4
         --runtime-wheel onnxruntime_gpu-1.23.0-cp310-cp310-linux_aarch64.whl
     """  # noqa: D301 - click reads the control character
     from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.whole_file import check_target  # noqa: PLC0415
 
     make, made_of = _packing()
+    check_target(output, force=force)
     told = (lambda doing: click.echo(f"{doing} ...", err=True)) if sys.stderr.isatty() else (lambda _: None)
     packed = make(Bundle.open(directory), output, made_of(**options), told=told)
     parts = f"wheels {packed.wheels / 1e6:.1f} MB, bundle {packed.bundle / 1e6:.1f} MB"

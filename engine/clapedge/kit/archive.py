@@ -6,7 +6,8 @@ import tarfile
 from pathlib import Path
 
 from clapedge.bundle import sha256
-from clapedge.errors import StorageError, UsageError
+from clapedge.errors import UsageError
+from clapedge.whole_file import whole_file
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 """Environment variable with the second that reproducible builds write as their time."""
@@ -56,9 +57,8 @@ def write_archive(directory: Path, target: Path) -> str:
     Raises:
         StorageError: it cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
     time = epoch()
-    try:
+    with whole_file(target) as temporary:
         with (
             temporary.open("wb") as raw,
             gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=time) as packed,
@@ -66,14 +66,7 @@ def write_archive(directory: Path, target: Path) -> str:
         ):
             for path in files_of(directory):
                 _add(archive, path, f"{directory.name}/{path.relative_to(directory).as_posix()}", time)
-        digest = sha256(temporary)
-        temporary.replace(target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"{target} cannot be written ({reason}); make room, or name another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest
+        return sha256(temporary)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str, time: int) -> None:
