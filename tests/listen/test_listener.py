@@ -98,6 +98,19 @@ def test_a_stall_ends_events_and_sound_goes_on_after_it(planted: Float32Array, l
     assert seconds_between(siren[0].at, siren[1].until) == pytest.approx(siren[1].end - siren[0].start + 33.0, abs=0.2)
 
 
+def test_a_source_that_was_opened_again_leaves_the_stamps_before_it_alone(
+    planted: Float32Array, listening: Make
+) -> None:
+    heard = listening()
+    before = chunks_of(planted[: 7 * RATE], fresh=True)
+    after = chunks_of(planted[7 * RATE : 11 * RATE], start=7.0, fresh=True)
+    heard.listener.hear(Script(heard.clock, *before, lambda: heard.clock.pass_(5.0), *after))
+    first, second = [record for record in heard.outlet.ended() if record.label == "siren"]
+    assert (first.reason, first.end, second.start) == ("gap", 7.0, 7.0)
+    assert seconds_between(first.until, second.at) == pytest.approx(5.0)
+    assert (heard.listener.counts.gaps, heard.listener.counts.stalls) == (1, 0)
+
+
 def test_what_was_dropped_is_a_gap_and_is_said(planted: Float32Array, listening: Make) -> None:
     heard = listening()
     late = chunks_of(planted[13 * RATE : 14 * RATE], start=13.0)

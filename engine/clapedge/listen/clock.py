@@ -84,5 +84,5 @@ class Stamps:
     def at(self, sounded: float) -> str:
         """Return the stamp of a place in the sound, in ISO 8601 and UTC, to the millisecond."""
         epoch = datetime.fromtimestamp(0, tz=timezone.utc)
-        stamp = epoch + timedelta(seconds=(self._anchor or 0.0) + sounded)
+        stamp = epoch + timedelta(milliseconds=round(1e3 * ((self._anchor or 0.0) + sounded)))
         return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

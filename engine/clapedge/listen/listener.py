@@ -174,7 +174,11 @@ class Listener:
                 return
             self.counts.gaps += 1
             self._explain(feed)
-            chunk = stretch.following or self._awaited(feed, stalled=True)
+            chunk = stretch.following
+            if chunk is None:
+                chunk = self._awaited(feed, stalled=True)
+            elif chunk.fresh:
+                self._follow(chunk, fresh=True)
 
     def _hear_stretch(self, stretch: Stretch) -> None:
         """Hear sound without gaps, as a recording is heard."""
@@ -287,8 +291,8 @@ class Listener:
         began = self._around.clock.monotonic()
         taken = feed.take(self._options.stall)
         self._waited += self._around.clock.monotonic() - began
-        if isinstance(taken, Chunk):
-            self._follow(taken, fresh=taken.fresh)
+        if isinstance(taken, Chunk) and not taken.fresh:  # else the events before it are to be stamped first
+            self._follow(taken, fresh=False)
         return taken
 
     def _awaited(self, feed: Feed, *, stalled: bool) -> Chunk | None:
