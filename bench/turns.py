@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 Candidate: TypeAlias = Callable[[], Any]
 Prepare: TypeAlias = Callable[[Path], Candidate]
@@ -20,11 +21,11 @@ Figures: TypeAlias = dict[str, dict[str, float]]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-CALM_SECONDS = 0.4
+CALM_SECONDS = 0.3
 """Between two turns: idle threads of the one before may spin for some milliseconds."""
 
-UNTIMED_CALLS, TIMED_CALLS = 2, 3
-"""Of a turn."""
+WARMING_CALLS, STEADY_CALLS = 2, 5
+"""Of a turn. The first warming call tells what a call costs after a pause: threads asleep, a neighbour's caches."""
 
 
 def measure(
@@ -39,7 +40,8 @@ def measure(
         answers: results of the first calls that are returned.
 
     Returns:
-        Median and least milliseconds of each candidate, and its first answers.
+        Milliseconds of each candidate, and its first answers: median and least of the steady calls, and the median of
+        the first calls of its turns, which come after a pause.
     """
     context = multiprocessing.get_context("spawn")
     ends, processes = {}, []
@@ -49,31 +51,36 @@ def measure(
         processes[-1].start()
         far.close()
     computed = {name: end.recv() for name, end in ends.items()}
-    taken: dict[str, list[float]] = {name: [] for name in suite}
+    taken: dict[str, list[list[float]]] = {name: [] for name in suite}
     for _ in range(rounds):
         for name, end in ends.items():
             time.sleep(CALM_SECONDS)
             end.send(True)  # noqa: FBT003 - the message of a turn
-            taken[name] += end.recv()
+            taken[name].append(end.recv())
     for end in ends.values():
         end.send(False)  # noqa: FBT003 - the message that ends it
     for process in processes:
         process.join()
-    return {name: {"median_ms": float(np.median(ms)), "least_ms": min(ms)} for name, ms in taken.items()}, computed
+    return {name: _figures(np.array(turns)) for name, turns in taken.items()}, computed
 
 
 def serve(turns: Connection, prepare: Prepare, material: Path, answers: int) -> None:
-    """Live as one candidate: send the first answers, then milliseconds of calls at each turn, until told to stop.
-
-    A turn begins with calls that are not timed: the caches are those of the neighbours, and the threads asleep.
-    """
+    """Live as one candidate: send the first answers, then milliseconds of calls at each turn, until told to stop."""
     candidate = prepare(material)
     turns.send([candidate() for _ in range(answers)])
     while turns.recv():
-        for _ in range(UNTIMED_CALLS):
-            candidate()
         moments = [time.perf_counter()]
-        for _ in range(TIMED_CALLS):
+        for _ in range(WARMING_CALLS + STEADY_CALLS):
             candidate()
             moments.append(time.perf_counter())
         turns.send([1e3 * (after - before) for before, after in itertools.pairwise(moments)])
+
+
+def _figures(turns: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Sum up milliseconds (turns, calls)."""
+    steady, after_pause = turns[:, WARMING_CALLS:], turns[:, 0]
+    return {
+        "median_ms": float(np.median(steady)),
+        "least_ms": float(steady.min()),
+        "after_pause_ms": float(np.median(after_pause)),
+    }
