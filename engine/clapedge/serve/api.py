@@ -30,7 +30,7 @@ from clapedge.serve.records import (
 from clapedge.serve.service import Labels, Named, Service
 from clapedge.serve.streams import Lines, LinesResponse, given_up
 from clapedge.serve.uploads import Upload, merged, read_label_file, received
-from clapedge.timeline import EventRule
+from clapedge.timeline import EventRule, window_for
 from clapedge.timeline_writers import record
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) 
             tell=lambda found, event: lines.write(record(found, event)),
             told=(lambda heard, until: lines.write({"heard": heard, "until": until})) if asked.progress else None,
             stop=stop,
-            **{name: getattr(asked, name) for name in ("window", "hop", "start", "duration")},
+            window=window_for(asked.hop) if asked.window is None else asked.window,
+            **{name: getattr(asked, name) for name in ("hop", "start", "duration")},
         )
         future.add_done_callback(lines.end)
         first = await first_line(request, lines, future, stop)

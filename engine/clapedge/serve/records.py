@@ -82,7 +82,9 @@ class ScoreChoice(LabelChoice, HearingChoice):
 class TimelineChoice(LabelChoice, Span):
     """Fields of `/v1/timeline`; the options and defaults are those of `clapedge timeline`."""
 
-    window: Annotated[float, Field(gt=0, le=10)] = Field(default=10.0, description="Seconds that each window hears.")
+    window: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        default=None, description="Seconds that each window hears; where not given, twice the hop, from 1 to 10."
+    )
     hop: Annotated[float, Field(gt=0, le=10)] = Field(default=1.0, description="Seconds from window to window.")
     on: Annotated[float, Field(ge=-1, le=1)] | None = Field(default=None, description="Score that begins an event.")
     off: Annotated[float, Field(ge=-1, le=1)] | None = Field(default=None, description="Score below which it ends.")
