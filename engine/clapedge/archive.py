@@ -35,7 +35,7 @@ MAKING_NAME, ROWS_NAME, INDEX_NAME = "archive.json", "embeddings.npy", "index.js
 HEADER_BYTES = 128
 """Of `embeddings.npy`: enough for any shape, so that it can be written anew in place."""
 
-HearingValue: TypeAlias = "str | int | float | None"
+HearingValue: TypeAlias = str | int | float | None
 
 
 class Making(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

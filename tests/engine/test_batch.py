@@ -75,7 +75,13 @@ def batch(*arguments: str | Path, limit: int | None = None) -> subprocess.Comple
 
 def interrupted(kept: Path, lines: int, number: signal.Signals, *arguments: str | Path) -> subprocess.Popen[str]:
     """Run a batch, send it a signal when so many recordings are kept, and return it when it has ended."""
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def obey() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who starts tests may have it ignored
+
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=obey
+    )
     index = kept / "index.jsonl"
     while process.poll() is None and not (index.exists() and index.read_bytes().count(b"\n") >= lines):
         os.sched_yield()

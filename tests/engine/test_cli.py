@@ -264,12 +264,17 @@ def test_ctrl_c_amid_an_import_of_compiled_code_is_no_import_error(
         raise ImportError("initialization failed")
 
     monkeypatch.setattr("clapedge.cli.cli.main", broken_import)
-    if sent:
-        done = run("score")
-        assert (done.code, done.err) == (130, "interrupted\n")
-    else:
-        with pytest.raises(ImportError):
-            run("score")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests may have it ignored
+    try:
+        if sent:
+            done = run("score")
+            assert (done.code, done.err) == (130, "interrupted\n")
+        else:
+            with pytest.raises(ImportError):
+                run("score")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stdin"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapedge.errors import LabelError, StorageError
@@ -218,6 +218,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
 )
 
 
+@settings(deadline=None)  # it writes and reads files
 @given(st.lists(st.builds(Label, names, st.lists(names, min_size=1, max_size=3).map(tuple)), min_size=1, max_size=4))
 def test_what_is_stored_is_what_is_read_back(tmp_path_factory: pytest.TempPathFactory, labels: list[Label]) -> None:
     unique = {label.name: label for label in labels}

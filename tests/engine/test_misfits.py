@@ -23,7 +23,7 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     counts: tuple[int, ...] = ()
-    more: dict[str, "Layout"] = {}
+    more: dict[str, int] = {}
     share: float | None = None
 
 
