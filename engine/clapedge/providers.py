@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import onnxruntime
 
-from clapedge.errors import ProviderError
+from clapedge.errors import ProviderError, UsageError
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 ProviderWish = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
@@ -80,7 +80,7 @@ class Plan:
     Attributes:
         provider: our name of it.
         options: ONNX Runtime's options for it.
-        passed_over: why providers that `auto` prefers were not taken; each a sentence.
+        passed_over: why providers that `auto` prefers were not taken, and options with them; each a sentence.
     """
 
     provider: Provider
@@ -134,7 +134,10 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
 
     Raises:
         ProviderError: the provider asked for cannot be used here; the message says why and what to do.
+        UsageError: options are given for the CPU, which has none.
     """
+    if wish == "cpu" and options:
+        raise UsageError(f"provider cpu takes no options, found {', '.join(options)}; leave --provider-option out")
     if wish != "auto":
         reason = obstacle(wish)
         if reason:
@@ -144,6 +147,9 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
     for provider in AUTO_ORDER:
         reason = obstacle(provider)
         if not reason:
+            if provider == "cpu" and options:
+                passed_over.append(f"provider cpu takes no options: {', '.join(options)} of --provider-option not used")
+                options = None
             return _plan(provider, options, tuple(passed_over))
         # a CPU package on a machine without a GPU is what most people want: nothing to report
         if _compiled_in(provider) or _gpu_present():

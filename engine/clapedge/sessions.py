@@ -78,8 +78,9 @@ FAILURES: tuple[tuple[str, str], ...] = (
         r"fallback to CPU EP has been explicitly disabled",
         "it cannot run every operator of this graph; use another --precision, or --provider cpu",
     ),
+    (r"openvino_ep::", "OpenVINO cannot run this graph; use --precision fp32, or --provider cpu"),
 )
-"""What a failure of a GPU provider says (a regular expression) and what that means and asks for."""
+"""What a failure of a provider says (a regular expression) and what that means and asks for."""
 
 
 class DeviceSession:
@@ -173,6 +174,8 @@ def open_session(
     """
     options = session_options(threads, spinning=spinning, batch=batch)
     providers = [(plan.onnx_runtime_name, dict(plan.options))]
+    if plan.provider == "openvino":  # it has threads of its own
+        providers[0][1].setdefault("num_of_threads", str(options.intra_op_num_threads))
     if plan.on_gpu:
         _preload_libraries(plan.provider)
         options.log_severity_level = LOG_NOTHING

@@ -10,11 +10,11 @@ PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
 
 PREFERRED: dict[Provider, tuple[Variant, ...]] = {
     "cpu": ("int8", "fp32", "fp16"),
-    "openvino": ("int8", "fp32", "fp16"),
+    "openvino": ("fp32",),
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("fp16", "fp32"),
 }
-"""The variants that `auto` means, best first."""
+"""The variants that `auto` means, best first. The operators of `int8` are those of ONNX Runtime on a CPU alone."""
 
 
 def preferred_variant(

@@ -9,11 +9,12 @@ import onnxruntime
 import pytest
 
 from clapedge import providers, sessions
-from clapedge.bundle import Bundle
+from clapedge.bundle import Bundle, demo_directory
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
 from clapedge.providers import Plan, choose
 from clapedge.sessions import DeviceSession, open_session, session_options, strays
+from clapedge.variants import preferred_variant
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,30 @@ def test_a_refused_cuda_graph_is_told_by_the_nodes_in_its_way(monkeypatch: pytes
     monkeypatch.setattr(onnxruntime, "InferenceSession", WithoutGraph)
     with pytest.raises(ProviderError, match=r"nodes would run elsewhere \(.* Gelu"):
         open_session(model, choose("cuda"), batch=1)
+
+
+def test_openvino_gets_its_threads_by_an_option_of_its_own(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Session:
+        def __init__(self, *_: object, providers: list[tuple[str, dict[str, str]]], **__: object) -> None:
+            asked.extend(providers)
+
+        def disable_fallback(self) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return [asked[-1][0]]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    open_session(model, Plan("openvino", {"device_type": "CPU"}), threads=3)
+    open_session(model, Plan("openvino", {"num_of_threads": "2"}), threads=3)
+    assert [options["num_of_threads"] for _, options in asked] == ["3", "2"]
+
+
+def test_auto_takes_fp32_for_openvino_which_has_no_operators_for_int8() -> None:
+    assert preferred_variant(Bundle.open(demo_directory()), "audio", "openvino") == "fp32"
+    assert preferred_variant(Bundle.open(demo_directory()), "audio", "cpu") == "int8"
 
 
 def test_a_gpu_that_fails_while_it_runs_is_an_error_of_the_provider(
