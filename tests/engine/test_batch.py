@@ -80,7 +80,11 @@ def interrupted(kept: Path, lines: int, number: signal.Signals, *arguments: str 
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # who starts tests may have it ignored
 
     process = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=obey
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=obey,  # noqa: PLW1509 - no threads here
     )
     index = kept / "index.jsonl"
     while process.poll() is None and not (index.exists() and index.read_bytes().count(b"\n") >= lines):
