@@ -18,6 +18,7 @@ from clapedge.bundle import Bundle, demo_directory, sha256
 from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.errors import BundleError, LabelError, UsageError
 from clapedge.kit import pack as packing
+from clapedge.kit import wheelhouse
 from clapedge.kit.pack import Options, Packed, pack
 from clapedge.kit.targets import TARGETS
 from clapedge.kit.wheelhouse import Wanted, Wheel, collect, follow
@@ -161,6 +162,14 @@ def test_a_wheel_that_does_not_exist_for_the_machine_is_named(tmp_path: Path, no
     write_wheel(house, "pip", "1.0")
     with pytest.raises(UsageError, match=r"nowhere>=3.*--find-links"):
         collect(wanted(house, no_pins), tmp_path / "wheels")
+
+
+def test_without_a_checkout_the_wheel_of_the_engine_must_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheelhouse, "__file__", str(tmp_path / "lib/clapedge/kit/wheelhouse.py"))
+    with pytest.raises(UsageError, match="then --wheel FILE"):
+        wheelhouse.own_wheel(None, tmp_path / "engine")
 
 
 def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no_pins: Path) -> None:
