@@ -211,3 +211,7 @@ def test_everything_is_reached_and_used_with_the_keyboard(opens: Opens) -> None:
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("document.activeElement.id") == "tab-cli"
     assert page.inner_text("#snippet").startswith("clapedge score 'church-bell.flac'")
+    page.focus("#copy")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#snippet-hint:has-text('Copied.')")
+    assert page.evaluate("getSelection().toString()").startswith("clapedge score")

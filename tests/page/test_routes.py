@@ -79,6 +79,12 @@ def test_a_timeline_tells_how_far_it_is_and_ends_as_the_engines_own(client: "Tes
     assert last["events"] == json.loads(json.dumps([asdict(event) for event in found.events()]))
 
 
+def test_recordings_may_be_as_large_as_those_that_are_scored(client: "TestClient") -> None:
+    for path in ("/page/picture", "/page/timeline"):
+        answer = client.post(path, files={"file": ("a.wav", bytes(5_000_000))}, data={"label_set": "city"})
+        assert (answer.status_code, answer.json()["error"]) == (422, "AudioFormatError")
+
+
 def test_a_timeline_takes_a_set_by_its_name(client: "TestClient") -> None:
     answer = client.post("/page/timeline", files={"file": SIREN.open("rb")}, data={"label_set": "city"})
     assert json.loads(answer.text.splitlines()[-1])["events"][0]["label"] == "siren"

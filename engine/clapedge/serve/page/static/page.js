@@ -1,10 +1,11 @@
 // The page: what happens when something is chosen, written or pressed. The parts are modules of their own.
 
+import { Code } from "./code.js";
 import { Figure, seconds } from "./figure.js";
 import { forget, keep, kept } from "./history.js";
 import { button, named, Tags } from "./labels.js";
 import { Recorder } from "./recorder.js";
-import { Refusal, Service, form, size, snippet } from "./service.js";
+import { Refusal, Service, form, size } from "./service.js";
 import { drawEvents, drawTimeline } from "./timeline.js";
 import { adviceText, language, preferred, presetName, say, speak } from "./words.js";
 
@@ -24,10 +25,11 @@ const element = (tag, properties = {}, ...children) => {
 /** The page in its root element, given what the server says of itself. */
 class Page {
   constructor(root, facts) {
-    Object.assign(this, { root, facts, file: null, answer: null, timeline: null, kind: "curl", preset: null, work: new AbortController() });
+    Object.assign(this, { root, facts, file: null, answer: null, timeline: null, preset: null, work: new AbortController() });
     this.at = (id) => root.querySelector(`#${id}`);
     this.service = new Service();
     this.figure = new Figure(this.at("figure"), (span) => this.choose(span));
+    this.code = new Code(this.at("copy-card"));
     this.recorder = new Recorder((spent) => (this.at("record-words").textContent = say("stop", { seconds: spent })));
     this.tags = new Tags(this.at("tags"), this.at("add"), { glossary: facts.glossary, fixed: !facts.reads_words }, () => this.labelsChanged());
     this.at("label-hint").hidden = !facts.reads_words;
@@ -57,11 +59,6 @@ class Page {
     at("score-button").addEventListener("click", () => this.score());
     at("player").addEventListener("timeupdate", () => this.figure.play(at("player").currentTime));
     at("player").addEventListener("ended", () => this.figure.play(null));
-    for (const tab of this.root.querySelectorAll("[data-snippet]")) {
-      tab.addEventListener("click", () => this.showSnippet(tab.dataset.snippet));
-      tab.addEventListener("keydown", (event) => this.moveTab(event));
-    }
-    at("copy").addEventListener("click", () => this.copy());
     at("forget").addEventListener("click", () => {
       forget();
       this.drawHistory();
@@ -285,8 +282,7 @@ class Page {
     const times = { start: seconds(heard.start), end: seconds(heard.end), of: seconds(heard.of), ms: ms ? ms.total.toFixed(0) : "–" };
     this.at("facts").textContent = say("facts", { ...times, model, variant, provider });
     if (this.file?.name === answer.asked.file) this.figure.mark(heard);
-    this.at("copy-card").hidden = false;
-    this.showSnippet(this.kind);
+    this.code.show(answer.asked);
   }
 
   /** Hear a long recording over time, and draw it as it comes. */
@@ -347,37 +343,6 @@ class Page {
       if (error instanceof Refusal) return []; // the same fault is said when it is scored
       throw error;
     }
-  }
-
-  moveTab(event) {
-    const tabs = [...this.root.querySelectorAll("[data-snippet]")];
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const next = tabs[(tabs.indexOf(event.target) + step + tabs.length) % tabs.length];
-    next.focus();
-    this.showSnippet(next.dataset.snippet);
-  }
-
-  showSnippet(kind) {
-    this.kind = kind;
-    for (const tab of this.root.querySelectorAll("[data-snippet]")) {
-      const chosen = tab.dataset.snippet === kind;
-      tab.setAttribute("aria-selected", String(chosen));
-      tab.tabIndex = chosen ? 0 : -1;
-      if (chosen) this.at("snippet-panel").setAttribute("aria-labelledby", tab.id);
-    }
-    this.at("snippet-hint").textContent = "";
-    this.at("snippet").textContent = snippet(kind, this.answer.asked);
-  }
-
-  /** Copy the code; without a secure context a browser copies only what is selected. */
-  async copy() {
-    const code = this.at("snippet");
-    getSelection().selectAllChildren(code);
-    if (navigator.clipboard) await navigator.clipboard.writeText(code.textContent).catch(() => document.execCommand("copy"));
-    else document.execCommand("copy");
-    this.at("snippet-hint").textContent = say("copied");
   }
 
   drawHistory() {

@@ -1,4 +1,4 @@
-// Requests to the HTTP interface, and the same ones as code: the page can do nothing that a program cannot.
+// Requests to the service, and what it says to them.
 
 import { say } from "./words.js";
 
@@ -58,10 +58,13 @@ export function form(file, { labels, set }, fields = {}) {
 }
 
 /** Tell whether labels are words alone; others travel as a label file. */
-const plain = (labels) => labels.every(({ name, prompts, hidden, threshold }) => !prompts && !hidden && threshold === undefined && !/[,，]/.test(name));
+export const plain = (labels) => labels.every(({ name, prompts, hidden, threshold }) => !prompts && !hidden && threshold === undefined && !/[,，]/.test(name));
+
+/** Return a text as a string of code: of JSON, JavaScript and Python, and of TOML, which alone minds one character more. */
+export const json = (value) => JSON.stringify(value).replaceAll("\x7f", "\\u007f");
 
 /** Return labels as a label file. */
-const toml = (labels) =>
+export const toml = (labels) =>
   labels
     .map(({ name, prompts, threshold, hidden }) =>
       [
@@ -74,44 +77,3 @@ const toml = (labels) =>
       ].join("\n"),
     )
     .join("\n");
-
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const json = (value) => JSON.stringify(value).replaceAll("\x7f", "\\u007f"); // TOML alone minds that character
-
-/** Return the code that asks what the page asked, by kind. */
-export function snippet(kind, { file, labels, set, fields, key }) {
-  const asked = Object.entries(fields).filter(([, value]) => value !== null);
-  const before = set || plain(labels) || kind === "python" ? "" : `cat > labels.toml <<'END'\n${toml(labels)}END\n`;
-  return before + { curl, python, cli }[kind]({ file, labels, set, asked, key });
-}
-
-function curl({ file, labels, set, asked, key }) {
-  const words = plain(labels) ? labels.map(({ name }) => `-F ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"];
-  return [
-    `curl ${new URL("v1/score", document.baseURI)}`,
-    ...(key ? ['-H "Authorization: Bearer $KEY"'] : []),
-    `-F ${quoted(`file=@${file}`)}`,
-    ...(set ? [`-F label_set=${set}`] : words),
-    ...asked.map(([name, value]) => `-F ${name}=${value}`),
-  ].join(" \\\n  ");
-}
-
-function cli({ file, labels, set, asked }) {
-  const options = asked.map(([name, value]) => ` --${name} ${value}`).join("");
-  const words = plain(labels) ? ` \\\n  ${labels.map(({ name }) => `-l ${quoted(name)}`).join(" ")}` : " --labels labels.toml";
-  return `clapedge score ${quoted(file)}${options}${set ? ` --labels ${set}` : words}`;
-}
-
-function python({ file, labels, set, asked }) {
-  const options = asked.map(([name, value]) => `, ${name}=${typeof value === "string" ? json(value) : value}`).join("");
-  const words = set || !plain(labels) ? "" : `[\n${labels.map(({ name }) => `    ${json(name)},\n`).join("")}]`;
-  const read = set ? `engine.stored_labels(${json(set)})` : `LabelSet.from_file("labels.toml")  # as under CLI`;
-  return [
-    `from clapedge import Engine${words || set ? "" : ", LabelSet"}`,
-    "",
-    "engine = Engine.load()  # or the directory of a bundle",
-    `labels = ${words || read}`,
-    `result = engine.score(${json(file)}, labels${options})`,
-    "print(result.top.name, result.top.probability)",
-  ].join("\n");
-}
