@@ -76,6 +76,7 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
     metavar="FILE.npz",
     help="Instead, fit a temperature and thresholds to labelled clips, and write the label set with them.",
 )
+@click.option("--force", is_flag=True, help="Replace the file that --scores or --write-table names.")
 @click.option("--dry-run", is_flag=True, help="Write the report, and leave the bundle as it is.")
 @click.pass_context
 def calibrate(  # noqa: PLR0913 - one parameter an option
@@ -90,6 +91,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     table: Path | None,
     dry_run: bool,
     scores: Path | None,
+    force: bool,
     **options: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
     """Make an INT8 audio tower for BUNDLE, calibrated with recordings of the device and judged by others.
@@ -99,6 +101,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     """
     from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
     from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
+    from clapedge_calib.places import check_file  # noqa: PLC0415
 
     if options["method"] is None:
         options["method"] = "minmax" if options["percentile"] is None else "percentile"
@@ -107,7 +110,8 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     options = {name: value for name, value in options.items() if value is not None}
     opened = Bundle.open(bundle)
     target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
-    _check(opened, scores, target, table, dry_run=dry_run)
+    check_file(scores or table, force=force)
+    _check(opened, scores, target, dry_run=dry_run)
     examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
     if scores is not None:
         ctx.exit(_fit_scores(opened, examples, options, scores))
@@ -116,16 +120,14 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     ctx.exit(0 if outcome.model is not None else 1)
 
 
-def _check(bundle: "Bundle", scores: Path | None, report: Path, table: Path | None, *, dry_run: bool) -> None:
+def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool) -> None:
     """Refuse what could not be written, before the work begins."""
-    from clapedge_calib.files import check_folder, check_output  # noqa: PLC0415 - keeps --help fast
+    from clapedge_calib.places import check_folder  # noqa: PLC0415 - keeps --help fast
 
     if scores is not None:
         if scores.suffix != ".npz":
             raise click.UsageError(f"--scores {scores} is no .npz, which label sets with embeddings are")
-        check_output(scores)
         return
-    check_output(table)
     check_folder(report, room=REPORT_BYTES)
     if not dry_run:
         fp32 = bundle.file("audio", "fp32")

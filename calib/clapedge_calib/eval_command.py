@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @hearing_options
 @click.option("--work", type=click.Path(path_type=Path), help="Directory that keeps embeddings: a second run resumes.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Write the first variant's matrix: .csv or .png.")
+@click.option("--force", is_flag=True, help="Replace the file that --confusion names.")
 @click.option(
     "--format",
     "output_format",
@@ -55,6 +56,7 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     variant: str,
     work: Path | None,
     confusion: Path | None,
+    force: bool,
     output_format: str,
     **hearing: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
@@ -74,7 +76,7 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
     from clapedge_calib.figures import check_confusion, write_confusion  # noqa: PLC0415
 
-    check_confusion(confusion)
+    check_confusion(confusion, force=force)
     examples = read_dataset(audio, manifest, folds=folds, where=[_pair(text) for text in where])
     comparison = Comparison(
         bundle=bundle,

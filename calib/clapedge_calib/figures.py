@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clapedge.errors import MissingExtraError, UsageError
+from clapedge.whole_file import whole_file
 from clapedge_calib.evaluation import Evaluation
-from clapedge_calib.files import check_output, write_output
+from clapedge_calib.places import check_file
 
 SHADES = " ░▒▓█"
 """A cell of the confusion matrix, from none to all of its row."""
@@ -87,19 +88,19 @@ def classes_csv(evaluations: Sequence[Evaluation]) -> str:
     return stream.getvalue()
 
 
-def check_confusion(path: Path | None) -> None:
-    """Refuse a file that a confusion matrix could not be written to, before the work begins; None is no file.
+def check_confusion(path: Path | None, *, force: bool) -> None:
+    """Refuse a file that a confusion matrix could not be written to, or that is there; None is no file.
 
     Raises:
         MissingExtraError: PNG is wanted and matplotlib is not installed.
         StorageError: its folder cannot be written to.
-        UsageError: the suffix is another, or there is no such folder.
+        UsageError: the suffix is another, there is something already, or no folder to hold it.
     """
     if path is not None and path.suffix.lower() not in {".csv", ".png"}:
         raise UsageError(f"{path} is neither .csv nor .png; name the confusion matrix so")
     if path is not None and path.suffix.lower() == ".png" and find_spec("matplotlib") is None:
         raise MissingExtraError("a confusion matrix as PNG", "calib")
-    check_output(path)
+    check_file(path, force=force)
 
 
 def write_confusion(evaluation: Evaluation, path: Path) -> None:
@@ -108,7 +109,8 @@ def write_confusion(evaluation: Evaluation, path: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    write_output(path, _png(evaluation) if path.suffix.lower() == ".png" else _csv(evaluation))
+    with whole_file(path) as temporary:
+        temporary.write_bytes(_png(evaluation) if path.suffix.lower() == ".png" else _csv(evaluation))
 
 
 def _csv(evaluation: Evaluation) -> bytes:

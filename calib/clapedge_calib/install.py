@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from onnx import ModelProto, ValueInfoProto, helper
 
-from clapedge.bundle import Bundle, BundleFile, Tensor, describe, write_manifest
+from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Tensor, describe, write_manifest
 from clapedge.errors import BundleError, StorageError
-from clapedge_calib.files import write_output, write_whole
+from clapedge.whole_file import cannot_be_written, whole_file
 from clapedge_calib.page import page
 from clapedge_calib.quantize import INT8_TOP
 from clapedge_calib.ranges import Range
@@ -39,7 +39,8 @@ def write_table(ranges: Mapping[str, Range], path: Path) -> None:
     for name, values in ranges.items():
         scale = struct.pack(">f", values.symmetric().high / INT8_TOP).hex()
         lines.append(f"{name}: {scale}")
-    write_output(path, ("\n".join(lines) + "\n").encode("ascii"))
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def write_report(report: Report, directory: Path) -> None:
@@ -55,12 +56,11 @@ def write_report(report: Report, directory: Path) -> None:
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_whole(directory / name, text.encode())
     except OSError as error:
-        raise StorageError(
-            f"{directory} cannot be written ({error.strerror}); make room, or name another with --report"
-        ) from error
+        raise cannot_be_written(directory, error) from error
+    for name, text in texts.items():
+        with whole_file(directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
@@ -80,8 +80,10 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
     name = next(name for name in NAMES if name not in {file.path for file in old})
     new = (name, name.replace(".onnx", REPORT_SUFFIX))
     try:
-        write_whole(bundle.directory / name, model.SerializeToString(deterministic=True))
-        write_whole(bundle.directory / new[1], msgspec.json.encode(report))
+        with whole_file(bundle.directory / name) as temporary:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+        with whole_file(bundle.directory / new[1]) as temporary:
+            temporary.write_bytes(msgspec.json.encode(report))
         entry = _entry(bundle, name, model, report)
         document = describe(bundle.directory, new[1], role="document")
         kept = [file for file in bundle.manifest.files if file not in old]
@@ -91,10 +93,8 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
         )
         write_manifest(bundle.directory, manifest)
     except OSError as error:
-        raise BundleError(
-            f"bundle {bundle.directory} cannot be written ({error.strerror}) and is as it was; make room, or check its "
-            "permissions"
-        ) from error
+        fault = error if isinstance(error, StorageError) else cannot_be_written(bundle.directory / MANIFEST_NAME, error)
+        raise BundleError(f"bundle {bundle.directory} is as it was: {fault}") from error
     finally:
         _remove(bundle.directory, [*new, *(file.path for file in old)])
     return entry

@@ -140,13 +140,15 @@ def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_heard(
 def test_a_full_disk_ends_with_the_figures_and_without_half_a_matrix(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
     target = tmp_path / "confusion.csv"
     target.write_text("what was there")
-    done = CliRunner().invoke(cli, ["eval", "--audio", str(tones), "--variant", "fp32", "--confusion", str(target)])
+    words = ["eval", "--audio", str(tones), "--variant", "fp32", "--confusion", str(target)]
+    assert "exists" in str(CliRunner().invoke(cli, words).exception)
+    monkeypatch.setattr(Path, "replace", full)
+    done = CliRunner().invoke(cli, [*words, "--force"])
     assert isinstance(done.exception, StorageError)
     assert "top-1" in done.stdout
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("confusion.csv", "what was there")]

@@ -7,12 +7,14 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from clapedge.cli.progress import StepProgress
 from clapedge.mel import Float32Array
 from clapedge_calib.collect import Extremes
-from clapedge_calib.fold import fold
+from clapedge_calib.fold import choose_folding, fold
 from clapedge_calib.layers import activations, find_layers, weight_of
 from clapedge_calib.quantize import Target, int8_weight, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Range
+from clapedge_calib.search import Probe
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +202,32 @@ def test_a_layer_norm_that_others_read_too_is_not_folded(spiky: ModelProto) -> N
     read.graph.output.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 8]))
     folded, _ = fold(read, find_layers(read), extremes_of(spiky, batch), 0.5)
     assert folded.SerializeToString() == read.SerializeToString()
+
+
+class Told(Probe):
+    """Errors that are known beforehand: without folding, then with each alpha."""
+
+    def __init__(self, *errors: float) -> None:
+        self.errors = iter(errors)
+
+    def error(self, model: ModelProto) -> float:  # noqa: ARG002 - as of a probe
+        return next(self.errors)
+
+
+@pytest.mark.parametrize(
+    ("errors", "alpha", "words"),
+    [
+        ((1e-3, 5e-4, 2e-4, 4e-4), 0.65, "alpha 0.65 brings the error from 1.0e-03 to 2.0e-04: folded"),
+        ((1e-3, 2e-3, 2e-3, 95e-5), None, "alpha 0.8 brings the error from 1.0e-03 to 9.5e-04, which does not pay"),
+    ],
+)
+def test_the_best_folding_is_taken_if_it_pays_and_the_reason_is_told(
+    spiky: ModelProto, errors: tuple[float, ...], alpha: float | None, words: str
+) -> None:
+    layers, found = find_layers(spiky), extremes_of(spiky, np.ones((1, 8), np.float32))
+    quiet = StepProgress(shown=False)
+    tower = choose_folding(spiky, layers, found, lambda tower: tower.model, Told(*errors), progress=quiet)
+    assert tower.folding is not None
+    assert tower.folding.alpha == alpha
+    assert words in str(tower.folding)
+    assert (tower.model is spiky) == (alpha is None)
