@@ -52,7 +52,19 @@ def test_every_format_is_read_as_libsndfile_reads_it(sample: str, tmp_path: Path
 
 
 def test_the_spelling_of_arecord_is_understood() -> None:
-    assert PcmFormat(8000, 1, "S24_LE").sample == "s24le"
+    assert [PcmFormat(8000, 1, name).sample for name in ("S16_LE", "S24_3LE", "FLOAT_LE", "U8")] == [
+        "s16le",
+        "s24le",
+        "f32le",
+        "u8",
+    ]
+    with pytest.raises(UsageError, match="four bytes a sample; record with -f S24_3LE"):
+        PcmFormat(8000, 1, "S24_LE")
+
+
+def test_a_pipe_that_brings_nothing_is_a_failure() -> None:
+    with pytest.raises(AudioError, match="ended without a sound"):
+        list(PcmSource(lambda _: b"", PcmFormat(8000, 1)).frames())
 
 
 def test_an_unknown_format_names_those_that_are_known() -> None:

@@ -24,6 +24,12 @@ PACKED_24 = {"s24le": "<i4", "s24be": ">i4"}
 
 FORMATS = (*SAMPLE_TYPES, *PACKED_24)
 
+ALSA_NAMES = {"s24_3le": "s24le", "s24_3be": "s24be", "float_le": "f32le", "float64_le": "f64le"}
+"""What arecord calls formats whose names differ by more than an underscore."""
+
+ALSA_24 = frozenset({"s24_le", "s24_be"})
+"""arecord's formats of 24 bits in four bytes, which look like others of three."""
+
 BLOCK_SECONDS = 0.05
 """Read at once at most: what comes later than its arrival is late by as much."""
 
@@ -35,7 +41,7 @@ class PcmFormat:
     Attributes:
         rate: Hz.
         channels: samples of a frame, interleaved.
-        sample: one of `FORMATS`; arecord's spelling (`S16_LE`) is understood too.
+        sample: one of `FORMATS`; arecord's names (`S16_LE`, `S24_3LE`) are understood too.
     """
 
     rate: int
@@ -44,7 +50,10 @@ class PcmFormat:
 
     def __post_init__(self) -> None:
         """Refuse formats that nobody records in, and keep one spelling."""
-        object.__setattr__(self, "sample", self.sample.lower().replace("_", ""))
+        name = self.sample.lower()
+        if name in ALSA_24:
+            raise UsageError(f"{self.sample} of arecord has four bytes a sample; record with -f S24_3LE or -f S32_LE")
+        object.__setattr__(self, "sample", ALSA_NAMES.get(name, name.replace("_", "")))
         if self.sample not in FORMATS:
             raise UsageError(f"the sample format is {self.sample!r}; give one of {', '.join(FORMATS)}")
 

@@ -72,8 +72,12 @@ class PcmSource:
 
     def frames(self) -> Iterator[Frames]:
         """Yield what comes."""
+        came = False
         for frames in self._reader:
+            came = True
             yield self._rate, frames
+        if not came:
+            raise AudioError(f"{self.name} ended without a sound; see what the program before the pipe says")
 
     def notes(self) -> list[str]:
         """Tell of a frame that was cut off."""
