@@ -88,12 +88,17 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         hearing=hearing,  # type: ignore[arg-type]  # click has checked the choices
     )
     evaluations, failures = compare(comparison, examples)
-    for sentence in failures:
-        click.echo(f"error: {sentence} ({len(failures)} of {len(examples)} recordings could not be read)", err=True)
+    _tell(failures, len(examples))
     _print(evaluations, output_format)
     if confusion is not None:
         write_confusion(evaluations[0], confusion)
     ctx.exit(1 if failures else 0)
+
+
+def _tell(failures: Sequence[str], of: int) -> None:
+    """Say on stderr which recordings could not be read."""
+    for sentence in failures:
+        click.echo(f"error: {sentence} ({len(failures)} of {of} recordings could not be read)", err=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
