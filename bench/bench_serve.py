@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from load import Process, Tally, ask, loaded, percentile, served, spread
+from service_report import write_report
 
 from clapedge.benchmark import write_recording
 
@@ -141,7 +142,7 @@ def disconnects(process: Process, body: bytes) -> dict[str, Any]:
 
 
 def swaps(bundle: Path, temporary: Path, body: bytes) -> dict[str, Any]:
-    """Swap bundles under load, a good one, a bad one and a good one again; then end under load."""
+    """Swap bundles under load, to a damaged one and to two good ones; then end under load."""
     place = temporary / "bundles"
     for name in ("v1", "v2", "v3"):
         shutil.copytree(bundle, place / name, copy_function=os.link)
@@ -153,7 +154,7 @@ def swaps(bundle: Path, temporary: Path, body: bytes) -> dict[str, Any]:
     link.symlink_to(place / "v1")
     with served(["--bundle", str(link), "--precision", "int8"], temporary / "files") as process:
         with loaded(process, 16, PATH, body) as tally:
-            for name, said in (("v2", "refused"), ("v3", "serving")):
+            for name, said in (("v2", "refused"), ("v3", "serving"), ("v1", "serving")):
                 (temporary / "next").symlink_to(place / name)
                 (temporary / "next").replace(link)
                 _wait_for(process, said)
@@ -215,14 +216,16 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.bundle / "manifest.json").exists():
         sys.exit(f"{options.bundle} is no bundle; bench/bench_peers.py makes it, or name another with --bundle")
+    busy = round(os.getloadavg()[0], 1)
     results = measure(options.bundle, options.seconds)
     about = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-    about |= {name: version(name) for name in PACKAGES}
+    about |= {"load_average_before": busy} | {name: version(name) for name in PACKAGES}
     RESULTS.parent.mkdir(exist_ok=True)
     unfinished = RESULTS.with_suffix(".tmp")
     unfinished.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(RESULTS)
-    print(f"\nkept in bench/results/{RESULTS.name}")
+    write_report(about, results, ROOT / "docs" / "service.md")
+    print(f"\nkept in bench/results/{RESULTS.name}, and written into docs/service.md")
 
 
 if __name__ == "__main__":

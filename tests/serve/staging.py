@@ -19,7 +19,7 @@ from clapedge.serve.settings import Settings
 
 CLIPS = Path(__file__).parents[2] / "engine" / "clapedge" / "demo_clips"
 SIREN = CLIPS / "siren.flac"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that should have happened has not."""
 
 

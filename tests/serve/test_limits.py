@@ -252,3 +252,32 @@ def test_large_uploads_lie_in_files_that_nobody_else_can_open(
     connection.close()
     assert answer[0].status_code == 200
     assert seen == []
+
+
+def test_a_body_without_a_recording_is_short(strict: Running) -> None:
+    for path, content in (("/v1/embed/text", b"[" * 2_000_000), ("/v1/labels/check", b" " * 2_000_000)):
+        answer = strict.client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413, path
+    for content in (b"[" * 900_000, b'{"prompts": ' + b"[" * 900_000, b"{}", b"\xff", b'{"prompts": [1]}'):
+        answer = strict.client.post("/v1/embed/text", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_upload_that_cannot_be_kept_is_said(
+    strict: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))
+    monkeypatch.setattr("clapedge.serve.uploads.IN_MEMORY", 1000)
+    for request in ({"content": SIREN.read_bytes()}, {"files": {"file": SIREN.open("rb")}}):
+        answer = strict.client.post("/v1/score", params=HOME, **request)  # type: ignore[arg-type]
+        assert answer.status_code == 503
+        assert "make room" in answer.json()["detail"]
+
+
+def test_many_uploads_at_once_are_kept_in_files(strict: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clapedge.serve.uploads.MOST_IN_MEMORY", 0)
+    for request in ({"content": SIREN.read_bytes()}, {"files": {"file": SIREN.open("rb")}}):
+        answer = strict.client.post("/v1/score", params=HOME, **request)  # type: ignore[arg-type]
+        assert answer.status_code == 200
+    assert strict.service.receiving == 0

@@ -5,7 +5,7 @@ import binascii
 import hmac
 import time
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,8 +23,11 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+UPLOAD_PATHS = frozenset({"/v1/score", "/v1/timeline", "/v1/embed/audio", "/page/picture", "/page/timeline"})
+"""Where recordings are sent."""
+
 FORM_BYTES = 1_000_000
-"""What a form may hold beside the recording."""
+"""What a form may hold beside the recording, and any other body."""
 
 SECURITY_HEADERS: tuple[Header, ...] = (
     ("X-Content-Type-Options", "nosniff"),
@@ -54,6 +57,18 @@ LOOK_SECONDS = 1.0
 API_PREFIXES = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
+class Most(NamedTuple):
+    """How large a body may be.
+
+    Attributes:
+        bytes: what a client is told.
+        beside: bytes more, for the fields of a form.
+    """
+
+    bytes: int
+    beside: int
+
+
 class Guard:
     """An ASGI middleware around the whole application."""
 
@@ -69,10 +84,11 @@ class Guard:
             return
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        body = _Body(receive, self._service, most_bytes(headers, self._settings))
+        most = most_of(scope["path"], headers, self._settings)
+        body = _Body(receive, self._service, most)
         sent = _Sent(send, scope["path"], self._service)
         try:
-            fault = self._fault(scope, headers)
+            fault = self._fault(scope, headers, most)
             if fault:
                 raise fault
             await self._app(scope, body, sent)
@@ -85,13 +101,13 @@ class Guard:
             self._metrics.requests.labels(route, str(sent.status)).inc()
             self._metrics.latency.labels(route).observe(time.perf_counter() - began)
 
-    def _fault(self, scope: Scope, headers: Headers) -> ServiceError | None:
+    def _fault(self, scope: Scope, headers: Headers, most: Most) -> ServiceError | None:
         """Return what stands against a request, judged by its head."""
         if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return ForbiddenError("a page of another site sent this; use the service's own page, or a program")
         if self._keys and scope["path"] not in OPEN_PATHS and not self._opens(given_keys(headers)):
             return KeyRefusedError("no key of this service came along; send the header Authorization: Bearer KEY")
-        return declared_fault(headers, self._settings)
+        return declared_fault(headers, most)
 
     def _opens(self, given: Iterable[bytes]) -> bool:
         """Tell whether one of the keys is right, in a time that does not depend on how much of it is."""
@@ -112,28 +128,31 @@ def given_keys(headers: Headers) -> list[bytes]:
     return [key.encode() for key in keys if key]
 
 
-def declared_fault(headers: Headers, settings: Settings) -> ServiceError | None:
+def declared_fault(headers: Headers, most: Most) -> ServiceError | None:
     """Return what is wrong with the size that a request declares."""
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most_bytes(headers, settings):
-        return TooLargeError(settings.max_upload)
+    if declared.isdecimal() and int(declared) > sum(most):
+        return TooLargeError(most.bytes)
     return None
 
 
-def most_bytes(headers: Headers, settings: Settings) -> int:
-    """Return how many bytes a body may have: a form holds other fields as well."""
+def most_of(path: str, headers: Headers, settings: Settings) -> Most:
+    """Return how large a body may be: a recording, a form with other fields as well, or fields alone."""
+    if path not in UPLOAD_PATHS:
+        return Most(FORM_BYTES, 0)
     is_form = headers.get("content-type", "").lower().startswith("multipart/")
-    return settings.max_upload + (FORM_BYTES if is_form else 0)
+    return Most(settings.max_upload, FORM_BYTES if is_form else 0)
 
 
 class _Body:
     """The body of a request, whose size and pace are watched as it comes."""
 
-    def __init__(self, receive: Receive, service: Service, most: int) -> None:
-        """Watch a body that may have so many bytes."""
+    def __init__(self, receive: Receive, service: Service, most: Most) -> None:
+        """Watch a body that may be so large."""
         self._receive, self._service, self._settings, self._most = receive, service, service.settings, most
         self._size = self._since = 0
         self._until: float | None = None
+        self._last: float | None = None
         self._complete = False
 
     async def __call__(self) -> Message:
@@ -147,7 +166,8 @@ class _Body:
             return await self._departure()
         now = time.monotonic()
         if self._until is None:
-            self._until = now + self._settings.stall_seconds
+            self._last = self._last or now + self._settings.body_seconds
+            self._until = min(now + self._settings.stall_seconds, self._last)
         try:
             with anyio.fail_after(max(SHORTEST_WAIT, self._until - now)):
                 message = await self._receive()
@@ -159,8 +179,8 @@ class _Body:
         self._complete = not message.get("more_body", False)
         if self._since >= self._settings.stall_bytes:
             self._since, self._until = 0, None
-        if self._size > self._most:
-            raise TooLargeError(self._settings.max_upload)
+        if self._size > sum(self._most):
+            raise TooLargeError(self._most.bytes)
         return message
 
     async def _departure(self) -> Message:

@@ -110,6 +110,12 @@ class Server(uvicorn.Server):
         self._service.draining = True
         self._until = time.monotonic() + LINGER_SECONDS
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say where."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            log.info("answering at %s", address(listener))
+
     async def on_tick(self, counter: int) -> bool:
         """Tell whether to end, ten times a second."""
         over = self._until is not None and time.monotonic() >= self._until
@@ -120,6 +126,7 @@ class Server(uvicorn.Server):
         """Finish the requests in hand, then end streams that would not end by themselves."""
         ending = asyncio.get_running_loop().run_in_executor(None, self._end_streams)
         await super().shutdown(sockets)
+        self._service.halt()
         await ending
 
     def _end_streams(self) -> None:
@@ -148,7 +155,6 @@ def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
         watcher = Watcher(service)
         watcher.begin()
         server = Server(configured(service, page=page), service)
-        log.info("answering at %s", address(listener))
         asyncio.run(server.serve(sockets=[listener]))
         watcher.end()
     finally:

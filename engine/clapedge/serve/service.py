@@ -55,11 +55,18 @@ class Service:
         self.models = Models()
         self.catalogue = Catalogue(settings)
         workers = settings.threads or usable_cores()
+        self._halted = threading.Event()
         self.draining = False
         """Whether it is about to end: not ready for more, though it still answers."""
+        self.receiving = 0
+        """How many uploads are being read or kept; the event loop's alone."""
         self.ended = False
         """Whether nothing is in hand any more, so that streams may be cut."""
         self.pool = Pool(workers=workers, queue=settings.queue, metrics=self.metrics)
+
+    def halt(self) -> None:
+        """End the work in hand: it took longer than there was time to end."""
+        self._halted.set()
 
     def close(self) -> None:
         """Finish what was accepted, then release everything."""
@@ -228,7 +235,8 @@ class Service:
 
         def task() -> Any:  # noqa: ANN401 - whatever the work gives
             with self.models.using() as model:
-                steps = _Steps(model.tower(alone=lambda: self.pool.alone), stop, self.settings.max_clips)
+                ends = (self._halted, stop) if stop else (self._halted,)
+                steps = _Steps(model.tower(alone=lambda: self.pool.alone), ends, self.settings.max_clips)
                 steps.check()
                 return work(model, steps)
 
@@ -255,14 +263,14 @@ class Service:
 class _Steps:
     """The tower as one request sees it: it ends when nobody waits any longer, and after so many clips."""
 
-    def __init__(self, tower: Embedder, stop: threading.Event | None, most: int) -> None:
-        """Stand in front of a tower."""
-        self._tower, self._stop, self._most = tower, stop or threading.Event(), most
+    def __init__(self, tower: Embedder, ends: Sequence[threading.Event], most: int) -> None:
+        """Stand in front of a tower, until one of the events is set or so many clips were heard."""
+        self._tower, self._ends, self._most = tower, ends, most
         self._clips = 0
 
     def check(self) -> None:
         """Raise `GoneError` if nobody waits."""
-        if self._stop.is_set():
+        if any(end.is_set() for end in self._ends):
             raise GoneError
 
     def told(self, *_: float) -> None:

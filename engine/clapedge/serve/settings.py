@@ -32,6 +32,7 @@ class Settings:
         head_seconds: within which a client sends the head of a request.
         stall_seconds: after which a body that does not grow by `stall_bytes` is given up.
         stall_bytes: what a body grows by at least in `stall_seconds`.
+        body_seconds: that a body may take at any pace.
         watch_seconds: between two looks at the bundle.
         drain_seconds: that work in hand has after a request to end.
     """
@@ -54,5 +55,6 @@ class Settings:
     head_seconds: float = 10.0
     stall_seconds: float = 10.0
     stall_bytes: int = 10_000
+    body_seconds: float = 600.0
     watch_seconds: float = 2.0
     drain_seconds: float = 30.0

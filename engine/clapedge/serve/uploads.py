@@ -13,13 +13,16 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from clapedge.errors import LabelError
+from clapedge.errors import ClapEdgeError, LabelError, StorageError
 from clapedge.labels import LabelSet
 from clapedge.serve.problems import GoneError, RequestError, TooLargeError
 
 IN_MEMORY = 4_000_000
 """Bytes of an upload that are kept in memory: 20 s of 16-bit stereo. Larger ones go to a temporary file, which has no
 name and vanishes when it is closed."""
+
+MOST_IN_MEMORY = 64
+"""Uploads that are kept in memory at once; while there are more, the newer ones go to files from the first byte on."""
 
 MOST_FIELDS = 1000
 """Fields of a form; labels may come as one field each."""
@@ -74,21 +77,29 @@ async def received(request: Request, *, name: str = "recording") -> AsyncIterato
         GoneError: the client left.
     """
     files: list[IO[bytes]] = []
+    service = request.app.state.service
+    service.receiving += 1
+    spool = IN_MEMORY if service.receiving <= MOST_IN_MEMORY else 1
     try:
         if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            yield await _form(request, files, request.app.state.service.settings.max_upload)
+            yield await _form(request, files, spool, service.settings.max_upload)
         else:
-            yield await _body(request, files, name)
+            yield await _body(request, files, spool, name)
     except ClientDisconnect:
         raise GoneError from None
+    except OSError as error:
+        if isinstance(error, ClapEdgeError):
+            raise
+        raise StorageError(f"the upload cannot be kept ({error.strerror}); make room for temporary files") from error
     finally:
+        service.receiving -= 1
         for file in files:
             file.close()
 
 
-async def _body(request: Request, files: list[IO[bytes]], name: str) -> Upload:
+async def _body(request: Request, files: list[IO[bytes]], spool: int, name: str) -> Upload:
     """Read a body that is the recording itself."""
-    file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by the caller
+    file = tempfile.SpooledTemporaryFile(spool)  # noqa: SIM115 - closed by the caller
     files.append(file)
     size = 0
     async for chunk in request.stream():
@@ -99,12 +110,12 @@ async def _body(request: Request, files: list[IO[bytes]], name: str) -> Upload:
     return Upload(Recording(file, name))
 
 
-async def _form(request: Request, files: list[IO[bytes]], most: int) -> Upload:
+async def _form(request: Request, files: list[IO[bytes]], spool: int, most: int) -> Upload:
     """Read a multipart form."""
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=2, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
     )
-    parser.spool_max_size = IN_MEMORY
+    parser.spool_max_size = spool
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -135,9 +136,12 @@ class Watcher:
         models.fault = "; ".join(refused) or None
 
     def _work(self) -> None:
-        """Look again and again."""
-        while not self._ended.wait(self._service.settings.watch_seconds):
-            self.look()
+        """Look again and again; what goes wrong in a look is said, and does not end the watch."""
+        with ThreadPoolExecutor(1, thread_name_prefix="clapedge-look") as looks:
+            while not self._ended.wait(self._service.settings.watch_seconds):
+                error = looks.submit(self.look).exception()
+                if error is not None:
+                    log.error("the bundles could not be looked at", exc_info=error)
 
 
 def _found(path: Path) -> Found:
