@@ -30,8 +30,8 @@ def _about(about: Figures, results: Figures) -> str:
     return (
         f"By `python bench/bench_serve.py --seconds {results['load']['seconds']:g}` on {about['machine']}, "
         f"{about['cores']} cores, load average {about['load_average_before']} before it, Python {about['python']}, "
-        f"{packages}; the full-size bundle in INT8 with random weights, recordings of 10 s in stereo (1.9 MB), clients in "
-        "one process and the service in another, both on this machine."
+        f"{packages}; the full-size bundle in INT8 with random weights, recordings of 10 s in stereo (1.9 MB), "
+        "clients in one process and the service in another, both on this machine."
     )
 
 
