@@ -19,6 +19,7 @@ import numpy as np
 from clapedge import scoring
 from clapedge.archive import Archive, Entry, GrowingArchive, HearingValue, Making, Stamp
 from clapedge.audio import sources
+from clapedge.decision import Decision, Score
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, LabelError
 from clapedge.hearing import Hearing
@@ -127,7 +128,7 @@ def score_archive(
     labels: EmbeddedLabels,
     logit_scale: float,
     *,
-    decision: scoring.Decision | None = None,
+    decision: Decision | None = None,
 ) -> Iterator[Result]:
     """Score recordings by their kept embeddings: no audio is read.
 
@@ -194,7 +195,7 @@ def _check_space(archive: Archive, labels: EmbeddedLabels) -> None:
         )
 
 
-def _result(entry: Entry, decided: tuple[tuple[scoring.Score, ...], bool], making: Making) -> Result:
+def _result(entry: Entry, decided: tuple[tuple[Score, ...], bool], making: Making) -> Result:
     """Return the result of a kept recording."""
     scores, unsure = decided
     return Result(

@@ -110,18 +110,11 @@ class Engine:
         note = WEIGHTS_NOTES.get(opened.manifest.weights)
         if note:
             warnings.warn(note.format(opened.manifest.model), ClapEdgeWarning, stacklevel=2)
+        engine = partial(cls, opened, fusion=fusion, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
         while True:
             variant = preferred_variant(opened, "audio", plan.provider) if precision == "auto" else precision
             try:
-                return cls(
-                    opened,
-                    plan,
-                    variant,
-                    fusion=fusion,
-                    threads=threads,
-                    spinning=spinning,
-                    prompt_cache=prompt_cache,
-                )
+                return engine(plan=plan, variant=variant)
             except ProviderError as error:
                 if provider != "auto" or plan.provider == "cpu":
                     raise

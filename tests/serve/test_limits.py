@@ -270,7 +270,7 @@ def test_an_upload_that_cannot_be_kept_is_said(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))
     monkeypatch.setattr("clapedge.serve.uploads.IN_MEMORY", 1000)
     for request in ({"content": SIREN.read_bytes()}, {"files": {"file": SIREN.open("rb")}}):
-        answer = strict.client.post("/v1/score", params=HOME, **request)  # type: ignore[arg-type]
+        answer = strict.client.post("/v1/score", params=HOME, **request)
         assert answer.status_code == 503
         assert "make room" in answer.json()["detail"]
 
@@ -278,6 +278,6 @@ def test_an_upload_that_cannot_be_kept_is_said(
 def test_many_uploads_at_once_are_kept_in_files(strict: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clapedge.serve.uploads.MOST_IN_MEMORY", 0)
     for request in ({"content": SIREN.read_bytes()}, {"files": {"file": SIREN.open("rb")}}):
-        answer = strict.client.post("/v1/score", params=HOME, **request)  # type: ignore[arg-type]
+        answer = strict.client.post("/v1/score", params=HOME, **request)
         assert answer.status_code == 200
     assert strict.service.receiving == 0
