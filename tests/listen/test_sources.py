@@ -201,7 +201,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_an_address_is_heard_and_its_end_is_a_loss(address: str) -> None:
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="PyAV is not installed; pip install 'clapedge[formats]'")
     heard: list[Frames] = []
     stream = NetworkStream(address, patience=5.0)
 
@@ -217,13 +217,13 @@ def test_an_address_is_heard_and_its_end_is_a_loss(address: str) -> None:
 
 
 def test_an_address_where_nothing_is_may_come_back(address: str) -> None:
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="PyAV is not installed; pip install 'clapedge[formats]'")
     with pytest.raises(SourceLostError, match="is not to be heard"):
         list(NetworkStream(address.replace("tone", "none"), patience=5.0).frames())
 
 
 def test_a_playlist_does_not_lead_to_files_of_this_machine(address: str, tmp_path: Path) -> None:
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="PyAV is not installed; pip install 'clapedge[formats]'")
     (tmp_path / "list.m3u8").write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{tmp_path}/tone.wav\n#EXT-X-ENDLIST\n"
     )

@@ -333,9 +333,13 @@ class Listener:
         if dropped:
             took = float(np.median(self.counts.window_ms)) if self.counts.window_ms else 0.0
             hop = min(LONGEST_HOP, max(SHORTEST_HOP, math.ceil(2 * took / 1e3 / FULL_SHARE) / 2))
+            slow = hop > self._options.hop
+            advice = (
+                f"use --hop {hop:g} or a smaller model" if slow else "let other programs wait, or feed it no faster"
+            )
             self._around.say(
                 f"overloaded: the oldest {dropped:.1f} s of sound were dropped, {self._dropped:.1f} s in all; a window "
-                f"takes {took:.0f} ms every {1e3 * self._options.hop:.0f} ms; use --hop {hop:g} or a smaller model"
+                f"takes {took:.0f} ms every {1e3 * self._options.hop:.0f} ms; {advice}"
             )
 
 
