@@ -78,14 +78,12 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     Without a PATH, every recording of --embeddings is scored; no audio is read.
     """
     from clapedge.batch import score_archive  # noqa: PLC0415 - keeps --help fast
-    from clapedge.outputs import check_output, open_output  # noqa: PLC0415 - keeps --help fast
-    from clapedge.whole_file import check_target  # noqa: PLC0415
+    from clapedge.outputs import open_output  # noqa: PLC0415 - keeps --help fast
 
     target = Path(output)
     if not paths:
         _refuse_what_reads_audio(ctx, embeddings)
-    check_output(target)
-    check_target(target, force=force or resume)
+    _check_target(target, force=force or resume)
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     files = find_recordings(paths, recursive=recursive) if paths else None
     engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are listened to side by side
@@ -104,6 +102,15 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
         shutil.rmtree(keep)
     report_failures(failures)
     ctx.exit(1 if failures else 0)
+
+
+def _check_target(target: Path, *, force: bool) -> None:
+    """Refuse an output that could not be written, or would replace another, before anything is heard."""
+    from clapedge.outputs import check_output  # noqa: PLC0415 - keeps --help fast
+    from clapedge.whole_file import check_target  # noqa: PLC0415
+
+    check_output(target)
+    check_target(target, force=force)
 
 
 def _kept(keep: Path) -> "Embedded":
