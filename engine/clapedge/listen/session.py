@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ class Reading:
     Attributes:
         buffer: seconds of sound that may wait to be heard.
         retries: how often in a row a lost source is opened again; None never gives up.
-        began: when the first sample was heard; None takes the clock.
+        began: when the first sample was heard; None takes the clock, of a recording when listening began.
     """
 
     buffer: float = 30.0
@@ -171,9 +171,10 @@ class Session:
         """
         reading, clock = reading or Reading(), clock or SystemClock()
         self._source, self._delivery, self._say, self._clock = source, delivery, say, clock
-        around = Surroundings(
-            source.name, delivery.run, clock, Stamps(reading.began), delivery.outlets, say, delivery.keeper
-        )
+        began = reading.began
+        if began is None and not source.live:  # a recording is not bound to the clock, at whatever speed it is played
+            began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
+        around = Surroundings(source.name, delivery.run, clock, Stamps(began), delivery.outlets, say, delivery.keeper)
         self._listener = Listener(engine, labels, options, around)
         self._ring = Ring(reading.buffer, lossless=not source.live)
         self._stopped, self._ended = threading.Event(), threading.Event()
