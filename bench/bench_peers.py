@@ -46,9 +46,9 @@ for recording in sys.argv[3:]:
 
 CLAPEDGE_SCRIPT = """
 import sys
-from clapedge.cli import main
+from clapedge.cli import run
 sys.argv[0] = "clapedge"
-main()
+run()
 """
 """What the installed command `clapedge` runs."""
 

@@ -3,6 +3,8 @@
 Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 usage, 3 bundle or model, 4 provider.
 """
 
+import atexit
+import contextlib
 import io
 import os
 import signal
@@ -141,6 +143,24 @@ def _say_interrupted() -> int:
     """Say that Ctrl-C ended the command, and return its exit code."""
     click.echo("interrupted", err=True)
     return INTERRUPTED
+
+
+def run() -> None:
+    """Be the process of a command: run it, and leave without taking everything apart, a tenth of a short command."""
+    status = 1
+
+    def leave() -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed by whoever reads us
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)  # first, so that it is called last, when threads have ended and all else has cleared up
+    try:
+        main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+        raise
 
 
 def drop_output() -> None:

@@ -1,5 +1,5 @@
 """`python -m clapedge.cli`, for where the script is not on the path."""
 
-from clapedge.cli import main
+from clapedge.cli import run
 
-main()
+run()
