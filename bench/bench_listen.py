@@ -303,6 +303,11 @@ def main() -> None:
         feeding = threading.Thread(target=outage.run, args=(sound,), daemon=True)
         if shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin"):
             feeding.start()
+        else:
+            print(
+                "mosquitto is not installed, so no broker will be down; on Debian: apt install mosquitto",
+                file=sys.stderr,
+            )
         figures["stall"] = stall(scratch)
         bundle = ROOT / "build" / "bench" / SMALL
         if not bundle.is_dir():

@@ -85,7 +85,8 @@ def _show_device(bundle: str | None, *, as_json: bool) -> None:
         if size is not None
     )
     click.echo(f"processor  {shown(report.processor)} ({report.machine})")
-    click.echo(f"cores      {report.cores} usable of {report.logical_cores}, {report.governor or 'unknown'} governor")
+    governor = f", {report.governor} governor" if report.governor else ""
+    click.echo(f"cores      {report.cores} usable of {report.logical_cores}{governor}")
     click.echo(f"memory     {memory or 'unknown'}")
     click.echo(f"model      {shown(report.model)}, {report.weights} weights, on {report.provider}")
     click.echo("")
