@@ -183,7 +183,9 @@ class Microphone:
         except queue.Empty:
             raise SourceLostError(f"{self.name} gave no sound for {self._patience:g} s; check its plug") from None
         except (portaudio.PortAudioError, ValueError) as error:
-            raise SourceLostError(f"{self.name} cannot be recorded from ({error}); see: arecord -l") from error
+            raise SourceLostError(
+                f"{self.name} cannot be recorded from ({error}); plug it in, or see: python -m sounddevice"
+            ) from error
 
     def notes(self) -> list[str]:
         """Tell how often the sound card lost sound."""
