@@ -184,8 +184,8 @@ def test_a_long_prompt_of_vague_words_is_judged_at_once() -> None:
 
 def test_thousands_of_labels_that_coincide_are_counted_and_the_nearest_named() -> None:
     labels = LabelSet(tuple(Label(f"label {at}", (f"a bell of kind {at}",)) for at in range(2000)))
-    embeddings = np.tile(np.float32([[0.6, 0.76]]), (2000, 1))
-    embeddings[[7, 1900]] = np.float32([[1.0, 0.0]])
+    embeddings = np.tile(np.array([[0.6, 0.76]], np.float32), (2000, 1))
+    embeddings[[7, 1900]] = (1.0, 0.0)
     tracemalloc.start()
     found = [advice for advice in check(labels, embeddings=embeddings) if advice.rule == "close"]
     peak = tracemalloc.get_traced_memory()[1]
