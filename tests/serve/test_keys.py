@@ -8,8 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 from tests.serve.staging import SIREN, made
 
-from clapedge.cli.serve import read_size
-from clapedge.errors import UsageError
+from clapedge.cli.serve import read_size, serve
+from clapedge.errors import MissingExtraError, UsageError
 from clapedge.serve.app import create_app
 from clapedge.serve.server import read_keys
 
@@ -112,3 +112,9 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 def test_what_is_no_size_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="size"):
         read_size(text)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clapedge.cli.serve.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"clapedge\[web\]"):
+        serve.main(["--port", "0"], standalone_mode=False)

@@ -199,3 +199,11 @@ def test_the_default_label_set_answers_requests_that_name_none(running: Running,
     finally:
         service.catalogue.default = None
     assert same(answer.json(), engine.score(SIREN, LabelSet.from_file(shipped_sets()["home"])))
+
+
+def test_what_was_wrong_with_a_recording_is_said_behind_its_events(running: Running) -> None:
+    torn = SIREN.read_bytes()[:-20_000]
+    answer = running.client.post("/v1/timeline", params={"label_set": "home", "progress": "1"}, content=torn)
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert list(lines[-1]) == ["warnings"]
+    assert lines[-1]["warnings"]

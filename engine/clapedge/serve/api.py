@@ -84,7 +84,7 @@ async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) 
             window=window_for(asked.hop) if asked.window is None else asked.window,
             **{name: getattr(asked, name) for name in ("hop", "start", "duration")},
         )
-        future.add_done_callback(lines.end)
+        future.add_done_callback(lambda done: lines.end(_warnings(done) if asked.progress else ()))
         first = await first_line(request, lines, future, stop)
         return LinesResponse(first, lines, future, stop, stack.pop_all().aclose)
 
@@ -144,7 +144,7 @@ async def finished(request: Request, future: "Future[T]", stop: threading.Event)
     return done.result()
 
 
-async def first_line(request: Request, lines: Lines, future: "Future[None]", stop: threading.Event) -> bytes | None:
+async def first_line(request: Request, lines: Lines, future: "Future[Any]", stop: threading.Event) -> bytes | None:
     """Return the first line of some work, or None if it ends without any; a client that leaves ends the work.
 
     Raises:
@@ -180,6 +180,11 @@ async def _left(request: Request) -> None:
     """Return when the client leaves."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _warnings(done: "Future[tuple[str, ...]]") -> tuple[str, ...]:
+    """Return what was wrong with a recording that was heard to its end."""
+    return () if done.cancelled() or done.exception() else done.result()
 
 
 def _recording(upload: Upload) -> BinaryIO:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -31,7 +30,10 @@ def create_app(service: Service, *, page: bool = True) -> FastAPI:
 
     Args:
         service: does the work.
-        page: whether the page is mounted at `/`, if it can be.
+        page: whether the page is mounted at `/`.
+
+    Raises:
+        MissingExtraError: the page is wanted, and Gradio is not installed.
     """
 
     @asynccontextmanager
@@ -62,7 +64,7 @@ def create_app(service: Service, *, page: bool = True) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_surprise)
     app.add_middleware(Guard, service=service)
-    if page and find_spec("clapedge.serve.page") and find_spec("gradio"):
+    if page:
         from clapedge.serve.page import mount  # noqa: PLC0415 - Gradio takes a second to import
 
         mounted: FastAPI = mount(app, service)

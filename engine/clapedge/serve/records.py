@@ -92,7 +92,8 @@ class TimelineChoice(LabelChoice, Span):
     merge_gap: Seconds = Field(default=0.0, description="Join events of a label that are this close.")
     multi: bool = Field(default=False, description="Decide labels apart, by similarity.")
     progress: bool = Field(
-        default=False, description="Also send lines with `heard` and `until`, in seconds, while it is heard."
+        default=False,
+        description="Also send lines with `heard` and `until`, in seconds, while it is heard, and one with `warnings`.",
     )
 
 

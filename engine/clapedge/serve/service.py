@@ -199,17 +199,17 @@ class Service:
         told: Told | None = None,
         stop: threading.Event | None = None,
         **span: Any,  # noqa: ANN401 - those of `timeline`
-    ) -> "Future[None]":
-        """Queue a recording whose events are told one by one while it is heard."""
+    ) -> "Future[tuple[str, ...]]":
+        """Queue a recording whose events are told one by one while it is heard; it comes to what was wrong with it."""
 
-        def work(model: Model, steps: "_Steps") -> None:
+        def work(model: Model, steps: "_Steps") -> tuple[str, ...]:
             embedded = self.embed_labels(model, labels)
             place = {name: span[name] for name in ("window", "hop", "start")}
             settling = Settling(model.engine, source, embedded, rule=rule, tower=steps, tell=tell, **place)
             limit, after = self.settings.max_seconds, settling.after(steps.also(told))
-            settling.finish(
-                timelines.listen(model.engine, source, embedded, told=after, tower=settling, longest=limit, **span)
-            )
+            found = timelines.listen(model.engine, source, embedded, told=after, tower=settling, longest=limit, **span)
+            settling.finish(found)
+            return found.warnings
 
         return self._submit(work, stop)
 

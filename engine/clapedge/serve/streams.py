@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,8 +32,10 @@ class Lines:
         line = msgspec.json.encode(entry) + b"\n"
         self._loop.call_soon_threadsafe(self._queue.put_nowait, line)
 
-    def end(self, _: object = None) -> None:
-        """Say that no line follows; any thread may."""
+    def end(self, warnings: Sequence[str] = ()) -> None:
+        """Say that no line follows but one with warnings, if there are any; any thread may."""
+        if warnings:
+            self.write({"warnings": warnings})
         self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
 
     async def next(self) -> bytes | None:
@@ -63,7 +65,7 @@ class LinesResponse(StreamingResponse):
         self,
         first: bytes | None,
         lines: Lines,
-        future: "Future[None]",
+        future: "Future[Any]",
         stop: threading.Event,
         close: Callable[[], Awaitable[None]],
     ) -> None:
@@ -87,7 +89,7 @@ class LinesResponse(StreamingResponse):
             await given_up(self._future, self._stop)
             await self._close()
 
-    async def _lines(self, first: bytes | None, lines: Lines, future: "Future[None]") -> AsyncIterator[bytes]:
+    async def _lines(self, first: bytes | None, lines: Lines, future: "Future[Any]") -> AsyncIterator[bytes]:
         """Yield the lines, and the failure if the work ends in one."""
         line = first
         while line is not None:
