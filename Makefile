@@ -8,7 +8,6 @@ ESC10 ?=
 AUDIO ?=
 BUNDLE ?=
 PYTEST_ARGS ?=
-BUNDLE ?= bundles/random
 JSON ?= bench/results/gpu.json
 TARGET ?= linux-x86_64
 PY ?=
@@ -79,8 +78,8 @@ bench: $(BENCH) ## run every bench/bench_*.py
 bench-frontend: $(BENCH) ## time log-mels and MP3 to features beside transformers, librosa, torch and scipy
 	@$(BIN)/python bench/bench_frontend.py
 
-gpu-check: ## check and time a bundle on this machine's GPU: [BUNDLE=directory] [JSON=file] [PYTHON=one with clapedge[gpu]]
-	@$(PYTHON) bench/gpu_check.py --bundle '$(BUNDLE)' --out '$(JSON)'
+gpu-check: ## check and time a bundle on this machine's GPU: [BUNDLE=bundles/random] [JSON=file] [PYTHON=one with clapedge[gpu]]
+	@$(PYTHON) bench/gpu_check.py --bundle '$(or $(BUNDLE),bundles/random)' --out '$(JSON)'
 
 docs: $(DEV) ## check the documents: links, commands and Python examples
 	@$(BIN)/python -m pytest -q tests/test_docs.py
