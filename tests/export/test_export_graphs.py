@@ -30,7 +30,8 @@ def graph_of(bundle: Bundle, role: Role, variant: Variant) -> ModelProto:
 def branch_of(bundle: Bundle) -> GraphProto:
     """Return what the INT8 audio tower computes for a longer clip alone."""
     (branch,) = (node for node in graph_of(bundle, "audio", "int8").graph.node if node.op_type == "If")
-    return next(attribute.g for attribute in branch.attribute if attribute.name == "then_branch")
+    taken: GraphProto = next(attribute.g for attribute in branch.attribute if attribute.name == "then_branch")
+    return taken
 
 
 def small_graph(*ops: str, opset: int = OPSET, ir_version: int = MAX_IR_VERSION, domain: str = "") -> ModelProto:
