@@ -74,6 +74,12 @@ def test_a_template_without_a_place_for_the_word_is_refused() -> None:
         LabelSet.of(["rain"], template="a sound")
 
 
+def test_a_template_makes_no_prompt_out_of_all_proportion() -> None:
+    assert len(LabelSet.of(["rain" * 100], template="{} or {}").prompts[0]) == 804
+    with pytest.raises(LabelError, match="would have 4000 characters; shorten"):
+        LabelSet.of(["rain" * 10], template="{}" * 100)
+
+
 def test_a_toml_file_gives_names_prompts_thresholds_and_hidden_labels(tmp_path: Path) -> None:
     path = tmp_path / "厨房.toml"
     path.write_text(KITCHEN, encoding="utf-8")
@@ -100,6 +106,8 @@ def test_a_text_file_gives_one_label_a_line_without_comments(tmp_path: Path) -> 
         ("[[label]]\nname = 'a'\nprompts = ['']", "has no words"),
         ("template = 'x'\n[[label]]\nname = 'a'", "has no {}"),
         ("", "no labels"),
+        pytest.param("label = " + 9999 * "[", "nested too deeply", id="nested"),
+        pytest.param("[[label]]\nname = 'a'\nthreshold = " + 9999 * "1", "wrong.toml", id="digits"),
     ],
 )
 def test_a_wrong_toml_file_is_refused_by_name_and_place(tmp_path: Path, text: str, complaint: str) -> None:

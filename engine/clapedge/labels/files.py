@@ -127,7 +127,9 @@ def naming(source: Path) -> Iterator[None]:
             f"label file {source}: {misfit(error)}; a label has a name, and may have {', '.join(CSV_COLUMNS[1:])}; "
             "beside its labels a file may have template and extends"
         ) from error
-    except (msgspec.MsgspecError, csv.Error, LabelError) as error:
+    except RecursionError as error:
+        raise LabelError(f"label file {source}: it is nested too deeply; a label set is a list of labels") from error
+    except (msgspec.MsgspecError, csv.Error, ValueError) as error:  # as of an integer of thousands of digits
         raise LabelError(f"label file {source}: {error}") from error
 
 

@@ -8,6 +8,10 @@ from clapedge.errors import LabelError
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The hypothesis template of transformers' zero-shot audio classification pipeline."""
 
+LONGEST_PROMPT = 2000
+"""Characters of a prompt that a template makes, several times what a text tower reads: one that repeats its place a
+thousand times would make gigabytes of a long word."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -30,10 +34,16 @@ def fill(template: str, word: str) -> str:
     """Put a word into a template.
 
     Raises:
-        LabelError: the template has no `{}`.
+        LabelError: the template has no `{}`, or would make a prompt that is far too long.
     """
-    if "{}" not in template:
-        raise LabelError(f"template {template!r} has no {{}} where the label goes; for example: {DEFAULT_TEMPLATE!r}")
+    places = template.count("{}")
+    if not places:
+        raise LabelError(
+            f"template {template!r:.60} has no {{}} where the label goes; for example: {DEFAULT_TEMPLATE!r}"
+        )
+    length = len(template) + places * (len(word) - len("{}"))
+    if length > LONGEST_PROMPT:
+        raise LabelError(f"the prompt of {word!r:.60} would have {length} characters; shorten it, or the template")
     return template.replace("{}", word)
 
 

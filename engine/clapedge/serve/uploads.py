@@ -184,7 +184,7 @@ def _table(name: str, content: bytes) -> dict[str, object]:
     """
     try:
         return msgspec.toml.decode(content, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # some of it is nested without end
         raise LabelError(f"label file {name!r:.60} is no TOML ({error}); mend it there") from error
 
 
