@@ -1,5 +1,6 @@
 """Carriers: a web server and a broker get records, and what they answer decides."""
 
+import base64
 import http.server
 import os
 import shutil
@@ -71,6 +72,27 @@ def test_a_webhook_gets_json_with_a_key_and_a_token(server: Server, monkeypatch:
     assert "secret" not in carrier.name
 
 
+def test_a_webhook_is_given_user_and_password_and_nobody_else_is(server: Server) -> None:
+    address = server.address.replace("http://", "http://me:p%40ss@")
+    carrier = WebhookCarrier(address)
+    carrier.carry("0a1b-1-0", b"{}")
+    ((headers, _),) = server.requests
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"me:p@ss"
+    assert carrier.name == server.address.partition("/events")[0], "a path may be a secret as well"
+    server.close()
+    with pytest.raises(UndeliveredError) as raised:
+        carrier.carry("0a1b-2-0", b"{}")
+    assert "ss" not in str(raised.value)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "schlüssel"])
+def test_a_token_that_no_header_carries_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    with pytest.raises(UsageError, match="give the token alone") as raised:
+        WebhookCarrier("http://host/")
+    assert token not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("code", "headers", "error", "pause"),
     [
@@ -99,6 +121,8 @@ def test_a_web_server_that_is_down_may_come_back() -> None:
         WebhookCarrier(server.address).carry("k", b"{}")
     with pytest.raises(UsageError, match="no address"):
         WebhookCarrier("ftp://host/")
+    with pytest.raises(UsageError, match="no address"):
+        WebhookCarrier("http://host/a b")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -96,7 +97,9 @@ class MqttCarrier:
     def close(self) -> None:
         """Take leave of the broker."""
         if self._online.is_set():
-            self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True).wait_for_publish(1.0)
+            sent = self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
+            with suppress(ValueError, RuntimeError):  # paho's, of a connection lost just now: then the broker tells
+                sent.wait_for_publish(1.0)
         self._client.disconnect()
         self._client.loop_stop()
 

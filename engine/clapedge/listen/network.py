@@ -71,11 +71,19 @@ def is_address(name: str) -> bool:
     return name.partition("://")[0].lower() in SCHEMES and "://" in name
 
 
+def origin(address: str) -> str:
+    """Return scheme, host and port of an address: all that may be shown where its path is a secret as well."""
+    scheme, _, rest = without_password(address).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
 def without_password(address: str) -> str:
     """Return an address as it may be shown: without user, password and query, where secrets travel."""
     try:
         parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise UsageError(f"an address cannot be read ({error}); give scheme://host:port/path") from error
+    except ValueError:  # whose words may hold a part of the password
+        raise UsageError(
+            "an address cannot be read; give scheme://host:port/path, and in a password %2F for / and %23 for #"
+        ) from None
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

@@ -1,15 +1,17 @@
 """Events to a server over HTTP: one POST a record, with a key by which the server knows one that comes twice."""
 
+import base64
 import http.client
 import os
 import urllib.error
 import urllib.request
 from typing import IO
+from urllib.parse import unquote, urlsplit
 
 from clapedge import __version__
 from clapedge.errors import UsageError
 from clapedge.listen.courier import RefusedError, UndeliveredError
-from clapedge.listen.network import without_password
+from clapedge.listen.network import origin
 
 TOKEN_VARIABLE = "CLAPEDGE_WEBHOOK_TOKEN"  # noqa: S105 - its name alone
 """Environment variable with a token, sent as `Authorization: Bearer`: arguments can be seen by every user."""
@@ -46,19 +48,27 @@ class WebhookCarrier:
         """Prepare to post.
 
         Args:
-            address: http:// or https://; certificates are checked, proxies taken from the environment.
+            address: http:// or https://, with user:password@ where the server asks for them; certificates are
+                checked, proxies taken from the environment.
             timeout: seconds to wait for an answer.
 
         Raises:
             UsageError: the address cannot be used.
         """
-        self.name = without_password(address)
-        if not address.startswith(("http://", "https://")):
+        self.name = origin(address)
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not _is_plain(address):
             raise UsageError(f"--webhook {self.name} is no address; give http://… or https://…")
-        self._address, self._timeout = address, timeout
+        user, _, place = parts.netloc.rpartition("@")
+        self._address, self._timeout = parts._replace(netloc=place, fragment="").geturl(), timeout
         self._opener = urllib.request.build_opener(_NoRedirects)
         self._headers = {"Content-Type": "application/json", "User-Agent": f"clapedge/{__version__}"}
-        if token := os.environ.get(TOKEN_VARIABLE):
+        if user:
+            secret = base64.b64encode(unquote(user).encode()).decode()
+            self._headers["Authorization"] = f"Basic {secret}"
+        if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+            if not _is_plain(token):
+                raise UsageError(f"{TOKEN_VARIABLE} holds a space, or what is no ASCII; give the token alone")
             self._headers["Authorization"] = f"Bearer {token}"
 
     def carry(self, key: str, data: bytes) -> None:
@@ -80,6 +90,11 @@ class WebhookCarrier:
 
     def close(self) -> None:
         """Do nothing: no connection is kept."""
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is printable ASCII without spaces, as addresses and headers are."""
+    return all("!" <= character <= "~" for character in text)
 
 
 def _asked_pause(value: str | None) -> float | None:
