@@ -1,17 +1,21 @@
 """Delivery: records reach commands and carriers in order, once, and through outages and restarts."""
 
+import errno
 import json
+import os
 import shutil
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.listen.staging import PATIENCE, give, spool_of
 
 from clapedge.errors import StorageError, UsageError
 from clapedge.listen.command import CommandOutlet
 from clapedge.listen.courier import Courier, RefusedError, UndeliveredError
+from clapedge.listen.keeper import Keeper
 from clapedge.listen.spool import BLOCK_BYTES
 
 
@@ -86,6 +90,36 @@ def test_a_message_that_cannot_be_written_is_counted_and_listening_goes_on(tmp_p
     spool.put("ab-1-0", b"1")
     assert (len(spool), spool.dropped) == (0, 1)
     assert "make room" in said[0]
+
+
+def read_only(path: Path, **_: object) -> None:
+    """Stand for `Path.unlink` on a disk that turned read-only."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+
+def test_a_clip_that_cannot_be_deleted_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    keeper = Keeper(tmp_path, 1, say=said.append)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    names = [keeper.keep("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)]
+    assert all(names)
+    assert (keeper.written, keeper.deleted) == (2, 0)
+    assert said == [f"the clip {names[0]} cannot be deleted (Read-only file system); delete it"]
+
+
+def test_a_disk_that_turned_read_only_stops_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    spool = spool_of(tmp_path, say=said.append)
+    for number in (1, 2):
+        spool.put(f"0a1b-{number}-0", b'{"label": "siren"}')
+    monkeypatch.setattr(Path, "unlink", read_only)
+    friend = Friend()
+    courier = Courier(spool, friend, say=said.append)
+    courier.close()
+    assert friend.taken == ["0a1b-1-0", "0a1b-2-0"]
+    assert [words for words in said if "cannot be deleted" in words] == [
+        f"messages in {tmp_path} cannot be deleted (Read-only file system); check the disk"
+    ]
 
 
 def test_a_message_is_brought_again_until_it_is_taken(tmp_path: Path) -> None:

@@ -104,10 +104,18 @@ class Keeper:
         self._total += self._kept[-1][1]
         while self._total > self._most and len(self._kept) > 1:
             oldest, size = self._kept.popleft()
-            oldest.unlink(missing_ok=True)
             self._total -= size
-            self.deleted += 1
+            self.deleted += self._deleted(oldest)
         return path.name
+
+    def _deleted(self, path: Path) -> bool:
+        """Delete a clip, and tell whether that worked; listening goes on if it does not."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"the clip {path.name} cannot be deleted ({error.strerror}); delete it")
+            return False
+        return True
 
 
 class Cutter:

@@ -57,7 +57,7 @@ class Spool:
         """
         self._directory, self._most, self._sync, self._say = Path(directory), most_bytes, sync, say
         self._changed = threading.Condition()
-        self._woken = False
+        self._woken = self._stuck = False
         self.dropped = 0
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -164,10 +164,15 @@ class Spool:
                 os.close(directory)
 
     def _remove(self, message: Message) -> None:
-        """Delete the oldest message."""
+        """Delete the oldest message; one that cannot be deleted is sent again by the next run."""
         self._waiting.popleft()
         self._total -= message.size
-        (self._directory / message.name).unlink(missing_ok=True)
+        try:
+            (self._directory / message.name).unlink(missing_ok=True)
+        except OSError as error:  # as of a card that turned read-only
+            if not self._stuck:
+                self._say(f"messages in {self._directory} cannot be deleted ({error.strerror}); check the disk")
+            self._stuck = True
 
     def _give_up(self, words: str) -> None:
         """Count a message that is lost, and say so the first time, and after each doubling."""
