@@ -163,11 +163,16 @@ class _Bounded:
 
 
 def _check_span(span: Mapping[str, Any], longest: float) -> None:
-    """Refuse a span that begins too late, and one without end that is searched for silence, before it is read."""
-    if span.get("start", 0.0) > longest:
-        raise _too_long(f"start is {span['start']:g} s", longest)
-    if span.get("trim_silence") is not None and span.get("duration") is None:
+    """Refuse a span that begins too late, and one that would be searched for silence too far, before it is read."""
+    start, duration = span.get("start", 0.0), span.get("duration")
+    if start > longest:
+        raise _too_long(f"start is {start:g} s", longest)
+    if span.get("trim_silence") is None:
+        return
+    if duration is None:
         raise AudioSpanError("silence is trimmed only of a span with an end here; give a duration")
+    if start + duration > longest + ROUNDING_SECONDS:
+        raise _too_long(f"silence would be searched for to {start + duration:g} s", longest)
 
 
 def _too_long(found: str, longest: float) -> AudioSpanError:
