@@ -128,6 +128,12 @@ def test_a_reader_who_leaves_ends_the_run_without_a_traceback(started: "subproce
         os.write(started.stdin.fileno(), raw[:4])
 
 
+def test_an_address_with_a_password_need_not_be_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAPEDGE_SOURCE", "nothing-there")
+    with pytest.raises(UsageError, match="nothing-there is no file"):
+        listen("-l", "siren")
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

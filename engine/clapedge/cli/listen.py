@@ -156,7 +156,7 @@ def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", envvar="CLAPEDGE_SOURCE")
 @label_options
 @_source_options
 @_hearing_options
@@ -180,7 +180,7 @@ def listen(
     """Listen all day, and tell of events as JSON Lines, one line each time one begins, goes on or ends.
 
     SOURCE is - for raw samples on standard input, mic or mic:DEVICE for a sound card, an address (rtsp://, http://) for
-    a stream, or a recording.
+    a stream, or a recording. Give an address with a password in $CLAPEDGE_SOURCE: arguments are seen by every user.
     """
     from clapedge.listen import session  # noqa: PLC0415 - keeps --help fast
 
