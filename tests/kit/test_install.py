@@ -163,6 +163,18 @@ def test_a_list_with_a_line_that_checks_nothing_is_refused(tiny_kits: dict[str, 
     assert "error: " in done.stderr
 
 
+@pytest.mark.parametrize("name", ["bundle/more.onnx", "bundle/audio.int8.onnx"])
+def test_a_kit_with_a_link_is_refused(tiny_kits: dict[str, Path], tmp_path: Path, name: str) -> None:
+    kit = tmp_path / "kit"
+    shutil.copytree(tiny_kits["1.0"], kit)
+    shutil.copyfile(kit / "bundle/audio.int8.onnx", tmp_path / "elsewhere")
+    (kit / name).unlink(missing_ok=True)
+    (kit / name).symlink_to(tmp_path / "elsewhere")
+    done = run(kit, "--verify")
+    assert done.returncode == 1
+    assert "unpack the archive again" in done.stderr
+
+
 def test_a_kit_without_one_of_its_files_is_refused(tiny_kits: dict[str, Path], tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(tiny_kits["1.0"], kit)

@@ -5,6 +5,7 @@ import os
 import re
 import tarfile
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from clapedge.errors import BundleError, LabelError, UsageError
 from clapedge.kit import pack as packing
 from clapedge.kit import wheelhouse
 from clapedge.kit.pack import Options, Packed, pack
+from clapedge.kit.sbom import write_licences
 from clapedge.kit.targets import TARGETS
 from clapedge.kit.wheelhouse import Wanted, Wheel, collect, follow
 
@@ -72,6 +74,15 @@ def test_the_list_of_parts_is_cyclonedx_and_names_every_wheel_with_hash_and_lice
     assert {place.name for place in (real_kit_files / "licences").iterdir() if any(place.iterdir())} == {
         f"{wheel.name}-{wheel.version}" for wheel in wheels
     }
+
+
+def test_a_licence_at_the_root_of_a_wheel_comes_along(tmp_path: Path) -> None:
+    path = write_wheel(tmp_path, "thing", "1.0")
+    with zipfile.ZipFile(path, "a") as wheel:
+        wheel.writestr("LICENSE", "As you like.\n")
+    write_licences([Wheel.read(path)], tmp_path / "licences")
+    found = {each.name: each.read_text() for each in (tmp_path / "licences" / "thing-1.0").iterdir()}
+    assert found["LICENSE"] == "As you like.\n"
 
 
 def test_a_device_gets_the_variants_and_labels_that_were_chosen_and_no_text_tower(tiny_kits: dict[str, Path]) -> None:

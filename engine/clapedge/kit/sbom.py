@@ -60,7 +60,8 @@ def write_licences(wheels: Sequence[Wheel], directory: Path) -> None:
         with zipfile.ZipFile(wheel.path) as archive:
             texts = [name for name in archive.namelist() if _is_licence(name)]
             for name in texts:
-                (place / "_".join(PurePosixPath(name).parts[1:])).write_bytes(archive.read(name))
+                parts = PurePosixPath(name).parts
+                (place / "_".join(parts[1:] or parts)).write_bytes(archive.read(name))
         if not texts:
             said = f"{wheel.name} {wheel.version} carries no licence text. Its metadata says: {licence(wheel)}\n"
             (place / "METADATA.txt").write_text(said, encoding="utf-8")

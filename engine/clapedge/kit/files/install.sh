@@ -40,7 +40,8 @@ verify() (
         refuse "a file of the kit is not the one that was packed; copy the archive again, and compare its SHA-256"
     fi
     listed=$(sed 's/^[0-9a-f]\{64\}  //' SHA256SUMS | LC_ALL=C sort)
-    present=$(find . -type f ! -path ./SHA256SUMS | sed 's,^\./,,' | LC_ALL=C sort)
+    present=$(find . ! -type d ! -path ./SHA256SUMS | sed 's,^\./,,' | LC_ALL=C sort)
+    [ -z "$(find . ! -type d ! -type f)" ] || refuse "the kit holds links, which none is packed with; unpack the archive again"
     [ "$listed" = "$present" ] || refuse "the kit holds files that were not packed; unpack the archive again"
 )
 
