@@ -59,6 +59,7 @@ def test_a_name_that_could_lead_anywhere_names_nothing(client: TestClient, name:
         ({"labels": [{"name": "a", "prompts": ["x"] * 1001}]}, "1002"),
         ({"labels": [{"name": "\ud800"}]}, "UTF-8"),
         ({"labels": [{"name": "a"}], "template": "no place"}, "{}"),
+        ({"labels": [{"name": "a" * 100}], "template": "{}" * 100}, "10000 characters"),
     ],
 )
 def test_a_set_that_cannot_be_scored_against_is_refused(client: TestClient, record: dict[str, Any], said: str) -> None:
@@ -85,6 +86,19 @@ def test_sets_are_kept_in_a_directory_if_one_is_named(tmp_path: Path) -> None:
         assert kept.labels[0] == Label("警报", ("a siren",), 0.2, hidden=False)
         assert client.delete("/v1/labels/mine").status_code == 204
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad name.txt", "yard.txt"]
+
+
+def test_what_is_put_is_before_a_file_of_that_name_and_a_bad_file_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "yard.txt").write_text("a dog\nrain\n")
+    catalogue = Catalogue(Settings(labels_dir=tmp_path))
+    catalogue.put("yard", LabelSet.of(["wind", "hail"]))
+    assert [label.name for label in catalogue.get("yard").labels] == ["wind", "hail"]
+    (tmp_path / "broken.toml").write_text("label = [")
+    assert [label.name for label in catalogue.get("yard").labels] == ["wind", "hail"]
+    with pytest.raises(LabelError, match="broken"):
+        catalogue.get("broken")
+    catalogue.delete("yard")
+    assert [label.name for label in catalogue.get("yard").labels] == ["a dog", "rain"]
 
 
 def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:

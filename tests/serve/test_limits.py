@@ -1,6 +1,7 @@
 """What the service refuses, and when: while data comes in, without holding on to anything."""
 
 import contextlib
+import gc
 import io
 import random
 import socket
@@ -111,6 +112,14 @@ def test_a_recording_that_does_not_tell_its_length_is_not_decoded_beyond_the_lim
         assert "8 s are decoded" in answer.json()["detail"]
 
 
+def test_silence_is_not_searched_for_beyond_the_limit(strict: Running) -> None:
+    query: dict[str, Any] = {**HOME, "trim_silence": -50, "start": 1}
+    answer = strict.client.post("/v1/score", params={**query, "duration": 1e6}, content=recording(30))
+    assert answer.status_code == 422
+    assert "searched for to 1e+06 s, and no more than 8 s" in answer.json()["detail"]
+    assert strict.client.post("/v1/score", params={**query, "duration": 7}, content=recording(30)).status_code == 200
+
+
 def test_no_more_clips_are_heard_than_the_limit_says(strict: Running) -> None:
     answer = strict.client.post("/v1/timeline", params={**HOME, "window": "1", "hop": "0.5"}, content=recording(7))
     told = answer.json() if answer.status_code == 422 else {}
@@ -163,6 +172,43 @@ def test_work_ends_when_its_client_leaves(serve: Serve) -> None:
     wait_until(lambda: one.service.pool.inside == 0)
     heard = one.service.metrics.registry.get_sample_value("clapedge_batch_clips_sum") or 0
     assert heard < 1190, "all of it was heard, for nobody"
+
+
+def test_a_client_that_leaves_is_no_fault_of_the_service(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    one = serve(threads=1)
+    body = recording(120)
+    query = "label_set=home&window=slide&hop=0.1"
+    head = f"POST /v1/score?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    connection = talk(one.url, head, body)
+    wait_until(lambda: (one.service.metrics.registry.get_sample_value("clapedge_batch_clips_sum") or 0) > 2)
+    connection.close()
+    wait_until(lambda: one.service.pool.inside == 0)
+    wait_until(lambda: one.service.receiving == 0)
+    assert one.client.get("/healthz").status_code == 200
+    gc.collect()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/embed/text", b'{"prompts": ["rain"]}'), ("/v1/labels/check", b'{"labels": [{"name": "rain"}]}')],
+)
+def test_words_that_wait_for_a_client_that_left_are_not_embedded(strict: Running, path: str, body: bytes) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    pool = strict.service.pool
+    with occupied(strict.service):
+        connection = talk(strict.url, head.encode(), body)
+        wait_until(lambda: pool.inside == pool.workers + 1)
+        connection.close()
+        wait_until(lambda: pool.inside == pool.workers)
+
+
+@pytest.mark.parametrize("text", [9999 * "[", 9999 * "1"], ids=["nested", "digits"])
+def test_a_label_file_that_is_hard_to_read_is_refused(strict: Running, text: str) -> None:
+    files: dict[str, Any] = {"file": SIREN.open("rb"), "label_file": ("labels.toml", f"label = {text}")}
+    answer = strict.client.post("/v1/score", files=files)
+    assert answer.status_code == 422
+    assert "labels.toml" in answer.json()["detail"]
 
 
 def test_a_body_that_stalls_is_given_up(strict: Running) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.serve.staging import CLIPS, PATIENCE, SIREN, occupied, serving, wait_until
 
@@ -66,6 +67,41 @@ def test_sigterm_ends_a_service_when_its_requests_are_answered() -> None:
         assert started.wait(PATIENCE) == 0
         resting.close()
         connection.close()
+
+
+def test_an_upload_that_still_comes_when_a_service_ends_is_answered() -> None:
+    with process("--port", "0") as (started, log):
+        found = re.search(r"http://([\d.]+):(\d+)", "".join(log))
+        assert found
+        address = found[1], int(found[2])
+        body = SIREN.read_bytes()
+        connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
+        connection.putrequest("POST", "/v1/score?label_set=home")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:1000])
+        started.send_signal(signal.SIGTERM)
+
+        def shut() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(address) != 0
+
+        wait_until(shut)
+        connection.send(body[1000:])
+        assert connection.getresponse().status == 200
+        assert started.wait(PATIENCE) == 0
+        connection.close()
+
+
+def test_long_prompts_leave_nothing_in_the_log() -> None:
+    with process("--port", "0") as (started, log):
+        url = re.search(r"http://\S+", "".join(log))
+        assert url
+        with httpx.Client(base_url=url[0], timeout=PATIENCE) as client:
+            assert client.post("/v1/embed/text", json={"prompts": ["q7z " * 120]}).status_code == 200
+        started.terminate()
+        started.wait(PATIENCE)
+        wait_until(lambda: any("ended" in line for line in log))
+        assert "only the first" not in "".join(log)
 
 
 def test_a_unix_socket_serves_the_command_line_and_nobody_else_on_the_machine(tmp_path: Path) -> None:

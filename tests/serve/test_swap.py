@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.serve.staging import SIREN
+from tests.serve.staging import CLIPS, SIREN
 
 from clapedge.bundle import demo_directory
-from clapedge.errors import BundleDamagedError, BundleNotFoundError, UsageError
+from clapedge.engine import Engine
+from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError, UsageError
 from clapedge.serve.app import create_app
+from clapedge.serve.models import Model
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
 from clapedge.serve.watch import Watcher
@@ -33,6 +35,11 @@ def damage(path: Path) -> None:
     content = bytearray(tower.read_bytes())
     content[1000] ^= 1
     tower.write_bytes(content)
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand for what a bundle cannot do."""
+    raise LabelError("it knows no words; name a label set")
 
 
 def watched(place: Path, **settings: Any) -> tuple[Service, Watcher]:  # noqa: ANN401 - those of Settings
@@ -99,6 +106,27 @@ def test_a_bad_bundle_is_refused_and_the_one_before_serves_on(tmp_path: Path, ca
         look(watcher)
         assert client.get("/readyz").json() == {"ready": True, "bundle": "b", "refused": None}
         watcher.end()
+
+
+def test_a_bundle_without_the_labels_of_the_service_is_refused_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tmp_path / "a")
+    service, watcher = watched(tmp_path, labels=CLIPS / "labels.toml")
+    closed = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "close", lambda model: closed.append(model.name))
+        patched.setattr(service, "embed_labels", refuse)
+        bundle(tmp_path / "b")
+        look(watcher)
+        assert closed == ["b"]
+        patched.setattr(Engine, "listen", refuse)
+        bundle(tmp_path / "c")
+        look(watcher)
+        assert "c" in closed
+    assert service.facts().bundle == "a"
+    watcher.end()
+    service.close()
 
 
 def test_a_bundle_that_vanishes_is_served_on(tmp_path: Path) -> None:

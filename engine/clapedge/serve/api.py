@@ -109,7 +109,7 @@ async def embed_audio(request: Request, query: Annotated[HearingChoice, Query()]
 async def embed_text(request: Request, prompts: Prompts) -> Response:
     """Embed prompts as they are, without a template."""
     service: Service = request.app.state.service
-    rows, facts = await asyncio.wrap_future(service.submit_text(prompts.prompts))
+    rows, facts = await finished(request, service.submit_text(prompts.prompts), threading.Event())
     return JsonResponse({"embeddings": np.asarray(rows).tolist(), "model": facts.model, "weights": facts.weights})
 
 
@@ -140,6 +140,7 @@ async def finished(request: Request, future: "Future[T]", stop: threading.Event)
         GoneError: the client left.
     """
     done = asyncio.wrap_future(future)
+    done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else asyncio reports it as lost
     await unless_left(request, done, future, stop)
     return done.result()
 

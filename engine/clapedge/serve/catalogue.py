@@ -52,10 +52,14 @@ class Catalogue:
         Raises:
             UnknownError: there is none of that name.
         """
-        sets = self.sets()
-        if name not in sets:
-            raise UnknownError(f"there is no label set {name!r:.60}; there are: {', '.join(sets)}")
-        return sets[name]
+        with self._lock:
+            paths = self._paths()
+            if name not in self._put and name in paths:  # it alone is read, whatever is wrong with another file
+                return LabelSet.from_file(paths[name])
+            known = {**self._shipped, **self._own, **self._put}
+        if name not in known:
+            raise UnknownError(f"there is no label set {name!r:.60}; there are: {', '.join({**known, **paths})}")
+        return known[name]
 
     def put(self, name: str, label_set: LabelSet) -> None:
         """Keep a set under a name; one that a client has put before is replaced.
@@ -101,10 +105,11 @@ class Catalogue:
         return {name: label_set for name, label_set in self._shipped.items() if name not in taken}
 
     def _paths(self) -> dict[str, Path]:
-        """Return the label files of the directory by the name of their set."""
+        """Return the label files of the directory by the name of their set; what a client put is before others."""
         if self._settings.labels_dir is None:
             return {}
-        files = sorted(path for path in self._settings.labels_dir.iterdir() if path.suffix in SUFFIXES)
+        files = [path for path in self._settings.labels_dir.iterdir() if path.suffix in SUFFIXES]
+        files.sort(key=lambda path: (path.stem, -SUFFIXES.index(path.suffix)))
         return {path.stem: path for path in files if NAME.fullmatch(path.stem)}
 
     def _files(self) -> dict[str, LabelSet]:

@@ -1,6 +1,7 @@
 """Routes of named label sets: `/v1/labels`."""
 
 import asyncio
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from clapedge.serve import documents
 from clapedge.serve.answers import JsonResponse
+from clapedge.serve.api import finished
 from clapedge.serve.catalogue import NAME, check_limits
 from clapedge.serve.records import AdviceList, LabelSetNames, LabelSetRecord
 
@@ -33,7 +35,7 @@ async def list_labels(request: Request) -> Response:
 async def check_labels(request: Request, record: LabelSetRecord) -> Response:
     """Say what keeps labels from being told apart, and better words."""
     service: Service = request.app.state.service
-    advice = await asyncio.wrap_future(service.submit_check(record.label_set()))
+    advice = await finished(request, service.submit_check(record.label_set()), threading.Event())
     return JsonResponse({"advice": [asdict(one) for one in advice]})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from clapedge.clips import BoolArray
 from clapedge.engine import Engine
+from clapedge.errors import ClapEdgeError
 from clapedge.hearing import Embedder
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
@@ -72,7 +73,11 @@ class Model:
         self._batcher = Batcher(engine.audio_tower, metrics) if engine.plan.on_gpu else None
         self.uses = 0
         self.retired = False
-        self._warm()
+        try:
+            self._warm()
+        except (ClapEdgeError, OSError):
+            self.close()  # its threads would keep it, and the memory of a GPU, for ever
+            raise
 
     @property
     def facts(self) -> Facts:

@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from clapedge.errors import UsageError
+from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.serve.app import create_app
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
@@ -35,6 +36,9 @@ KEEP_ALIVE_SECONDS = 30
 
 LINGER_SECONDS = 0.5
 """How long an ending service still accepts: clients that have just connected, or rest on a connection, lose nothing."""
+
+LOOK_SECONDS = 0.05
+"""How often an ending service looks whether uploads are still being received."""
 
 SHORTEST_KEY = 16
 """Characters of a key: fewer can be tried out."""
@@ -130,7 +134,9 @@ class Server(uvicorn.Server):
         await ending
 
     def _end_streams(self) -> None:
-        """Finish what was accepted, then let the page's streams go."""
+        """Finish what was accepted and what is still being received, then let streams go."""
+        while self._service.receiving and not self._service.halted:
+            time.sleep(LOOK_SECONDS)
         self._service.pool.close()
         self._service.ended = True
 
@@ -149,6 +155,8 @@ def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("clapedge").setLevel(logging.INFO)
+    # of every long prompt that a stranger sends a line would stay in the log, and a copy in the memory of `warnings`
+    warnings.filterwarnings("ignore", "only the first", ClapEdgeWarning)
     listener = bind(host, port)
     try:
         service = Service(settings)

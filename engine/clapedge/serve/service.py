@@ -64,6 +64,11 @@ class Service:
         """Whether nothing is in hand any more, so that streams may be cut."""
         self.pool = Pool(workers=workers, queue=settings.queue, metrics=self.metrics)
 
+    @property
+    def halted(self) -> bool:
+        """Whether there is no time left for the work in hand."""
+        return self._halted.is_set()
+
     def halt(self) -> None:
         """End the work in hand: it took longer than there was time to end."""
         self._halted.set()

@@ -108,7 +108,11 @@ class Watcher:
             raise BundleDamagedError(f"{'; '.join(faults)}; copy the bundle again, or export it again")
         service = self._service
         model = load(str(found.directory), found.name, service.settings, service.metrics)
-        self._warm_labels(model)
+        try:
+            self._warm_labels(model)
+        except (ClapEdgeError, OSError):
+            model.close()
+            raise
         service.models.swap(model)
         service.metrics.swaps.labels("served").inc()
         self._served = found
