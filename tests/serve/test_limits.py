@@ -139,6 +139,14 @@ def test_labels_have_limits(strict: Running, labels: str, said: str) -> None:
     assert said in answer.json()["detail"]
 
 
+def test_fields_of_a_form_are_short_together(strict: Running) -> None:
+    files = {"file": ("siren.flac", SIREN.read_bytes())}
+    for count, status, said in ((1, 422, "150020 characters"), (8, 400, "fields have more than")):
+        answer = strict.client.post("/v1/score", files=files, data={"labels": ["x" * 150_000] * count})
+        assert answer.status_code == status
+        assert said in answer.json()["detail"]
+
+
 def test_a_full_queue_sends_away_and_says_when_to_come_back(strict: Running) -> None:
     with occupied(strict.service):
         waiting = strict.service.pool.submit(lambda: "later")

@@ -30,6 +30,9 @@ MOST_FIELDS = 1000
 FIELD_BYTES = 200_000
 """Bytes of one field, or of a label file."""
 
+FIELDS_BYTES = 1_000_000
+"""Bytes of all fields of a form: they are kept in memory, unlike files."""
+
 LABEL_SUFFIXES = (".toml", ".csv", ".txt")
 
 FILE_FIELD, LABEL_FIELD = "file", "label_file"
@@ -110,9 +113,23 @@ async def _body(request: Request, files: list[IO[bytes]], spool: int, name: str)
     return Upload(Recording(file, name))
 
 
+class _FormParser(MultiPartParser):
+    """A parser of forms whose fields are short together, not each by itself alone."""
+
+    _kept = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of a part, see `MultiPartParser`."""
+        if self._current_part.file is None:
+            self._kept += end - start
+            if self._kept > FIELDS_BYTES:
+                raise MultiPartException(f"its fields have more than {FIELDS_BYTES} bytes")
+        super().on_part_data(data, start, end)
+
+
 async def _form(request: Request, files: list[IO[bytes]], spool: int, most: int) -> Upload:
     """Read a multipart form."""
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers, request.stream(), max_files=2, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
     )
     parser.spool_max_size = spool
