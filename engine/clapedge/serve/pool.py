@@ -69,7 +69,7 @@ class Pool:
             self._refuse_if_full()
             self._inside += 1
             self._count()
-        future = self._executor.submit(self._run, task, time.perf_counter())
+            future = self._executor.submit(self._run, task, time.perf_counter())
         future.add_done_callback(self._leave)
         return future
 
