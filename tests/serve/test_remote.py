@@ -80,10 +80,21 @@ def test_what_is_asked_wrongly_is_said(running: Running, arguments: list[str], s
     assert said in done.stderr.decode()
 
 
-@pytest.mark.parametrize("server", ["127.0.0.1:7860", "ftp://x", "http://", "http://x:port", "unix"])
+@pytest.mark.parametrize("server", ["127.0.0.1:7860", "ftp://x", "http://", "http://x:port", "http://[::1", "unix"])
 def test_an_address_that_is_none_is_said(server: str) -> None:
     with pytest.raises(UsageError, match="no address"):
         Remote(server)
+
+
+@pytest.mark.parametrize("key", ["0123456789abcde\nf", "0123456789abcdéf"])
+def test_secrets_are_taken_from_one_place_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    with pytest.raises(UsageError, match="CLAPEDGE_API_KEY") as raised:
+        Remote("http://me:secret@host")
+    assert "secret" not in str(raised.value)
+    monkeypatch.setenv("CLAPEDGE_API_KEY", key)
+    with pytest.raises(UsageError, match="CLAPEDGE_API_KEY") as raised:
+        Remote("http://host")
+    assert "0123" not in str(raised.value)
 
 
 def test_a_server_that_is_not_there_or_is_another_one_is_said(tmp_path: Path) -> None:

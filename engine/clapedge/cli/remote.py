@@ -48,10 +48,11 @@ class Remote:
             UsageError: it is no such address.
         """
         self._server = server
-        parts = urlsplit(server)
-        self._prefix = "" if server.startswith(UNIX) else parts.path.rstrip("/")
         self._connection = _connection(server)
-        key = os.environ.get(KEY_VARIABLE)
+        self._prefix = "" if server.startswith(UNIX) else urlsplit(server).path.rstrip("/")
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise UsageError(f"{KEY_VARIABLE} holds what no key does; give one of the service's keys alone")
         self._headers = {"User-Agent": f"clapedge/{__version__}", "Accept": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -140,18 +141,20 @@ def _connection(server: str) -> http.client.HTTPConnection:
     """
     if server.startswith(UNIX):
         return _UnixConnection(server.removeprefix(UNIX))
-    parts = urlsplit(server)
     kinds: dict[str, type[http.client.HTTPConnection]] = {
         "http": http.client.HTTPConnection,
         "https": http.client.HTTPSConnection,
     }
+    if "@" in server:
+        raise UsageError(f"--server takes no user and no password; put the key into {KEY_VARIABLE}")
     try:
-        port = parts.port
+        parts = urlsplit(server)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in kinds or not parts.hostname or port == -1:
+        scheme, host, port = "", None, None
+    if scheme not in kinds or not host:
         raise UsageError(f"--server {server} is no address; write http://HOST:PORT or unix:PATH")
-    return kinds[parts.scheme](parts.hostname, port, timeout=SECONDS)
+    return kinds[scheme](host, port, timeout=SECONDS)
 
 
 def label_fields(
