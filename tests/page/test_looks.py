@@ -74,6 +74,21 @@ def test_the_code_that_is_copied_runs_and_gives_the_same_first_label(opens: Open
         assert expected in done.stdout.splitlines()[1 if kind == "cli" else 0]
 
 
+def test_the_code_for_curl_sends_no_file_that_a_label_names(opens: Opens) -> None:
+    page = opens("en-US")
+    code = page.evaluate(
+        """async () => {
+          const { Code } = await import("./page/static/code.js");
+          const labels = [{ name: "@keys" }, { name: "it's <x" }];
+          const asked = { file: "a.wav", labels, set: null, fields: {}, key: false };
+          new Code(document.querySelector("#copy-card")).show(asked);
+          return document.querySelector("#snippet").textContent;
+        }"""
+    )
+    assert "--form-string 'labels=@keys'" in code
+    assert "--form-string 'labels=it'\\''s <x'" in code
+
+
 @pytest.mark.parametrize(
     "path",
     [

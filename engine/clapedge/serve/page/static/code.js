@@ -64,7 +64,8 @@ function snippet(kind, { file, labels, set, fields, key }) {
 }
 
 function curl({ file, labels, set, asked, key }) {
-  const words = plain(labels) ? labels.map(({ name }) => `-F ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"];
+  // of what begins with @ or <, -F would send the file of that name
+  const words = plain(labels) ? labels.map(({ name }) => `--form-string ${quoted(`labels=${name}`)}`) : ["-F label_file=@labels.toml"];
   return [
     `curl ${new URL("v1/score", document.baseURI)}`,
     ...(key ? ['-H "Authorization: Bearer $KEY"'] : []),
