@@ -103,7 +103,9 @@ def _hearing_options(command: Any) -> Any:  # noqa: ANN401 - as click's own deco
             "--gate", type=float, metavar="DBFS", help="Save power: hear no windows below this level, say -50."
         ),
         click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds between windows, 0.5 to 10."),
-        click.option("--window", type=float, default=10.0, show_default=True, help="Seconds that each window hears."),
+        click.option(
+            "--window", type=float, help="Seconds that each window hears, at most 10. [default: twice the hop]"
+        ),
     ):
         command = option(command)
     return command
@@ -212,11 +214,12 @@ def _say(words: str) -> None:
 def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
     """Return how sound is heard."""
     from clapedge.listen.listener import ListenOptions  # noqa: PLC0415 - keeps --help fast
-    from clapedge.timeline import EventRule  # noqa: PLC0415
+    from clapedge.timeline import EventRule, window_for  # noqa: PLC0415
 
     rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
-    names = ("window", "hop", "channel", "gate", "update", "stall")
-    return ListenOptions(rule=rule, **{name: options[name] for name in names})
+    window = window_for(options["hop"]) if options["window"] is None else options["window"]
+    names = ("hop", "channel", "gate", "update", "stall")
+    return ListenOptions(rule=rule, window=window, **{name: options[name] for name in names})
 
 
 def _source_of(name: str, options: Mapping[str, Any]) -> "Source":

@@ -23,7 +23,7 @@ from clapedge.listen.ring import Chunk
 from clapedge.listen.stretch import Levels, Stretch, Taken
 from clapedge.listen.tracking import Happening, Tracker
 from clapedge.mel import Float32Array
-from clapedge.timeline import EventRule, Span
+from clapedge.timeline import HOP_SECONDS, WINDOW_SECONDS, EventRule, Span
 
 SHORTEST_HOP, LONGEST_HOP = 0.5, 10.0
 """Seconds from one window to the next: more often tells nothing new of windows of seconds, more seldom is not live."""
@@ -55,8 +55,8 @@ class ListenOptions:
         stall: seconds without sound after which events are ended.
     """
 
-    window: float = 10.0
-    hop: float = 1.0
+    window: float = WINDOW_SECONDS
+    hop: float = HOP_SECONDS
     rule: EventRule = field(default_factory=EventRule)
     channel: int | None = None
     gate: float | None = None
