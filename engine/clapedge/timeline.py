@@ -181,8 +181,9 @@ class Timeline:
 
     def _event(self, label: int, span: Span) -> Event:
         """Describe an event by the window in which it is clearest."""
-        first = int(np.searchsorted(self.edges, span.start, side="right")) - 1
-        stop = int(np.searchsorted(self.edges, span.end, side="left"))
+        # of a recording that lasts no millisecond, all edges are at one place
+        first = min(int(np.searchsorted(self.edges, span.start, side="right")), len(self.centres)) - 1
+        stop = max(first + 1, int(np.searchsorted(self.edges, span.end, side="left")))
         best = first + int(self.similarities[first:stop, label].argmax())
         return Event(
             self.labels[label],

@@ -135,6 +135,12 @@ def test_a_recording_shorter_than_a_window_is_one_window(engine: Engine, labels:
     assert short.centres.tolist() == [0.5]
 
 
+@pytest.mark.parametrize("samples", [1, 24, 100])
+def test_a_recording_of_no_length_has_an_event_too(engine: Engine, samples: int) -> None:
+    found = timeline.listen(engine, np.ones(samples, np.float32), ["a siren", "rain"])
+    assert len(found.events(EventRule(on=0.0, off=0.0))) == 2
+
+
 def test_progress_is_told_up_to_the_end(engine: Engine, labels: EmbeddedLabels, planted: Float32Array) -> None:
     told: list[tuple[float, float]] = []
     timeline.listen(engine, planted[: 30 * RATE], labels, window=5.0, hop=5.0, told=lambda *state: told.append(state))
