@@ -87,6 +87,14 @@ def test_sound_in_pieces_of_any_length_gives_the_same_records(planted: Float32Ar
     assert told[0]
 
 
+def test_a_sound_of_one_sample_between_two_stalls_ends_nothing(planted: Float32Array, listening: Make) -> None:
+    heard = listening()
+    speck = chunks_of(np.ones(1, np.float32), rate=192_000)
+    after = chunks_of(planted[: 12 * RATE], start=speck[0].end, fresh=True)
+    heard.listener.hear(Script(heard.clock, *speck, "stalled", *after))
+    assert [record.label for record in heard.outlet.ended()] == ["siren"]
+
+
 def test_a_stall_ends_events_and_sound_goes_on_after_it(planted: Float32Array, listening: Make) -> None:
     heard = listening(stall=10.0)
     before, after = chunks_of(planted[: 7 * RATE]), chunks_of(planted[7 * RATE : 11 * RATE], start=7.0)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -15,7 +16,7 @@ from clapedge import scoring
 from clapedge.audio.stream import SAMPLING_RATE, Stream
 from clapedge.clips import ClipMaker, ClipOptions, Clips
 from clapedge.engine import Engine, Labels
-from clapedge.errors import UsageError
+from clapedge.errors import AudioFormatError, UsageError
 from clapedge.listen.clock import Clock, Stamps
 from clapedge.listen.keeper import LONGEST_SECONDS, Cutter, Keeper
 from clapedge.listen.records import Outlet, Reason, Record
@@ -169,7 +170,8 @@ class Listener:
         chunk = self._awaited(feed, stalled=False)
         while chunk is not None:
             stretch = Stretch(chunk, lambda: self._taken(feed))
-            self._hear_stretch(stretch)
+            with suppress(AudioFormatError):  # a sound so short that no sample of it is left at 48 kHz
+                self._hear_stretch(stretch)
             if stretch.ended_by == "ended":
                 return
             self.counts.gaps += 1
