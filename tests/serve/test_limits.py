@@ -316,6 +316,7 @@ def test_a_body_without_a_recording_is_short(strict: Running) -> None:
         answer = strict.client.post("/v1/embed/text", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code in {400, 422}
         assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"].endswith("; see /openapi.json")
 
 
 def test_an_upload_that_cannot_be_kept_is_said(

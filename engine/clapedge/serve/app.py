@@ -86,7 +86,11 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
 async def _on_http_error(_: Request, error: Exception) -> Response:
     """Answer with an error of the routing."""
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
-    details = {404: "there is nothing here; see /openapi.json", 405: "this path takes other methods; see /openapi.json"}
+    details = {
+        400: "the body is not understood; see /openapi.json",
+        404: "there is nothing here; see /openapi.json",
+        405: "this path takes other methods; see /openapi.json",
+    }
     response = answer_status(status, details.get(status, str(error)))
     response.headers.update(headers or {})
     return response
