@@ -15,6 +15,7 @@ from clapedge.errors import LabelError
 from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.app import create_app
 from clapedge.serve.catalogue import Catalogue
+from clapedge.serve.problems import UnknownError
 from clapedge.serve.settings import Settings
 
 PUT = {"labels": [{"name": "警报", "prompts": ["a siren"], "threshold": 0.2}, {"name": "rain", "hidden": True}]}
@@ -99,6 +100,9 @@ def test_what_is_put_is_before_a_file_of_that_name_and_a_bad_file_stops_no_other
         catalogue.get("broken")
     catalogue.delete("yard")
     assert [label.name for label in catalogue.get("yard").labels] == ["a dog", "rain"]
+    with pytest.raises(UnknownError, match="stay"):
+        catalogue.delete("yard")
+    assert (tmp_path / "yard.txt").exists()
 
 
 def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class Catalogue:
             if self._put.pop(name, None) is not None:
                 return
             path = self._paths().get(name)
-            if path is None:
+            if path is None or path.suffix != SUFFIXES[0]:  # a client puts no others, so they are not its to delete
                 raise UnknownError(f"no label set {name!r} was put; those that the service brings stay")
             try:
                 path.unlink()
