@@ -362,7 +362,8 @@ class Engine:
             or any(len(prompt.encode()) > limit for prompt in prompts)
         ):
             return self.embed_text(prompts)
-        return PromptCache(self._text_file().sha256).encode(prompts, self.embed_text)
+        made_by = (self._text_file().sha256, self.bundle.file("tokenizer").sha256)
+        return PromptCache(*made_by).encode(prompts, self.embed_text)
 
     def _text_file(self) -> BundleFile:
         """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs."""

@@ -1,4 +1,4 @@
-"""Embeddings of prompts on disk, keyed by text tower and prompt: known words need no text tower to be opened."""
+"""Embeddings of prompts on disk, keyed by text tower, tokenizer and prompt: known words need no text tower to be opened."""
 
 import hashlib
 import os
@@ -17,15 +17,16 @@ from clapedge.mel import Float32Array
 class PromptCache:
     """The cached prompts of one text tower. A cache that cannot be read or written is passed over."""
 
-    def __init__(self, text_tower: str, *, directory: Path | None = None) -> None:
+    def __init__(self, *files: str, directory: Path | None = None) -> None:
         """Use the cache of a text tower.
 
         Args:
-            text_tower: SHA-256 of the tower's file, which is what makes an embedding repeatable.
+            *files: SHA-256 of each file that an embedding is made by: the tower and its tokenizer.
             directory: where to keep it; None means `default_directory()`.
         """
         root = directory or default_directory()
-        self._directory = root / "prompts" / text_tower[:32] if root else None
+        name = hashlib.sha256(" ".join(files).encode()).hexdigest()
+        self._directory = root / "prompts" / name[:32] if root else None
 
     def encode(self, prompts: Sequence[str], encode: TextEncoder) -> Float32Array:
         """Embed prompts to (N, E) float32, calling `encode` once for those that are not known yet."""

@@ -30,10 +30,11 @@ def test_a_known_prompt_is_not_encoded_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again[[2, 0, 3]], rows[[0, 1, 1]])
 
 
-def test_another_text_tower_has_its_own_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [("two", "tokenizer"), ("one", "other tokenizer")])
+def test_another_text_tower_or_tokenizer_has_its_own_cache(tmp_path: Path, other: tuple[str, str]) -> None:
     encoder = Encoder()
-    PromptCache("one", directory=tmp_path).encode(["rain"], encoder)
-    PromptCache("two", directory=tmp_path).encode(["rain"], encoder)
+    PromptCache("one", "tokenizer", directory=tmp_path).encode(["rain"], encoder)
+    PromptCache(*other, directory=tmp_path).encode(["rain"], encoder)
     assert encoder.asked == ["rain", "rain"]
 
 
