@@ -98,6 +98,9 @@ def test_what_is_put_is_before_a_file_of_that_name_and_a_bad_file_stops_no_other
     assert [label.name for label in catalogue.get("yard").labels] == ["wind", "hail"]
     with pytest.raises(LabelError, match="broken"):
         catalogue.get("broken")
+    assert "yard" in catalogue.sets()
+    assert "broken" not in catalogue.sets()
+    catalogue.put("more", LabelSet.of(["wind"]))
     catalogue.delete("yard")
     assert [label.name for label in catalogue.get("yard").labels] == ["a dog", "rain"]
     with pytest.raises(UnknownError, match="stay"):

@@ -1,6 +1,7 @@
 """Named label sets: those that the service was started with, and those that clients put."""
 
 import json
+import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.problems import RequestError, UnknownError
 from clapedge.serve.settings import Settings
 from clapedge.whole_file import whole_file
+
+log = logging.getLogger("clapedge.serve")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 """Names of sets: they become file names, so nothing that could lead anywhere."""
@@ -39,12 +42,13 @@ class Catalogue:
         self._shipped = {name: LabelSet.from_file(path) for name, path in shipped_sets().items()}
         if settings.labels_dir is not None and not settings.labels_dir.is_dir():
             raise LabelError(f"--labels-dir {settings.labels_dir} is no directory; make it first")
-        self._files()
+        for path in self._paths().values():
+            LabelSet.from_file(path)
 
     def sets(self) -> Mapping[str, LabelSet]:
         """Return all sets by name: those of `--labels` first, then what was put or lies in the directory."""
         with self._lock:
-            return {**self._own, **self._files(), **self._put, **self._missing()}
+            return {**self._own, **self._readable(), **self._put, **self._missing()}
 
     def get(self, name: str) -> LabelSet:
         """Return a set.
@@ -72,7 +76,7 @@ class Catalogue:
         with self._lock:
             if name in self._own:
                 raise RequestError(f"the label set {name!r} is the service's own; choose another name")
-            known = {**self._put, **self._files()}
+            known = {*self._put, *self._paths()}
             if name not in known and len(known) >= self._settings.max_sets:
                 raise RequestError(f"{len(known)} label sets are kept, and no more; delete one first")
             if self._settings.labels_dir is None:
@@ -112,9 +116,15 @@ class Catalogue:
         files.sort(key=lambda path: (path.stem, -SUFFIXES.index(path.suffix)))
         return {path.stem: path for path in files if NAME.fullmatch(path.stem)}
 
-    def _files(self) -> dict[str, LabelSet]:
-        """Read the label files of the directory."""
-        return {name: LabelSet.from_file(path) for name, path in self._paths().items()}
+    def _readable(self) -> dict[str, LabelSet]:
+        """Read the label files of the directory; one that is being written, or wrong, takes none of the others away."""
+        found = {}
+        for name, path in self._paths().items():
+            try:
+                found[name] = LabelSet.from_file(path)
+            except LabelError as error:
+                log.warning("%s", error)
+        return found
 
 
 def check_name(name: str) -> None:
