@@ -1,4 +1,4 @@
-"""Embeddings of prompts on disk, keyed by text tower, tokenizer and prompt: known words need no text tower to be opened."""
+"""Embeddings of prompts on disk, keyed by text tower, tokenizer and prompt: known words open no text tower."""
 
 import hashlib
 import os
