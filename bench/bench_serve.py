@@ -95,7 +95,7 @@ def bad_uploads(process: Process, body: bytes) -> dict[str, Any]:
 
 def slow_clients(process: Process, body: bytes) -> dict[str, Any]:
     """Let clients send a byte a second, some within the head and some within the body, beside one that is quick."""
-    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
     slow = [socket.create_connection(process.address) for _ in range(SLOW)]
     for number, connection in enumerate(slow):
         connection.sendall(head if number % 2 else head + b"\r\n")
@@ -127,7 +127,7 @@ def _drips(connection: socket.socket) -> bool:
 
 def disconnects(process: Process, body: bytes) -> dict[str, Any]:
     """Leave in the middle of uploads, and right behind them."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
 
     def one(number: int) -> None:
         with socket.create_connection(process.address) as connection:

@@ -102,6 +102,32 @@ def test_a_key_file_that_opens_to_guesses_is_refused(tmp_path: Path, content: by
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:7860", 200),
+        ("127.0.0.1:7860", 200),
+        ("[::1]:7860", 200),
+        ("evil.example:7860", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("[", 200),
+    ],
+)
+def test_a_name_that_was_pointed_to_this_machine_is_refused_without_keys(host: str, status: int) -> None:
+    with TestClient(create_app(made(), page=False), client=("127.0.0.1", 50000)) as client:
+        answer = client.get("/v1/models", headers={"Host": host})
+        assert answer.status_code == status
+        assert ("--api-key-file" in answer.text) == (status == 403)
+
+
+def test_a_name_is_no_matter_with_keys_or_from_elsewhere() -> None:
+    named = {"Host": "sounds.example"}
+    with TestClient(create_app(made(keys=(KEY,)), page=False), client=("127.0.0.1", 50000)) as client:
+        assert client.get("/v1/models", headers={**named, "X-API-Key": KEY}).status_code == 200
+    with TestClient(create_app(made(), page=False), client=("192.0.2.7", 50000)) as client:
+        assert client.get("/v1/models", headers=named).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("text", "size"), [("50MB", 50_000_000), ("1.5 gb", 1_500_000_000), ("700", 700), ("2KB", 2000)]
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:

@@ -64,7 +64,7 @@ def descriptors() -> int:
 
 
 def test_an_upload_that_declares_too_much_is_refused_before_it_is_read(strict: Running) -> None:
-    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000000\r\n\r\n"
+    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000000\r\n\r\n"
     with talk(strict.url, head) as connection:
         answer = everything(connection)
     assert b" 413 " in answer.split(b"\r\n")[0]
@@ -160,7 +160,7 @@ def test_a_full_queue_sends_away_and_says_when_to_come_back(strict: Running) -> 
 
 def test_a_client_that_leaves_gives_its_place_back(strict: Running) -> None:
     body = SIREN.read_bytes()
-    head = f"POST /v1/score?label_set=home HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/score?label_set=home HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     pool = strict.service.pool
     with occupied(strict.service):
         connection = talk(strict.url, head, body)
@@ -173,7 +173,7 @@ def test_work_ends_when_its_client_leaves(serve: Serve) -> None:
     one = serve(threads=1)
     body = recording(120)
     query = "label_set=home&hop=0.1&window=1"
-    head = f"POST /v1/timeline?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/timeline?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     connection = talk(one.url, head, body)
     wait_until(lambda: one.service.pool.inside == 1)
     connection.close()
@@ -186,7 +186,7 @@ def test_a_client_that_leaves_is_no_fault_of_the_service(serve: Serve, caplog: p
     one = serve(threads=1)
     body = recording(120)
     query = "label_set=home&window=slide&hop=0.1"
-    head = f"POST /v1/score?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/score?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     connection = talk(one.url, head, body)
     wait_until(lambda: (one.service.metrics.registry.get_sample_value("clapedge_batch_clips_sum") or 0) > 2)
     connection.close()
@@ -202,7 +202,8 @@ def test_a_client_that_leaves_is_no_fault_of_the_service(serve: Serve, caplog: p
     [("/v1/embed/text", b'{"prompts": ["rain"]}'), ("/v1/labels/check", b'{"labels": [{"name": "rain"}]}')],
 )
 def test_words_that_wait_for_a_client_that_left_are_not_embedded(strict: Running, path: str, body: bytes) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n"
     pool = strict.service.pool
     with occupied(strict.service):
         connection = talk(strict.url, head.encode(), body)
@@ -221,14 +222,14 @@ def test_a_label_file_that_is_hard_to_read_is_refused(strict: Running, text: str
 
 def test_a_body_that_stalls_is_given_up(strict: Running) -> None:
     began = time.monotonic()
-    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfew"
+    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nfew"
     with talk(strict.url, head) as connection:
         assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
     assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_a_body_that_drips_is_given_up(strict: Running) -> None:
-    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    head = b"POST /v1/score?label_set=home HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     with talk(strict.url, head) as connection:
         connection.settimeout(0.05)
         answer = b""
@@ -249,13 +250,16 @@ def test_a_head_that_stalls_is_given_up(strict: Running, piece: bytes) -> None:
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(strict: Running) -> None:
-    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfew"
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nfew"
     with talk(strict.url, head) as connection:
         assert b" 404 " in everything(connection).split(b"\r\n")[0]
 
 
 def test_slow_clients_do_not_keep_others_waiting(strict: Running) -> None:
-    slow = [talk(strict.url, b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx") for _ in range(40)]
+    slow = [
+        talk(strict.url, b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx")
+        for _ in range(40)
+    ]
     try:
         answer = strict.client.post("/v1/score", params=HOME, content=SIREN.read_bytes())
     finally:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import ipaddress
 import time
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
@@ -105,6 +106,11 @@ class Guard:
         """Return what stands against a request, judged by its head."""
         if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return ForbiddenError("a page of another site sent this; use the service's own page, or a program")
+        if not self._keys and is_rebound(scope, headers):
+            return ForbiddenError(
+                f"a request from this machine itself calls it {headers['host']:.80}, as a page of another site would; "
+                "call it localhost or by its address, or serve with --api-key-file"
+            )
         if self._keys and scope["path"] not in OPEN_PATHS and not self._opens(given_keys(headers)):
             return KeyRefusedError("no key of this service came along; send the header Authorization: Bearer KEY")
         return declared_fault(headers, most)
@@ -112,6 +118,30 @@ class Guard:
     def _opens(self, given: Iterable[bytes]) -> bool:
         """Tell whether one of the keys is right, in a time that does not depend on how much of it is."""
         return sum(hmac.compare_digest(one, key) for one in given for key in self._keys) > 0
+
+
+def is_rebound(scope: Scope, headers: Headers) -> bool:
+    """Tell whether a request over the loopback names a host that is not this machine.
+
+    Whoever owns a name may point it to 127.0.0.1: a page of that name then counts as the service's own page.
+    """
+    client, host = scope.get("client"), headers.get("host", "").lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return bool(client and name and is_loopback(client[0]) and name != "localhost" and not is_address(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address, or `localhost`, is reached from this machine alone."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a host is an IP address and not a name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def given_keys(headers: Headers) -> list[bytes]:

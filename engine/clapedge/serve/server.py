@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.serve.app import create_app
+from clapedge.serve.guard import is_loopback
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
 from clapedge.serve.watch import Watcher
@@ -158,6 +159,8 @@ def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
     # of every long prompt that a stranger sends a line would stay in the log, and a copy in the memory of `warnings`
     warnings.filterwarnings("ignore", "only the first", ClapEdgeWarning)
     listener = bind(host, port)
+    if not settings.keys and not host.startswith(UNIX) and not is_loopback(host):
+        log.warning("whoever reaches %s can use this service; give --api-key-file, or keep to 127.0.0.1", host)
     try:
         service = Service(settings)
         watcher = Watcher(service)

@@ -9,6 +9,7 @@ from clapedge import timeline as timelines
 from clapedge.audio import AudioSource
 from clapedge.clips import BoolArray
 from clapedge.decision import Decision
+from clapedge.engine import SPARE_WORKERS
 from clapedge.errors import UsageError
 from clapedge.hearing import Embedder, Hearing, Told
 from clapedge.label_check import Advice, check, check_with
@@ -54,7 +55,8 @@ class Service:
         self.metrics = Metrics()
         self.models = Models()
         self.catalogue = Catalogue(settings)
-        workers = settings.threads or usable_cores()
+        cores = usable_cores()
+        workers = settings.threads or (cores + SPARE_WORKERS if cores > 1 else 1)
         self._halted = threading.Event()
         self.draining = False
         """Whether it is about to end: not ready for more, though it still answers."""
