@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clapedge.cli.options import hearing_options
+from clapedge.cli.options import hearing_options, provider_option
 
 if TYPE_CHECKING:
     from clapedge_calib.evaluation import Evaluation
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows of the CSV; repeats.")
 @click.option("--labels", "label_file", metavar="FILE", help="Label set that holds the classes. [default: their names]")
 @click.option("--variant", default="all", show_default=True, metavar="LIST", help="Variants, for example fp32,int8.")
-@click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@provider_option
 @hearing_options
 @click.option("--work", type=click.Path(path_type=Path), help="Directory that keeps embeddings: a second run resumes.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Write the first variant's matrix: .csv or .png.")

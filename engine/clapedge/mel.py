@@ -84,6 +84,8 @@ class LogMel:
         self.n_mels = n_mels
         self._window = np.hanning(n_fft + 1)[:-1]
         bank = mel_bank(sampling_rate, n_fft, n_mels, f_min, f_max, mel_scale)
+        self.centres = bank.argmax(axis=0) * sampling_rate / n_fft
+        """Hz at which each band is most sensitive, (n_mels,)."""
         self._bins = _support(bank)
         self._groups = _grouped(bank[self._bins])
 

@@ -13,7 +13,7 @@ from clapedge.audio import AudioSource
 from clapedge.bundle import FrontEnd
 from clapedge.clips import RUN_FRAMES, ClipMaker
 from clapedge.errors import ClapEdgeWarning, MissingExtraError
-from clapedge.mel import FLOOR, Float32Array, mel_bank
+from clapedge.mel import FLOOR, Float32Array
 from clapedge.result import Heard
 from clapedge.shown import shown
 from clapedge.tape import EDGE_FRAMES, Tape
@@ -120,15 +120,7 @@ def _save(figure: "Figure", target: Path) -> None:
 def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, front_end: FrontEnd) -> None:
     """Draw mels over time, with frequencies beside them."""
     heard, top = timeline.heard, float(picture.max())
-    bank = mel_bank(
-        front_end.sampling_rate,
-        front_end.n_fft,
-        front_end.n_mels,
-        front_end.f_min,
-        front_end.f_max,
-        front_end.mel_scale,
-    )
-    centres = bank.argmax(axis=0) * front_end.sampling_rate / front_end.n_fft
+    centres = ClipMaker(front_end).log_mel.centres
     axes.imshow(
         picture.T,
         origin="lower",

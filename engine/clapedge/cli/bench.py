@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clapedge.cli.options import MOST_THREADS
+from clapedge.cli.options import MOST_THREADS, provider_option
 from clapedge.errors import BundleError
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ BAR_WIDTH = 40
 
 @click.command()
 @click.option("--bundle", type=click.Path(), help="Bundle to measure; the default is that of score.")
-@click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@provider_option
 @click.option("--precision", multiple=True, help="Variant to measure; repeats. [default: all that the bundle holds]")
 @click.option("--threads", multiple=True, type=click.IntRange(1, MOST_THREADS), help="Threads of an operator; repeats.")
 @click.option("--runs", type=click.IntRange(min=5), default=50, show_default=True, help="Scores to time.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clapedge.cli.options import parse_provider_options
+from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
 from clapedge.shown import counted, shown
 
@@ -204,13 +204,7 @@ def pack(directory: str, *, output: Path, force: bool, **options: Any) -> None: 
 
 @bundle.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> None:
     """Score the clips of a kit (DIR: unpacked or installed) and compare with the record; exit 3 if one differs.

@@ -24,6 +24,15 @@ HEARING = ("start", "duration", "channel", "trim_silence", "resample", "window",
 """Names of the options that say how a recording is heard: arguments of `Engine.score`."""
 
 
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
+)
+
+
 def label_options(command: Command) -> Command:
     """Add the options that name labels."""
     for option in (
@@ -64,13 +73,7 @@ def bundle_options(command: Command) -> Command:
         click.option(
             "--provider-option", "provider_options", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime option."
         ),
-        click.option(
-            "--provider",
-            type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
-            default="auto",
-            show_default=True,
-            help="Where to run.",
-        ),
+        provider_option,
         click.option(
             "--bundle",
             type=click.Path(),

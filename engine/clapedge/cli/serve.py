@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from clapedge.cli.options import MOST_THREADS
+from clapedge.cli.options import MOST_THREADS, provider_option
 from clapedge.errors import MissingExtraError, UsageError
 
 UNITS: Mapping[str, int] = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -65,13 +65,7 @@ def read_size(text: str) -> int:
 )
 @click.option("--queue", type=click.IntRange(0, 10_000), default=64, show_default=True, help="Requests that may wait.")
 @click.option("--api-key-file", type=click.Path(), help="File with one key a line; requests must carry one of them.")
-@click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@provider_option
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "fp16", "int8"]),

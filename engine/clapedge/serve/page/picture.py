@@ -11,7 +11,7 @@ from clapedge import audio
 from clapedge.audio import AudioSource
 from clapedge.bundle import FrontEnd
 from clapedge.clips import RUN_FRAMES, ClipMaker
-from clapedge.mel import FLOOR, Float32Array, Float64Array, LogMel, mel_bank
+from clapedge.mel import FLOOR, Float32Array, Float64Array, LogMel
 from clapedge.tape import EDGE_FRAMES, Tape
 
 COLUMNS = 800
@@ -77,7 +77,7 @@ def draw(
             of=round(stream.of, 3),
             waveform=_text(np.stack([highest, lowest], axis=1).clip(-1, 1) * 127, np.int8),
             mel=_text(_shades(summed[:, :-1] / np.maximum(summed[:, -1:], 1)), np.uint8),
-            hertz=tuple(_band_centres(front_end)),
+            hertz=tuple(round(hertz) for hertz in log_mel.centres.tolist()),
             warnings=stream.warnings,
         )
 
@@ -152,20 +152,6 @@ def _shades(power: Float64Array) -> Float64Array:
     level = 10.0 * np.log10(np.maximum(power, FLOOR))
     loudest = level.max(initial=10.0 * np.log10(FLOOR))
     return np.asarray(255.0 * np.clip(1.0 + (level - loudest) / DECIBEL_RANGE, 0.0, 1.0))
-
-
-def _band_centres(front_end: FrontEnd) -> Iterator[int]:
-    """Yield the middle frequency of each band in Hz."""
-    bank = mel_bank(
-        front_end.sampling_rate,
-        front_end.n_fft,
-        front_end.n_mels,
-        front_end.f_min,
-        front_end.f_max,
-        front_end.mel_scale,
-    )
-    for peak in bank.argmax(axis=0).tolist():
-        yield round(peak * front_end.sampling_rate / front_end.n_fft)
 
 
 def _text(values: Float64Array, kind: type[np.int8 | np.uint8]) -> str:
