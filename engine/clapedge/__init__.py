@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# ONNX Runtime from 1.29 on tells its maker of every session unless this is set before it is imported
+# ONNX Runtime's packages from 1.29 on keep a device id and a record to be sent to their maker, unless this is set first
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

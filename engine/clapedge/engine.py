@@ -23,7 +23,7 @@ from clapedge.hearing import Embedder, Hearing, Told, listen, listen_many
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
 from clapedge.prompt_cache import PromptCache
-from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_cores
+from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_workers
 from clapedge.result import Listened, Result, Timing
 from clapedge.towers import AudioTower, TextTower
 from clapedge.variants import PrecisionWish, preferred_variant
@@ -38,9 +38,6 @@ MANY = 16
 
 LABEL_SETS_KEPT = 64
 """Label sets whose embeddings are kept: more than a program switches between, and no more memory than one clip's."""
-
-SPARE_WORKERS = 1
-"""Workers beside one for each core: one computes while another reads or waits for the interpreter (8 to 11 % more)."""
 
 WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
@@ -203,9 +200,7 @@ class Engine:
         if isinstance(sources, (str, bytes, os.PathLike)):
             raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
         rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
-        cores = usable_cores()
-        most = self._threads or (cores + SPARE_WORKERS if cores > 1 else 1)
-        workers = most if len(sources) >= MANY else 1
+        workers = usable_workers(self._threads) if len(sources) >= MANY else 1
         with closing(self.listen_many(sources, workers=workers, **hearing)) as everything:
             for row, source, listened in zip(rows, sources, everything, strict=True):
                 if isinstance(listened, AudioError):

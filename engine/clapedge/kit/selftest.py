@@ -116,8 +116,7 @@ def record(directory: Path, clips: Sequence[Path]) -> None:
         clips: the recordings.
     """
     bundle = Bundle.open(directory / "bundle")
-    stored = [file.path.removeprefix("labels/").removesuffix(".npz") for file in bundle.files("labels")]
-    labels = stored[0] if stored else None
+    labels = next(iter(bundle.label_sets), None)
     recorded = []
     for variant in bundle.variants("audio"):
         with Engine.load(bundle.directory, provider="cpu", precision=variant) as engine:

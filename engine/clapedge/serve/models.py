@@ -67,8 +67,7 @@ class Model:
         self.name, self.engine = name, engine
         self._metrics = metrics
         bundle = engine.bundle
-        names = [file.path.removeprefix("labels/").removesuffix(".npz") for file in bundle.files("labels")]
-        self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in names}
+        self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in bundle.label_sets}
         self.reads_words = bool(bundle.files("text"))
         self._batcher = Batcher(engine.audio_tower, metrics) if engine.plan.on_gpu else None
         self.uses = 0

@@ -9,13 +9,12 @@ from clapedge import timeline as timelines
 from clapedge.audio import AudioSource
 from clapedge.clips import BoolArray
 from clapedge.decision import Decision
-from clapedge.engine import SPARE_WORKERS
 from clapedge.errors import UsageError
 from clapedge.hearing import Embedder, Hearing, Told
 from clapedge.label_check import Advice, check, check_with
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.mel import Float32Array
-from clapedge.providers import usable_cores
+from clapedge.providers import usable_workers
 from clapedge.result import Listened, Result
 from clapedge.serve.catalogue import Catalogue, check_limits, check_prompts
 from clapedge.serve.events import Settling
@@ -55,8 +54,6 @@ class Service:
         self.metrics = Metrics()
         self.models = Models()
         self.catalogue = Catalogue(settings)
-        cores = usable_cores()
-        workers = settings.threads or (cores + SPARE_WORKERS if cores > 1 else 1)
         self._halted = threading.Event()
         self.draining = False
         """Whether it is about to end: not ready for more, though it still answers."""
@@ -64,7 +61,7 @@ class Service:
         """How many uploads are being read or kept; the event loop's alone."""
         self.ended = False
         """Whether nothing is in hand any more, so that streams may be cut."""
-        self.pool = Pool(workers=workers, queue=settings.queue, metrics=self.metrics)
+        self.pool = Pool(workers=usable_workers(settings.threads), queue=settings.queue, metrics=self.metrics)
 
     @property
     def halted(self) -> bool:
