@@ -57,7 +57,7 @@ test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the 
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(DEV) ## check style and layout
-	@$(BIN)/ruff check --quiet --output-format concise . && $(BIN)/ruff format --quiet --check . && echo "lint: no findings"
+	@$(BIN)/ruff check --quiet --output-format concise . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo && echo "lint: no findings"
 
 type: $(DEV) ## check types
 	@$(BIN)/mypy

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from clapedge.bundle import demo_directory
 from clapedge.errors import BundleError
-from clapedge.kit.contents import DEMO_CLIPS
+from clapedge.kit.bundle_subset import DEMO_CLIPS
 from clapedge.kit.selftest import read
+from clapedge.model.bundle import demo_directory
 
 RELEASE, PYTHON = "bookworm", "3.11"
 """Debian 12, on which Raspberry Pi OS of the same name rests, and its Python."""

@@ -20,9 +20,9 @@ import numpy as np
 import soundfile
 
 from clapedge import Engine
-from clapedge.archive import Stamp, appending
-from clapedge.batch import making_of
-from clapedge.result import Heard, Listened
+from clapedge.batch.embedding_store import Stamp, appending
+from clapedge.batch.run import making_of
+from clapedge.scoring.result import Heard, Listened
 
 FORMATS = (("wav", "WAV"), ("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("aiff", "AIFF"), ("w64", "W64"))
 RATES = (8_000, 16_000, 22_050, 32_000, 44_100, 48_000)

@@ -2,7 +2,7 @@
 
 Each candidate lives in a process of its own, as its users run it; see `turns`.
 """
-# ruff: noqa: PLC0415 - a candidate imports its own library alone
+
 
 import argparse
 import json
@@ -21,7 +21,8 @@ import numpy as np
 import soundfile
 from turns import THREAD_VARIABLES, Candidate, Figures, measure
 
-from clapedge.mel import Float32Array, LogMel, mel_bank
+from clapedge.arrays import Float32Array
+from clapedge.features.log_mel import LogMel, mel_bank
 
 RESULTS = Path(__file__).parent / "results" / "frontend.json"
 THREADS = (1, 4)
@@ -140,8 +141,8 @@ def mel_of_scipy64(_mp3: Path) -> Candidate:
 def mp3_of_clapedge(mp3: Path) -> Candidate:
     """Prepare our whole path."""
     from clapedge import audio
-    from clapedge.bundle import FrontEnd
-    from clapedge.clips import ClipMaker
+    from clapedge.features.clips import ClipMaker
+    from clapedge.features.front_end import FrontEnd
 
     clips = ClipMaker(FrontEnd())
     return lambda: clips(audio.read(mp3).samples).features

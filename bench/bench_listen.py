@@ -98,7 +98,7 @@ def sound(events: Sequence[Planted], seconds: float, *, seed: int) -> Iterator[b
 
 def _clip(label: str) -> npt.NDArray[np.float64]:
     """Return a demo sound at the rate of the feed."""
-    import soxr  # noqa: PLC0415 - only who makes sound needs it
+    import soxr
 
     samples = audio.read(CLIPS / f"{label.replace(' ', '-')}.flac").samples
     return np.asarray(soxr.resample(samples, audio.SAMPLING_RATE, RATE), np.float64)

@@ -114,7 +114,7 @@ def processes() -> dict[str, dict[str, float]]:
 
 def throughput(rounds: int) -> dict[str, float]:
     """Compare `Engine.embed_audio` over many files with a loop of single scores, in turns: files per second."""
-    from clapedge import Engine  # noqa: PLC0415 - with this run's threads
+    from clapedge import Engine
 
     warnings.simplefilter("ignore")
     files = [MATERIAL / RECORDING] * FILES

@@ -24,7 +24,7 @@ from typing import Any
 from load import Process, Tally, ask, loaded, percentile, served, spread
 from service_report import write_report
 
-from clapedge.benchmark import write_recording
+from clapedge.diagnostics.benchmark import write_recording
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "bench" / "bundle"

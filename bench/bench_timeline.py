@@ -20,9 +20,10 @@ import numpy as np
 import soundfile
 
 import clapedge
-from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio, timeline
-from clapedge.mel import Float32Array
-from clapedge.timeline import Event
+from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
+from clapedge.arrays import Float32Array
+from clapedge.events import timeline
+from clapedge.events.timeline import Event
 
 RATE = 48_000
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"

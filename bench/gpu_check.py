@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from clapedge.bundle import Bundle
+from clapedge.arrays import Float32Array
 from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError, ProviderError
-from clapedge.mel import Float32Array
-from clapedge.providers import CUDA_DRIVER, Plan, choose, describe_gpu, installed_packages, obstacle
-from clapedge.sessions import DeviceSession
-from clapedge.towers import BUCKETS, AudioTower
+from clapedge.model.bundle import Bundle
+from clapedge.model.gpu_session import DeviceSession
+from clapedge.model.providers import CUDA_DRIVER, Plan, choose, describe_gpu, installed_packages, obstacle
+from clapedge.model.towers import BUCKETS, AudioTower
 
 BATCHES = (1, 8, 32, 64, 128)
 CLIPS = 32

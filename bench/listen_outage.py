@@ -35,8 +35,8 @@ class Received:
 
     def __init__(self, broker_port: int, web_port: int) -> None:
         """Begin with nothing."""
-        from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
 
         self.mqtt: list[str] = []
         self.webhook: list[str] = []

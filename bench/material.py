@@ -2,7 +2,7 @@
 
 Everything lies in one directory and is made once: `python bench/bench_peers.py --fresh` makes it again.
 """
-# ruff: noqa: PLC0415 - who only reads the material loads neither torch nor the exporter
+
 
 import contextlib
 import json
@@ -19,7 +19,8 @@ import numpy as np
 import soundfile
 from bench_frontend import sound
 
-from clapedge.mel import Float32Array, LogMel
+from clapedge.arrays import Float32Array
+from clapedge.features.log_mel import LogMel
 
 MODEL = "random:clap-htsat-fused"
 LABELS = (

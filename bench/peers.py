@@ -1,5 +1,5 @@
 """The candidates of `bench_peers.py`: ways to embed a clip, and ways to score a recording."""
-# ruff: noqa: PLC0415 - a candidate imports its own library alone
+
 
 import itertools
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from material import BUNDLE, CALIBRATED, CHECKPOINT, LABEL_FILE, LABELS, PLAIN, RECORDING, clips
 from turns import Candidate, Prepare
 
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
 
 EAGER, COMPILED, PLAIN_GRAPH = "transformers, eager", "transformers, torch.compile", "ONNX Runtime, plain export"
 OPENVINO_PLAIN, OPENVINO, OPENVINO_BF16, OPENVINO_INT8 = (
@@ -95,7 +95,7 @@ def openvino(material: Path, *, graph: str, precision: str) -> Candidate:
 
 def clapedge_tower(material: Path, *, variant: str) -> Candidate:
     """Prepare our tower."""
-    from clapedge.towers import AudioTower
+    from clapedge.model.towers import AudioTower
 
     tower = AudioTower(material / BUNDLE / f"audio.{variant}.onnx", threads=threads())
     return each_in_turn(lambda features: tower.embed(features, np.zeros(1, bool)))

@@ -116,8 +116,8 @@ def _met(*, met: bool) -> str:
 
 def _plot(results: Results, path: Path) -> None:
     """Draw bars: the tower and the whole way, 4 threads."""
-    import matplotlib as mpl  # noqa: PLC0415 - only who draws needs it
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "clapedge"  # the same figures give the same file
     mpl.rcParams["svg.fonttype"] = "none"

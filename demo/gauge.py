@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clapedge import Engine
-from clapedge.bundle import Bundle, Variant
-from clapedge.clips import Fusion
 from clapedge.errors import ClapEdgeError
+from clapedge.features.fusion import Fusion
+from clapedge.model.bundle import Bundle, Variant
 from clapedge_demo.card import write_figures
 from clapedge_demo.gauging import Figures, TestSet, measure, recorded_tests, synthesised_tests
 

@@ -8,49 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ENGINE = ROOT / "engine" / "clapedge"
-ROWS = (
-    "errors",
-    "shown",
-    "misfits",
-    "whole_file",
-    "mel",
-    "audio",
-    "bundle",
-    "tape",
-    "clips",
-    "providers",
-    "variants",
-    "sessions",
-    "cache",
-    "tensorrt",
-    "towers",
-    "labels",
-    "decision",
-    "scoring",
-    "result",
-    "hearing",
-    "prompt_cache",
-    "engine",
-    "label_check",
-    "timeline",
-    "listen",
-    "timeline_writers",
-    "timeline_plot",
-    "explanation",
-    "writers",
-    "outputs",
-    "archive",
-    "folders",
-    "batch",
-    "cluster",
-    "benchmark",
-    "device",
-    "serve",
-    "kit",
-    "cli",
-)
-"""The modules of the engine in the order in which data flows: each may import those before it."""
 LONGEST_FUNCTION = 50
 LONGEST_FILE = 400
 
@@ -80,27 +37,6 @@ def imported(path: Path) -> Iterator[str]:
 def places(path: Path, found: list[str]) -> list[str]:
     """Prefix each finding with the file's name."""
     return [f"{path.relative_to(ROOT)}: {finding}" for finding in found]
-
-
-def test_every_module_of_the_engine_imports_only_modules_that_come_before_it() -> None:
-    found = []
-    for path in sorted(ENGINE.rglob("*.py")):
-        row = path.relative_to(ENGINE).parts[0].removesuffix(".py")
-        if row == "__init__":
-            continue
-        for name in imported(path):
-            room, _, rest = name.partition(".")
-            target = rest.partition(".")[0]
-            if room != "clapedge" or target not in {*ROWS} - {row} or row == "cli":
-                continue
-            if ROWS.index(target) > ROWS.index(row):
-                found += places(path, [name])
-    assert found == []
-
-
-def test_every_module_of_the_engine_has_its_row() -> None:
-    present = {path.stem for path in ENGINE.iterdir() if (path / "__init__.py").is_file() or path.suffix == ".py"}
-    assert present - {"__init__", "__main__"} == set(ROWS)
 
 
 @pytest.mark.parametrize(

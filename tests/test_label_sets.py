@@ -8,8 +8,8 @@ import pytest
 
 from clapedge import Engine
 from clapedge.errors import ClapEdgeWarning
-from clapedge.label_check import check, check_with
 from clapedge.labels import LabelSet, shipped_sets
+from clapedge.labels.lint import check, check_with
 
 SHIPPED = list(shipped_sets().values())
 

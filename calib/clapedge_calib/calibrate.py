@@ -7,23 +7,23 @@ from functools import partial
 import onnx
 from onnx import ModelProto
 
-from clapedge.bundle import Bundle
 from clapedge.cli.options import read_labels
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.model.bundle import Bundle
+from clapedge_calib.calibration_data import Heard, hear, split
 from clapedge_calib.collect import Extremes, extremes, histograms
 from clapedge_calib.dataset import Example
-from clapedge_calib.fold import FOLDING_SOUNDS, Tower, choose_folding
-from clapedge_calib.judge import Figures, Judge
+from clapedge_calib.evaluator import Figures, Judge
+from clapedge_calib.graph_runner import latencies
 from clapedge_calib.layers import Layer, find_layers
+from clapedge_calib.mixed_precision import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
 from clapedge_calib.quantize import Scheme, Target, one_row, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
-from clapedge_calib.running import latencies
-from clapedge_calib.search import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
-from clapedge_calib.sounds import Heard, hear, split
+from clapedge_calib.smoothquant import FOLDING_SOUNDS, Tower, choose_folding
 from clapedge_export.cpu_graph import for_cpu
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}

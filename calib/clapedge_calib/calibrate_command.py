@@ -10,7 +10,7 @@ from clapedge.cli.progress import StepProgress
 from clapedge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from clapedge.bundle import Bundle
+    from clapedge.model.bundle import Bundle
     from clapedge_calib.calibrate import Outcome
     from clapedge_calib.dataset import Example
 
@@ -99,9 +99,9 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     What it costs stands in a report (JSON, Markdown, HTML). Layers are put back to float until it keeps what is asked
     for; if nothing does, it is refused.
     """
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
-    from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
-    from clapedge_calib.places import check_file  # noqa: PLC0415
+    from clapedge.model.bundle import Bundle
+    from clapedge_calib.dataset import read_dataset
+    from clapedge_calib.places import check_file
 
     if options["method"] is None:
         options["method"] = "minmax" if options["percentile"] is None else "percentile"
@@ -122,7 +122,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
 
 def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool) -> None:
     """Refuse what could not be written, before the work begins."""
-    from clapedge_calib.places import check_folder  # noqa: PLC0415 - keeps --help fast
+    from clapedge_calib.places import check_folder
 
     if scores is not None:
         if scores.suffix != ".npz":
@@ -136,12 +136,12 @@ def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool
 
 def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:
     """Fit a label set to labelled clips and write it; return the exit code."""
-    from clapedge.cli.options import read_labels  # noqa: PLC0415 - keeps --help fast
-    from clapedge.engine import Engine  # noqa: PLC0415
-    from clapedge.labels import LabelSet  # noqa: PLC0415
-    from clapedge_calib.dataset import classes_of  # noqa: PLC0415
-    from clapedge_calib.scores import fit_scores  # noqa: PLC0415
-    from clapedge_calib.sounds import split  # noqa: PLC0415
+    from clapedge.cli.options import read_labels
+    from clapedge.engine import Engine
+    from clapedge.labels import LabelSet
+    from clapedge_calib.calibration_data import split
+    from clapedge_calib.dataset import classes_of
+    from clapedge_calib.scores import fit_scores
 
     classes, folds = classes_of(examples), options["test_folds"]
     parts = split(examples, samples=options["samples"], seed=options["seed"], test_folds=folds)
@@ -166,8 +166,8 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
 def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any]) -> "Outcome":
     """Run the calibration, or name the extra that it needs."""
     try:
-        from clapedge_calib.calibrate import Options  # noqa: PLC0415 - loads onnx
-        from clapedge_calib.calibrate import calibrate as run  # noqa: PLC0415
+        from clapedge_calib.calibrate import Options
+        from clapedge_calib.calibrate import calibrate as run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "onnx":
             raise MissingExtraError("calibrate", "calib") from error
@@ -179,7 +179,7 @@ def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[st
 
 def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path | None, *, dry_run: bool) -> None:
     """Write the report, install what holds, and say so."""
-    from clapedge_calib.install import install, write_report, write_table  # noqa: PLC0415 - loads onnx
+    from clapedge_calib.install import install, write_report, write_table
 
     report = outcome.report
     for sentence in report.left_out:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from clapedge.arrays import Float32Array
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError
-from clapedge.mel import Float32Array
+from clapedge_calib.calibration_data import Sound
+from clapedge_calib.graph_runner import Running
 from clapedge_calib.layers import Layer, weight_of
 from clapedge_calib.ranges import BINS, FloatArray, Histogram, Range
-from clapedge_calib.running import Running
-from clapedge_calib.sounds import Sound
 
 
 @dataclass(frozen=True, eq=False)

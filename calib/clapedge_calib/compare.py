@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from clapedge.bundle import Bundle, Variant
 from clapedge.cli.options import read_labels
 from clapedge.cli.progress import StepProgress
-from clapedge.clips import Fusion
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
-from clapedge.hearing import Hearing
+from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.providers import ProviderWish
+from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.providers import ProviderWish
+from clapedge.pipeline import Hearing
 from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
-from clapedge_calib.training import warn_of_training
+from clapedge_calib.leakage import warn_of_training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapedge import folders
+from clapedge.audio import discovery as folders
 from clapedge.errors import UsageError
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")

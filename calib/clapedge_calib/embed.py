@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clapedge import __version__
+from clapedge.arrays import Float32Array
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
-from clapedge.hearing import Hearing
-from clapedge.mel import Float32Array
+from clapedge.pipeline import Hearing
 from clapedge_calib.dataset import Example
 from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
 from clapedge_calib.workers import side_by_side

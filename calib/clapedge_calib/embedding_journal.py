@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from clapedge.arrays import Float32Array
 from clapedge.errors import StorageError
-from clapedge.mel import Float32Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -66,9 +66,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
 
     Exit codes: 0 all recordings measured, 1 some could not be read, 2 usage, 3 bundle, 4 provider.
     """  # noqa: D301 - click reads the control character
-    from clapedge_calib.compare import Comparison, chosen_variants, compare  # noqa: PLC0415 - keeps --help fast
-    from clapedge_calib.dataset import read_dataset  # noqa: PLC0415
-    from clapedge_calib.figures import check_confusion, write_confusion  # noqa: PLC0415
+    from clapedge_calib.compare import Comparison, chosen_variants, compare
+    from clapedge_calib.dataset import read_dataset
+    from clapedge_calib.figures import check_confusion, write_confusion
 
     check_confusion(confusion, force=force)
     examples = read_dataset(audio, manifest, folds=folds, where=[_pair(text) for text in where])
@@ -105,9 +105,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _print(evaluations: "Sequence[Evaluation]", output_format: str) -> None:
     """Print the figures on stdout."""
-    import msgspec  # noqa: PLC0415 - keeps --help fast
+    import msgspec
 
-    from clapedge_calib.figures import class_table, classes_csv, confusion_text, summary  # noqa: PLC0415
+    from clapedge_calib.figures import class_table, classes_csv, confusion_text, summary
 
     if output_format == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(evaluations)).decode())

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from clapedge.arrays import Float32Array
 from clapedge.errors import LabelError
 from clapedge.labels import EmbeddedLabels
-from clapedge.mel import Float32Array
-from clapedge.scoring import probabilities, similarities
+from clapedge.scoring.similarity import probabilities, similarities
 from clapedge_calib import metrics
 from clapedge_calib.dataset import class_name
 from clapedge_calib.metrics import IntArray, Share

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from clapedge.atomic_file import whole_file
 from clapedge.errors import MissingExtraError, UsageError
-from clapedge.whole_file import whole_file
 from clapedge_calib.evaluation import Evaluation
 from clapedge_calib.places import check_file
 
@@ -124,7 +124,7 @@ def _csv(evaluation: Evaluation) -> bytes:
 
 def _png(evaluation: Evaluation) -> bytes:
     """Draw the confusion matrix."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    from matplotlib.figure import Figure
 
     size = len(evaluation.labels)
     inches = max(5.0, 0.32 * size + 2.5)

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 from onnx import ModelProto, ValueInfoProto, helper
 
-from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Tensor, describe, write_manifest
+from clapedge.atomic_file import cannot_be_written, whole_file
 from clapedge.errors import BundleError, StorageError
-from clapedge.whole_file import cannot_be_written, whole_file
-from clapedge_calib.page import page
+from clapedge.model.bundle import MANIFEST_NAME, Bundle, BundleFile, Tensor, describe, write_manifest
+from clapedge_calib.html_report import page
 from clapedge_calib.quantize import INT8_TOP
 from clapedge_calib.ranges import Range
 from clapedge_calib.report import Candidate, Report, markdown

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError
-from clapedge.mel import Float32Array
 
 PRODUCTS = frozenset({"MatMul", "Gemm"})
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from clapedge.atomic_file import check_target
 from clapedge.errors import StorageError, UsageError
-from clapedge.whole_file import check_target
 
 
 def check_file(path: Path | None, *, force: bool) -> None:

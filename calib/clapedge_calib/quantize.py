@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
 from clapedge_calib.layers import Layer, weight_of
 from clapedge_calib.ranges import LEVELS, Range
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import msgspec
 
-from clapedge.providers import usable_cores
+from clapedge.model.cpu import usable_cores
 from clapedge_calib.evaluation import Agreement, Evaluation
 
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clapedge.arrays import Float32Array
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.mel import Float32Array
-from clapedge.scoring import probabilities, similarities
+from clapedge.scoring.similarity import probabilities, similarities
 from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
+from clapedge_calib.leakage import warn_of_training
 from clapedge_calib.metrics import IntArray, calibration_error
-from clapedge_calib.training import warn_of_training
 
 TEMPERATURES = np.logspace(-1.5, 1.5, 301)
 """What is tried: from 0.03 to 32, 2.3 % apart, which moves no probability by more than a hundredth."""

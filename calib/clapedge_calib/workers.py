@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from clapedge.cli.progress import StepProgress
-from clapedge.providers import usable_cores
+from clapedge.model.cpu import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import signal
 
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
 
 Random = np.random.Generator
 

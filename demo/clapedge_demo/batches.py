@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clapedge.clips import shrink
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
+from clapedge.features.fusion import shrink
 from clapedge_demo import augment
 from clapedge_demo.anchors import CLASSES
 from clapedge_demo.data import Mel, Sounds

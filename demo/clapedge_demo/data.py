@@ -14,7 +14,7 @@ import soxr
 
 from clapedge import audio
 from clapedge.errors import UsageError
-from clapedge.mel import LogMel
+from clapedge.features.log_mel import LogMel
 from clapedge_demo import synth
 
 Mel: TypeAlias = npt.NDArray[np.float16]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import ClapModel
 
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
 from clapedge_demo.anchors import CLASSES, make_anchors
 from clapedge_demo.augment import FLOOR_DB
 from clapedge_demo.data import Mel, Sounds

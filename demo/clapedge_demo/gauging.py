@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clapedge import Engine, audio
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
 from clapedge_demo import captions, synth
 from clapedge_demo.data import UNSEEN_SEEDS, read_table
 from clapedge_demo.wordings import RECORDED, SYNTHESISED

@@ -16,26 +16,26 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from clapedge.bundle import Bundle as Bundle
-    from clapedge.decision import Score as Score
     from clapedge.engine import Engine as Engine
     from clapedge.errors import ClapEdgeError as ClapEdgeError
     from clapedge.errors import ClapEdgeWarning as ClapEdgeWarning
     from clapedge.labels import EmbeddedLabels as EmbeddedLabels
     from clapedge.labels import Label as Label
     from clapedge.labels import LabelSet as LabelSet
-    from clapedge.result import Result as Result
+    from clapedge.model.bundle import Bundle as Bundle
+    from clapedge.scoring.decision import Score as Score
+    from clapedge.scoring.result import Result as Result
 
 _HOMES = {
-    "Bundle": "bundle",
+    "Bundle": "model.bundle",
     "ClapEdgeError": "errors",
     "ClapEdgeWarning": "errors",
     "EmbeddedLabels": "labels",
     "Engine": "engine",
     "Label": "labels",
     "LabelSet": "labels",
-    "Result": "result",
-    "Score": "decision",
+    "Result": "scoring.result",
+    "Score": "scoring.decision",
 }
 """Public names and their modules: imported when first used, so that `clapedge --help` loads no NumPy."""
 

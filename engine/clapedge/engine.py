@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from clapedge import audio, scoring
+from clapedge import audio
+from clapedge.arrays import Float32Array
 from clapedge.audio import AudioSource
-from clapedge.bundle import Bundle, BundleFile, Variant
-from clapedge.clips import ClipMaker, Fusion
-from clapedge.decision import Decision
 from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, LabelError, ProviderError, UsageError
-from clapedge.hearing import Embedder, Hearing, Told, listen, listen_many
+from clapedge.features.clips import ClipMaker
+from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.mel import Float32Array
-from clapedge.prompt_cache import PromptCache
-from clapedge.providers import Plan, ProviderOptions, ProviderWish, choose, usable_workers
-from clapedge.result import Listened, Result, Timing
-from clapedge.towers import AudioTower, TextTower
-from clapedge.variants import PrecisionWish, preferred_variant
+from clapedge.labels.prompt_cache import PromptCache
+from clapedge.model.bundle import Bundle, BundleFile, Variant
+from clapedge.model.cpu import usable_workers
+from clapedge.model.precision import PrecisionWish, preferred_variant
+from clapedge.model.providers import Plan, ProviderOptions, ProviderWish, choose
+from clapedge.model.towers import AudioTower, TextTower
+from clapedge.pipeline import Embedder, Hearing, Told, listen, listen_many
+from clapedge.scoring import similarity as scoring
+from clapedge.scoring.decision import Decision
+from clapedge.scoring.result import Listened, Result, Timing
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

@@ -19,11 +19,11 @@ __all__ = ["ExportOptions", "export_bundle"]
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562), so that `clapedge export --help` loads no torch."""
     if name == "export_bundle":
-        from clapedge_export.export import export_bundle  # noqa: PLC0415 - loads torch
+        from clapedge_export.export import export_bundle
 
         return export_bundle
     if name == "ExportOptions":
-        from clapedge_export.options import ExportOptions  # noqa: PLC0415 - loads NumPy
+        from clapedge_export.options import ExportOptions
 
         return ExportOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

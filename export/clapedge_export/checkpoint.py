@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
-from clapedge.bundle import FrontEnd, Weights
 from clapedge.errors import ModelError
+from clapedge.features.front_end import FrontEnd
+from clapedge.model.bundle import Weights
 from clapedge_export.quiet import first_line, quiet
 
 _make_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]

@@ -11,7 +11,7 @@ import click
 from clapedge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from clapedge.bundle import Bundle, Variant
+    from clapedge.model.bundle import Bundle, Variant
 
 EXTRA_PACKAGES = frozenset(
     {"huggingface_hub", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "transformers"}
@@ -77,8 +77,8 @@ def export(  # noqa: PLR0913 - one parameter an option
     """  # noqa: D301 - click reads the control character, which a raw string would not hold
     began = time.perf_counter()
     try:
-        from clapedge_export.export import export_bundle  # noqa: PLC0415 - loads torch
-        from clapedge_export.options import ExportOptions  # noqa: PLC0415 - loads NumPy
+        from clapedge_export.export import export_bundle
+        from clapedge_export.options import ExportOptions
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in EXTRA_PACKAGES:
             # a GPU package of ONNX Runtime is as good, and the CPU package beside it would break both

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
-from clapedge.sessions import LOG_ERRORS_ONLY
+from clapedge.model.sessions import LOG_ERRORS_ONLY
 
 IS_LONGER = "is_longer"
 """Input that says whether a clip is longer than what one mel shows."""

@@ -13,10 +13,20 @@ from pathlib import Path
 from onnx import ModelProto
 
 import clapedge
-from clapedge.bundle import MANIFEST_NAME, Bundle, BundleFile, Manifest, Role, Variant, describe, sha256, write_manifest
 from clapedge.errors import ClapEdgeError, ClapEdgeWarning, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
-from clapedge.towers import TextTower as RunningTextTower
+from clapedge.model.bundle import (
+    MANIFEST_NAME,
+    Bundle,
+    BundleFile,
+    Manifest,
+    Role,
+    Variant,
+    describe,
+    sha256,
+    write_manifest,
+)
+from clapedge.model.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint

@@ -13,8 +13,9 @@ from onnx import ModelProto, ValueInfoProto
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
-from clapedge.bundle import FrontEnd, Tensor
 from clapedge.errors import ModelError
+from clapedge.features.front_end import FrontEnd
+from clapedge.model.bundle import Tensor
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.quiet import first_line, quiet
 from clapedge_export.text_tower import TextTower

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError
+from clapedge.features.front_end import FrontEnd
 from clapedge_export import hub
 from clapedge_export.checkpoint import Checkpoint, load_model, read_state, read_tokenizer
 

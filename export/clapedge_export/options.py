@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from clapedge.bundle import Variant
 from clapedge.errors import LabelError, UsageError
 from clapedge.labels import LabelSet, find_file
+from clapedge.model.bundle import Variant
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import ClapConfig, ClapModel
 
-from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError
+from clapedge.features.front_end import FrontEnd
 from clapedge_export.checkpoint import Checkpoint
 from clapedge_export.quiet import quiet
 

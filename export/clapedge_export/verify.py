@@ -10,13 +10,14 @@ import tokenizers
 import torch
 from transformers import ClapModel
 
-from clapedge.bundle import FrontEnd, Variant
-from clapedge.clips import BoolArray, ClipMaker
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import ParityError
-from clapedge.mel import Float32Array
-from clapedge.providers import usable_cores
-from clapedge.sessions import LOG_ERRORS_ONLY
-from clapedge.towers import AudioTower
+from clapedge.features.clips import ClipMaker
+from clapedge.features.front_end import FrontEnd
+from clapedge.model.bundle import Variant
+from clapedge.model.cpu import usable_cores
+from clapedge.model.sessions import LOG_ERRORS_ONLY
+from clapedge.model.towers import AudioTower
 from clapedge_export.checkpoint import Checkpoint
 
 MAX_ERROR = {"fp32": 2e-6}

@@ -12,15 +12,15 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from clapedge.bundle import Bundle, demo_directory, write_manifest
 from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, BundleError, StorageError, UsageError
+from clapedge.model.bundle import Bundle, demo_directory, write_manifest
 from clapedge_calib import calibrate as calibrating
-from clapedge_calib import running
+from clapedge_calib import graph_runner as running
+from clapedge_calib.calibration_data import Heard, hear
 from clapedge_calib.layers import find_layers
 from clapedge_calib.quantize import tensorrt_faults
-from clapedge_calib.sounds import Heard, hear
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 

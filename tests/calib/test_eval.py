@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from clapedge.arrays import Float32Array
 from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, StorageError, UsageError
-from clapedge.mel import Float32Array
 from clapedge_calib.embedding_journal import JOURNAL_NAME, EmbeddingJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")

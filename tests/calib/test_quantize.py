@@ -7,14 +7,14 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from clapedge.arrays import Float32Array
 from clapedge.cli.progress import StepProgress
-from clapedge.mel import Float32Array
 from clapedge_calib.collect import Extremes
-from clapedge_calib.fold import choose_folding, fold
 from clapedge_calib.layers import activations, find_layers, weight_of
+from clapedge_calib.mixed_precision import Probe
 from clapedge_calib.quantize import Target, int8_weight, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Range
-from clapedge_calib.search import Probe
+from clapedge_calib.smoothquant import choose_folding, fold
 
 
 @pytest.fixture(scope="module")

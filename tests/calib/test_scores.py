@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clapedge.bundle import demo_directory
 from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import UsageError
 from clapedge.labels import EmbeddedLabels
-from clapedge.scoring import probabilities
+from clapedge.model.bundle import demo_directory
+from clapedge.scoring.similarity import probabilities
 from clapedge_calib.metrics import calibration_error
 from clapedge_calib.scores import fit_temperature, fit_thresholds
 

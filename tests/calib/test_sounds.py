@@ -5,11 +5,11 @@ import pytest
 import soundfile
 
 from clapedge import audio
-from clapedge.bundle import FrontEnd
 from clapedge.cli.progress import StepProgress
-from clapedge.clips import ClipMaker
+from clapedge.features.clips import ClipMaker
+from clapedge.features.front_end import FrontEnd
+from clapedge_calib.calibration_data import Heard, hear, split
 from clapedge_calib.dataset import Example, read_dataset
-from clapedge_calib.sounds import Heard, hear, split
 
 QUIET = StepProgress(shown=False)
 

@@ -9,7 +9,7 @@ import pytest
 
 import clapedge
 from clapedge import Engine, LabelSet
-from clapedge.bundle import Bundle, Variant, demo_directory
+from clapedge.model.bundle import Bundle, Variant, demo_directory
 from clapedge_demo import captions, gauging, synth
 from clapedge_demo.gauging import TestSet
 from clapedge_demo.model import NOTES

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from clapedge.mel import LogMel
+from clapedge.features.log_mel import LogMel
 from clapedge_demo import synth
 from clapedge_demo.wordings import RECORDED, SYNTHESISED
 

@@ -8,14 +8,23 @@ import msgspec
 import numpy as np
 import pytest
 
-from clapedge import scoring
-from clapedge.archive import HEADER_BYTES, INDEX_NAME, ROWS_NAME, Archive, GrowingArchive, Making, Stamp, appending
-from clapedge.batch import search_archive
-from clapedge.bundle import FrontEnd
+from clapedge.arrays import Float32Array
+from clapedge.batch.embedding_store import (
+    HEADER_BYTES,
+    INDEX_NAME,
+    ROWS_NAME,
+    Archive,
+    GrowingArchive,
+    Making,
+    Stamp,
+    appending,
+)
+from clapedge.batch.run import search_archive
 from clapedge.errors import LabelError, StorageError, UsageError
+from clapedge.features.front_end import FrontEnd
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.mel import Float32Array
-from clapedge.result import Heard, Listened
+from clapedge.scoring import similarity as scoring
+from clapedge.scoring.result import Heard, Listened
 
 SIZE = 8
 MAKING = Making(

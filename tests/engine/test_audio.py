@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from clapedge import audio
+from clapedge.arrays import Float32Array
 from clapedge.audio import sources
 from clapedge.errors import (
     AudioError,
@@ -18,7 +19,6 @@ from clapedge.errors import (
     AudioFormatError,
     UsageError,
 )
-from clapedge.mel import Float32Array
 
 RATE = 48_000
 

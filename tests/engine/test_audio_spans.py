@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapedge import audio
+from clapedge.arrays import Float32Array
 from clapedge.audio import stream
-from clapedge.audio.decode import BLOCK_VALUES
+from clapedge.audio.decoders import BLOCK_VALUES
 from clapedge.errors import AudioError, AudioSpanError, UsageError
-from clapedge.mel import Float32Array
 
 RATE = 48_000
 

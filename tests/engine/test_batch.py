@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from clapedge.audio.discovery import find, is_recording
 from clapedge.cli import progress
-from clapedge.folders import find, is_recording
 
 LABELS = ("-l", "rain", "-l", "siren", "-l", "dog barking")
 FORMATS = (("wav", "WAV"), ("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("aiff", "AIFF"), ("dat", "W64"))

@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clapedge.bundle import MANIFEST_NAME, Bundle, FrontEnd, Manifest, demo_directory, describe, write_manifest
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+from clapedge.features.front_end import FrontEnd
+from clapedge.model.bundle import MANIFEST_NAME, Bundle, Manifest, demo_directory, describe, write_manifest
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapedge.bundle import demo_directory
+from clapedge.model.bundle import demo_directory
 
 RECORD_FIELDS = [
     "file",

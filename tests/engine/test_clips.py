@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapedge import audio
-from clapedge.bundle import FrontEnd
-from clapedge.clips import ClipMaker, ClipOptions, Clips, Pad, Window, crop_starts, pad_samples
+from clapedge.arrays import Float32Array
 from clapedge.errors import UsageError
-from clapedge.mel import Float32Array
+from clapedge.features.clips import ClipMaker, ClipOptions, Clips, Window
+from clapedge.features.front_end import FrontEnd
+from clapedge.features.fusion import crop_starts
+from clapedge.features.padding import Pad, pad_samples
 
 RATE = 48_000
 CLIP = 480_000

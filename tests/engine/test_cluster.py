@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 from clapedge import Engine
-from clapedge.archive import appending
-from clapedge.batch import Progress, embed_files, making_of
-from clapedge.bundle import default_directory
-from clapedge.cluster import Actors, connect
-from clapedge.cluster import embed_files as embed_files_on_ray
+from clapedge.batch.embedding_store import appending
+from clapedge.batch.ray import Actors, connect
+from clapedge.batch.ray import embed_files as embed_files_on_ray
+from clapedge.batch.run import Progress, embed_files, making_of
+from clapedge.model.bundle import default_directory
 
 pytest.importorskip("ray.data", reason="the extra ray is not installed: pip install 'clapedge[ray]'")
 

@@ -11,12 +11,12 @@ import pytest
 
 import clapedge
 from clapedge.cli import main
-from clapedge.decision import DecidedScore, Decision, Score
 from clapedge.errors import UsageError
-from clapedge.explanation import explain
 from clapedge.labels import Label, LabelSet
-from clapedge.result import Heard, Result, Timing
-from clapedge.scoring import decide
+from clapedge.scoring.decision import DecidedScore, Decision, Score
+from clapedge.scoring.explain import explain
+from clapedge.scoring.result import Heard, Result, Timing
+from clapedge.scoring.similarity import decide
 
 LABELS = LabelSet((Label("rain", ("rain",), threshold=0.5), Label("wind", ("wind",)), Label("dog", ("dog",))))
 SCORES = (Score("rain", 0.6, 0.45), Score("wind", 0.3, 0.31), Score("dog", 0.1, 0.1))

@@ -14,7 +14,7 @@ import soundfile
 from clapedge import EmbeddedLabels, Engine, LabelSet
 from clapedge.engine import LABEL_SETS_KEPT, MANY
 from clapedge.errors import AudioFileNotFoundError, BundleError, ClapEdgeWarning, LabelError, UsageError
-from clapedge.towers import AudioTower
+from clapedge.model.towers import AudioTower
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge import Engine, label_check
+from clapedge import Engine
 from clapedge.cli import main
 from clapedge.errors import ClapEdgeWarning
-from clapedge.label_check import CLOSE_COSINE, CLOSE_NAMED, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 from clapedge.labels import Label, LabelSet
+from clapedge.labels import lint as label_check
+from clapedge.labels.lint import CLOSE_COSINE, CLOSE_NAMED, LONGEST_PROMPT_TOKENS, MOST_LABELS, check, check_with
 
 PLANTED = """
 [[label]]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from clapedge import Bundle, EmbeddedLabels, LabelSet
-from clapedge.bundle import demo_directory, describe, write_manifest
 from clapedge.errors import LabelError
 from clapedge.labels import find_file, shipped_sets
+from clapedge.model.bundle import demo_directory, describe, write_manifest
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""

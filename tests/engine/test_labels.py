@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapedge.errors import LabelError, StorageError
-from clapedge.labels import EmbeddedLabels, Label, LabelSet, arrays
+from clapedge.labels import EmbeddedLabels, Label, LabelSet
+from clapedge.labels import npz as arrays
 
 KITCHEN = """
 template = "The sound of {}."

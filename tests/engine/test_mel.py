@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapedge.mel import BLOCK_FRAMES, GROUP_BANDS, Float32Array, Float64Array, LogMel, mel_bank
+from clapedge.arrays import Float32Array, Float64Array
+from clapedge.features.log_mel import BLOCK_FRAMES, GROUP_BANDS, LogMel, mel_bank
 
 HOP = 480
 N_FFT = 1024

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clapedge import Bundle, EmbeddedLabels, LabelSet
-from clapedge.bundle import MANIFEST_NAME, demo_directory, describe, write_manifest
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError
-from clapedge.misfits import misfit
+from clapedge.model.bundle import MANIFEST_NAME, demo_directory, describe, write_manifest
+from clapedge.validation import misfit
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clapedge.cache import default_directory
-from clapedge.prompt_cache import PromptCache
+from clapedge.cache_dir import default_directory
+from clapedge.labels.prompt_cache import PromptCache
 
 
 class Encoder:

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import onnxruntime
 import pytest
 
-from clapedge import providers
 from clapedge.errors import ProviderError, UsageError
-from clapedge.providers import Gpu, Plan, choose, describe_gpu, obstacle, usable_cores
+from clapedge.model import cpu, providers
+from clapedge.model.cpu import usable_cores
+from clapedge.model.providers import Gpu, Plan, choose, describe_gpu, obstacle
 
 CPU_ONLY = ["CPUExecutionProvider"]
 WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -104,7 +105,7 @@ def test_a_containers_quota_is_read_from_either_version_of_cgroups(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert providers._cgroup_quota(tmp_path) == cores
+    assert cpu._cgroup_quota(tmp_path) == cores
 
 
 def test_the_tightest_quota_above_a_cgroup_counts(tmp_path: Path) -> None:
@@ -113,8 +114,8 @@ def test_the_tightest_quota_above_a_cgroup_counts(tmp_path: Path) -> None:
     (service / "cpu.max").write_text("300000 100000\n")
     (service.parent / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert providers._cgroup_quota(tmp_path, "system.slice/listener.service") == 1.5
-    assert providers._cgroup_quota(tmp_path, "not/seen/from/within/the/container") is None
+    assert cpu._cgroup_quota(tmp_path, "system.slice/listener.service") == 1.5
+    assert cpu._cgroup_quota(tmp_path, "not/seen/from/within/the/container") is None
 
 
 @pytest.mark.parametrize(
@@ -123,18 +124,18 @@ def test_the_tightest_quota_above_a_cgroup_counts(tmp_path: Path) -> None:
 )
 def test_the_own_cgroup_is_that_of_version_2(tmp_path: Path, listing: str, group: str) -> None:
     (tmp_path / "cgroup").write_text(listing)
-    assert providers._own_cgroup(tmp_path / "cgroup") == group
-    assert providers._own_cgroup(tmp_path / "absent") == ""
+    assert cpu._own_cgroup(tmp_path / "cgroup") == group
+    assert cpu._own_cgroup(tmp_path / "absent") == ""
 
 
 def test_two_hardware_threads_of_one_core_count_once(tmp_path: Path) -> None:
-    for cpu, siblings in enumerate(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]):
-        topology = tmp_path / f"cpu{cpu}" / "topology"
+    for number, siblings in enumerate(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]):
+        topology = tmp_path / f"cpu{number}" / "topology"
         topology.mkdir(parents=True)
         (topology / "thread_siblings_list").write_text(f"{siblings}\n")
-    assert providers._physical_cores(range(8), tmp_path) == 4
-    assert providers._physical_cores([0, 4, 5], tmp_path) == 2
-    assert providers._physical_cores([0, 8, 9], tmp_path) == 3  # what Linux does not tell counts as a core
+    assert cpu._physical_cores(range(8), tmp_path) == 4
+    assert cpu._physical_cores([0, 4, 5], tmp_path) == 2
+    assert cpu._physical_cores([0, 8, 9], tmp_path) == 3  # what Linux does not tell counts as a core
 
 
 def test_a_quota_cuts_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clapedge.decision import Score
 from clapedge.labels import Label, LabelSet
-from clapedge.scoring import is_unsure, merge, probabilities, rank
+from clapedge.scoring.decision import Score
+from clapedge.scoring.similarity import is_unsure, merge, probabilities, rank
 
 f32 = partial(np.array, dtype=np.float32)
 unit = hnp.arrays(np.float32, (3, 8), elements=st.floats(-1, 1, width=32)).filter(

@@ -8,13 +8,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from clapedge import providers, sessions
-from clapedge.bundle import Bundle, demo_directory
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
-from clapedge.providers import Plan, choose
-from clapedge.sessions import DeviceSession, open_session, session_options, strays
-from clapedge.variants import preferred_variant
+from clapedge.model import providers, sessions
+from clapedge.model.bundle import Bundle, demo_directory
+from clapedge.model.gpu_session import DeviceSession
+from clapedge.model.precision import preferred_variant
+from clapedge.model.providers import Plan, choose
+from clapedge.model.sessions import open_session, session_options, strays
 
 
 @pytest.fixture(scope="module")

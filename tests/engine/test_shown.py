@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clapedge import Bundle
-from clapedge.bundle import demo_directory, write_manifest
-from clapedge.shown import counted, shown
+from clapedge.model.bundle import demo_directory, write_manifest
+from clapedge.terminal import counted, shown
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""

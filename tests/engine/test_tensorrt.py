@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clapedge import providers, tensorrt
-from clapedge.bundle import demo_directory
 from clapedge.cli.bundle import bundle
 from clapedge.errors import ProviderError
-from clapedge.providers import DEFAULT_OPTIONS, Gpu, Plan, ProviderWarning
-from clapedge.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
-from clapedge.towers import BUCKETS
+from clapedge.model import providers, tensorrt
+from clapedge.model.bundle import demo_directory
+from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, Plan, ProviderWarning
+from clapedge.model.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
+from clapedge.model.towers import BUCKETS
 
 GPU = Gpu("NVIDIA Jetson Orin (nvgpu)", (8, 7), 8 << 30)
 PLAN = Plan("tensorrt", DEFAULT_OPTIONS["tensorrt"])

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clapedge
-from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio, timeline
+from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
+from clapedge.arrays import Float32Array
 from clapedge.errors import AudioFileNotFoundError, ClapEdgeWarning, UsageError
-from clapedge.mel import Float32Array
-from clapedge.timeline import Event, EventRule, Span, hysteresis, merged, trimmed
+from clapedge.events import timeline
+from clapedge.events.rules import EventRule, Span, hysteresis, merged, trimmed
+from clapedge.events.timeline import Event
 
 RATE = 48_000
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"

@@ -12,14 +12,14 @@ import pytest
 import soundfile
 
 import clapedge
-from clapedge import timeline_plot
-from clapedge.bundle import FrontEnd
 from clapedge.cli import main
-from clapedge.clips import ClipMaker
 from clapedge.errors import ClapEdgeWarning
-from clapedge.result import Heard
-from clapedge.timeline import Event, Timeline
-from clapedge.timeline_writers import EVENT_WRITERS
+from clapedge.events.timeline import Event, Timeline
+from clapedge.features.clips import ClipMaker
+from clapedge.features.front_end import FrontEnd
+from clapedge.output import plot as timeline_plot
+from clapedge.output.events import EVENT_WRITERS
+from clapedge.scoring.result import Heard
 
 RATE = 48_000
 EVENTS = (

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge import towers
-from clapedge.bundle import Bundle, demo_directory
 from clapedge.errors import BundleError, ProviderError
-from clapedge.providers import Plan, choose
-from clapedge.sessions import DeviceSession
-from clapedge.towers import BUCKETS, AudioTower, TextTower, split
+from clapedge.model import towers
+from clapedge.model.bundle import Bundle, demo_directory
+from clapedge.model.gpu_session import DeviceSession
+from clapedge.model.providers import Plan, choose
+from clapedge.model.towers import BUCKETS, AudioTower, TextTower, split
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"no JSON"])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from clapedge.atomic_file import check_target, whole_file
 from clapedge.errors import StorageError, UsageError
-from clapedge.whole_file import check_target, whole_file
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-from clapedge.bundle import Bundle
+from clapedge.model.bundle import Bundle
 from clapedge_export import ExportOptions, export_bundle, graphs
 from clapedge_export.quiet import quiet
 from clapedge_export.synthetic import byte_tokenizer, randomize

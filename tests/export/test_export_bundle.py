@@ -15,9 +15,9 @@ import torch
 from transformers import ClapModel
 
 from clapedge import EmbeddedLabels, Engine
-from clapedge.bundle import Bundle, Variant
 from clapedge.errors import BundleError, LabelError, ModelError, ParityError, UsageError
-from clapedge.towers import AudioTower, TextTower
+from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.towers import AudioTower, TextTower
 from clapedge_export import ExportOptions, export_bundle, verify
 
 TOLERANCES: dict[Variant, tuple[float, float]] = {"fp32": (2e-6, 0.999999), "fp16": (2e-3, 0.9999), "int8": (1, 0.995)}

@@ -15,8 +15,8 @@ import torch
 from huggingface_hub import constants
 from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor, RobertaTokenizer
 
-from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError, UsageError
+from clapedge.features.front_end import FrontEnd
 from clapedge_export import hub, synthetic
 from clapedge_export.checkpoint import read_directory, read_tokenizer
 from clapedge_export.load import load_checkpoint

@@ -7,8 +7,8 @@ from subprocess import CompletedProcess, run
 import pytest
 from click.testing import CliRunner
 
-from clapedge.bundle import Bundle
 from clapedge.errors import UsageError
+from clapedge.model.bundle import Bundle
 from clapedge_export.command import export
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from clapedge.bundle import Bundle
-from clapedge.towers import AudioTower
+from clapedge.model.bundle import Bundle
+from clapedge.model.towers import AudioTower
 from clapedge_export.synthetic import make_checkpoint
 
 pytestmark = pytest.mark.skipif(

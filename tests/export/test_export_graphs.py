@@ -9,9 +9,9 @@ import pytest
 import torch
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from clapedge.bundle import Bundle, Role, Variant
 from clapedge.errors import ModelError
-from clapedge.towers import AudioTower
+from clapedge.model.bundle import Bundle, Role, Variant
+from clapedge.model.towers import AudioTower
 from clapedge_export.graphs import FORBIDDEN_OPS, MAX_IR_VERSION, OPSET, check_graph, half_precision, opset_of
 from clapedge_export.text_tower import TextTower
 

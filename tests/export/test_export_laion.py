@@ -11,8 +11,8 @@ from huggingface_hub import constants
 from torch import Tensor
 from transformers import ClapModel
 
-from clapedge.bundle import FrontEnd
 from clapedge.errors import ModelError
+from clapedge.features.front_end import FrontEnd
 from clapedge_export.load import load_checkpoint
 from clapedge_export.synthetic import byte_tokenizer
 

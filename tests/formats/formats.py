@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from clapedge import audio
+from clapedge.arrays import Float32Array
 from clapedge.audio import sources
-from clapedge.audio.decode import Float32Array, NotRecognisedError, SoundFileDecoder
+from clapedge.audio.decoders import NotRecognisedError, SoundFileDecoder
 
 SECONDS = 4.0
 RATE = 44_100

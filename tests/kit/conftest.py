@@ -8,10 +8,10 @@ import pytest
 from packaging.requirements import Requirement
 from tests.kit.making import PYTHON, installed_wheel, needed_here, this_machine, tiny_options
 
-from clapedge.bundle import Bundle, demo_directory
-from clapedge.kit import archive
+from clapedge.kit import tarball as archive
 from clapedge.kit.pack import Options, Packed, pack
 from clapedge.kit.wheelhouse import own_wheel
+from clapedge.model.bundle import Bundle, demo_directory
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from tests.kit.making import PYTHON, tiny_options, write_wheel
 
-from clapedge.bundle import Bundle, demo_directory, sha256
 from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.errors import BundleError, LabelError, UsageError
 from clapedge.kit import pack as packing
@@ -24,6 +23,7 @@ from clapedge.kit.pack import Options, Packed, pack
 from clapedge.kit.sbom import write_licences
 from clapedge.kit.targets import TARGETS
 from clapedge.kit.wheelhouse import Wanted, Wheel, collect, follow
+from clapedge.model.bundle import Bundle, demo_directory, sha256
 
 pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from clapedge.arrays import Float32Array
 from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.kit import selftest
 from clapedge.kit.selftest import TOLERANCES, compare, read
-from clapedge.mel import Float32Array
 
 pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
 

@@ -8,11 +8,11 @@ import pytest
 from tests.listen.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening, StillClock
 
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
+from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeWarning
-from clapedge.listen.clock import Stamps
-from clapedge.listen.keeper import Keeper
-from clapedge.listen.listener import Listener, ListenOptions, Surroundings
-from clapedge.mel import Float32Array
+from clapedge.live.clip_recorder import Keeper
+from clapedge.live.clock import Stamps
+from clapedge.live.listener import Listener, ListenOptions, Surroundings
 
 
 @pytest.fixture(scope="session")

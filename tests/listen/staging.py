@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 
 import clapedge
-from clapedge.listen.command import CommandOutlet
-from clapedge.listen.courier import Courier
-from clapedge.listen.listener import Listener
-from clapedge.listen.records import Record
-from clapedge.listen.ring import Chunk
-from clapedge.listen.spool import Spool
-from clapedge.mel import Float32Array
+from clapedge.arrays import Float32Array
+from clapedge.live.buffer import Chunk
+from clapedge.live.listener import Listener
+from clapedge.live.records import Record
+from clapedge.live.sinks.command import CommandOutlet
+from clapedge.live.sinks.delivery import Courier
+from clapedge.live.sinks.spool import Spool
 
 RATE = 48_000
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"

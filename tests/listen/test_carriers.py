@@ -15,10 +15,10 @@ import pytest
 from tests.listen.staging import PATIENCE, eventually, give, spool_of
 
 from clapedge.errors import UsageError
-from clapedge.listen.courier import Carrier, Courier, RefusedError, UndeliveredError
-from clapedge.listen.mqtt import MqttCarrier
-from clapedge.listen.records import Record
-from clapedge.listen.webhook import TOKEN_VARIABLE, WebhookCarrier
+from clapedge.live.records import Record
+from clapedge.live.sinks.delivery import Carrier, Courier, RefusedError, UndeliveredError
+from clapedge.live.sinks.mqtt import MqttCarrier
+from clapedge.live.sinks.webhook import TOKEN_VARIABLE, WebhookCarrier
 
 
 class Server:
@@ -160,8 +160,8 @@ class Subscriber:
     """Who hears what is published."""
 
     def __init__(self, port: int) -> None:
-        from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
 
         self.heard: list[tuple[str, bytes]] = []
         ready = threading.Event()

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from tests.listen.staging import PLANTED, RATE, eventually
 
 from clapedge import EmbeddedLabels
+from clapedge.arrays import Float32Array
 from clapedge.cli import cli
 from clapedge.errors import UsageError
-from clapedge.mel import Float32Array
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 

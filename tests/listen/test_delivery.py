@@ -13,10 +13,10 @@ import pytest
 from tests.listen.staging import PATIENCE, give, spool_of
 
 from clapedge.errors import StorageError, UsageError
-from clapedge.listen.command import CommandOutlet
-from clapedge.listen.courier import Courier, RefusedError, UndeliveredError
-from clapedge.listen.keeper import Keeper
-from clapedge.listen.spool import BLOCK_BYTES
+from clapedge.live.clip_recorder import Keeper
+from clapedge.live.sinks.command import CommandOutlet
+from clapedge.live.sinks.delivery import Courier, RefusedError, UndeliveredError
+from clapedge.live.sinks.spool import BLOCK_BYTES
 
 
 class Friend:

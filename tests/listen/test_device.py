@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from clapedge.cli import cli
-from clapedge.device import Measured, advise, measure
-from clapedge.providers import usable_cores
+from clapedge.diagnostics.device import Measured, advise, measure
+from clapedge.model.cpu import usable_cores
 
 
 def measured(**window_ms: float) -> list[Measured]:

@@ -11,15 +11,17 @@ import soxr
 from msgspec.structs import replace
 from tests.listen.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks_of
 
-from clapedge import EmbeddedLabels, Engine, timeline
-from clapedge.clips import Clips
+from clapedge import EmbeddedLabels, Engine
+from clapedge.arrays import Float32Array
 from clapedge.errors import UsageError
-from clapedge.listen.clock import Stamps
-from clapedge.listen.keeper import Keeper
-from clapedge.listen.listener import ListenOptions
-from clapedge.listen.stretch import Levels
-from clapedge.mel import Float32Array, LogMel
-from clapedge.timeline import EventRule
+from clapedge.events import timeline
+from clapedge.events.rules import EventRule
+from clapedge.features.clips import Clips
+from clapedge.features.log_mel import LogMel
+from clapedge.live.clip_recorder import Keeper
+from clapedge.live.clock import Stamps
+from clapedge.live.listener import ListenOptions
+from clapedge.live.segment import Levels
 
 Make = Callable[..., Listening]
 

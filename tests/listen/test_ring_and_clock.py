@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.listen.clock import Stamps
-from clapedge.listen.ring import Chunk, Ring
+from clapedge.live.buffer import Chunk, Ring
+from clapedge.live.clock import Stamps
 
 
 def chunk(start: float, seconds: float = 1.0) -> Chunk:

@@ -17,17 +17,18 @@ from tests.listen.staging import CLIPS, StillClock
 
 from clapedge import audio
 from clapedge.errors import AudioError, MissingExtraError, UsageError
-from clapedge.listen import network, sources
-from clapedge.listen.network import NetworkStream
-from clapedge.listen.pcm import FORMATS, PcmFormat, PcmReader
-from clapedge.listen.reader import Reader, backoff
-from clapedge.listen.ring import Ring
-from clapedge.listen.sources import FileSource, Frames, Microphone, PcmSource, SourceLostError
+from clapedge.live.buffer import Ring
+from clapedge.live.reader import Reader, backoff
+from clapedge.live.sources import local as sources
+from clapedge.live.sources import network
+from clapedge.live.sources.local import FileSource, Frames, Microphone, PcmSource, SourceLostError
+from clapedge.live.sources.network import NetworkStream
+from clapedge.live.sources.pcm import FORMATS, PcmFormat, PcmReader
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from clapedge.mel import Float32Array
+    from clapedge.arrays import Float32Array
 
 SUBTYPES = {
     "u8": "PCM_U8",

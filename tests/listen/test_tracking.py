@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clapedge.listen.tracking import Happening, Tracker
-from clapedge.result import Heard
-from clapedge.timeline import Event, EventRule, Span, Timeline
+from clapedge.events.rules import EventRule, Span
+from clapedge.events.timeline import Event, Timeline
+from clapedge.events.tracker import Happening, Tracker
+from clapedge.scoring.result import Heard
 
 LABELS = ("a", "b")
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.bundle import Bundle, FrontEnd
+from clapedge.features.front_end import FrontEnd
+from clapedge.model.bundle import Bundle
 
 picture = pytest.importorskip("clapedge.serve.page.picture", reason="clapedge[web] is not installed")
 RATE = 48_000

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from tests.serve.staging import CLIPS, SIREN, made
 
-from clapedge import timeline
 from clapedge.engine import Engine
+from clapedge.events import timeline
 from clapedge.labels import LabelSet, shipped_sets
 from clapedge.serve.models import load
 from clapedge.serve.service import Service
@@ -29,9 +29,9 @@ TWO_LABELS = b'[[label]]\nname = "\xe8\xad\xa6\xe7\xac\x9b"\nprompts = ["siren"]
 def client_of(service: Service) -> "TestClient":
     """Return a client of a service with its page."""
     pytest.importorskip("gradio", reason="Gradio is not installed: pip install 'clapedge[web]'")
-    from fastapi.testclient import TestClient  # noqa: PLC0415 - an extra
+    from fastapi.testclient import TestClient
 
-    from clapedge.serve.app import create_app  # noqa: PLC0415 - an extra
+    from clapedge.serve.app import create_app
 
     return TestClient(create_app(service))
 

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast, pipeline
 
 from clapedge import Engine
-from clapedge.bundle import demo_directory
 from clapedge.errors import ClapEdgeWarning
+from clapedge.model.bundle import demo_directory
 from clapedge_export.export import export_bundle
 from clapedge_export.load import load_checkpoint
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from transformers import ClapFeatureExtractor
 
-from clapedge.bundle import FrontEnd
-from clapedge.clips import ClipMaker, ClipOptions
+from clapedge.features.clips import ClipMaker, ClipOptions
+from clapedge.features.front_end import FrontEnd
 
 TOLERANCE = 1e-4
 """dB; see `test_mel_reference`. A crop one frame away is off by tens of dB."""

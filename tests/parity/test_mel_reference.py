@@ -8,9 +8,11 @@ import pytest
 from transformers import ClapFeatureExtractor
 
 from clapedge import audio
-from clapedge.bundle import FrontEnd
-from clapedge.clips import ClipMaker, ClipOptions, Pad
-from clapedge.mel import Float32Array, LogMel, mel_bank
+from clapedge.arrays import Float32Array
+from clapedge.features.clips import ClipMaker, ClipOptions
+from clapedge.features.front_end import FrontEnd
+from clapedge.features.log_mel import LogMel, mel_bank
+from clapedge.features.padding import Pad
 
 TOLERANCE = 1e-4
 """dB, over everything: digital silence, bands that a codec removed, 140 dB below the loudest."""

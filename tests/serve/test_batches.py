@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from tests.serve.staging import PATIENCE
 
-from clapedge.clips import BoolArray
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import ProviderError
-from clapedge.mel import Float32Array
-from clapedge.serve.batches import Batcher
+from clapedge.serve.batcher import Batcher
 from clapedge.serve.metrics import Metrics
 
 

@@ -14,8 +14,8 @@ from tests.serve.staging import CLIPS, SIREN, made
 from clapedge.errors import LabelError
 from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.app import create_app
-from clapedge.serve.catalogue import Catalogue
-from clapedge.serve.problems import UnknownError
+from clapedge.serve.errors import UnknownError
+from clapedge.serve.label_store import Catalogue
 from clapedge.serve.settings import Settings
 
 PUT = {"labels": [{"name": "警报", "prompts": ["a siren"], "threshold": 0.2}, {"name": "rain", "hidden": True}]}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.serve.staging import PATIENCE
 
+from clapedge.serve.errors import NotReadyError
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.pool import Pool
-from clapedge.serve.problems import NotReadyError
 
 MOMENT = 0.2
 """Seconds in which a thread that may go on has gone on."""

@@ -11,13 +11,14 @@ import pytest
 import soundfile
 from tests.serve.staging import CLIPS, SIREN, Running
 
-from clapedge.decision import Decision
 from clapedge.engine import Engine
+from clapedge.events.rules import EventRule
+from clapedge.events.timeline import listen
 from clapedge.labels import LabelSet, shipped_sets
-from clapedge.result import Result
-from clapedge.serve.records import ResultRecord
-from clapedge.timeline import EventRule, listen
-from clapedge.timeline_writers import record
+from clapedge.output.events import record
+from clapedge.scoring.decision import Decision
+from clapedge.scoring.result import Result
+from clapedge.serve.schemas import ResultRecord
 
 WORDS = "a siren,rain，狗叫"
 

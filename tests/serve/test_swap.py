@@ -11,14 +11,14 @@ import pytest
 from starlette.testclient import TestClient
 from tests.serve.staging import CLIPS, SIREN
 
-from clapedge.bundle import demo_directory
 from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError, UsageError
+from clapedge.model.bundle import demo_directory
 from clapedge.serve.app import create_app
+from clapedge.serve.bundle_watcher import Watcher
 from clapedge.serve.models import Model
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
-from clapedge.serve.watch import Watcher
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypedDict, get_args
 
 import numpy as np
 
+from clapedge.arrays import Float32Array
 from clapedge.audio import sources
-from clapedge.audio.decode import ArrayDecoder, Decoder, Float32Array, NotRecognisedError, SoundFileDecoder
+from clapedge.audio.decoders import ArrayDecoder, Decoder, NotRecognisedError, SoundFileDecoder
 from clapedge.audio.ffmpeg import FfmpegDecoder
 from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_name
 from clapedge.audio.stream import SAMPLING_RATE, Resample, Stream

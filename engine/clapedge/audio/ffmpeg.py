@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clapedge.audio.decode import BLOCK_VALUES, Float32Array, to_float
+from clapedge.arrays import Float32Array
+from clapedge.audio.decoders import BLOCK_VALUES, to_float
 from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
 
@@ -78,7 +79,7 @@ class FfmpegDecoder:
         """Release nothing: every pass opens and closes its own container."""
 
     def blocks(self, first: int, stop: int | None) -> Iterator[Float32Array]:
-        """Yield the frames [first, stop), see `clapedge.audio.decode.Decoder`."""
+        """Yield the frames [first, stop), see `clapedge.audio.decoders.Decoder`."""
         frames, position = self._from(first)
         kept: list[Float32Array] = []
         values = 0
@@ -125,7 +126,7 @@ class FfmpegDecoder:
 
     def _decoded(self, start: Fraction) -> Generator["AudioFrame", None, None]:
         """Yield the decoded frames from about `start` seconds; damaged packets are left out, and that is noted."""
-        import av  # noqa: PLC0415 - an extra
+        import av
 
         self._view.seek(0)
         try:
@@ -152,7 +153,7 @@ class FfmpegDecoder:
 
     def _packets(self, packets: Iterator["Packet[AudioStream]"]) -> Iterator["AudioFrame"]:
         """Decode a stream packet by packet."""
-        import av  # noqa: PLC0415 - an extra
+        import av
 
         while True:
             try:
@@ -216,7 +217,7 @@ class FfmpegDecoder:
 def _prepare(name: str) -> None:
     """Import PyAV and keep FFmpeg from allocating by the header: a few bytes of a WAV can make it fill 2 GB."""
     try:
-        import av.audio.frame  # noqa: PLC0415 - an extra
+        import av.audio.frame
     except ImportError:
         raise AudioFormatError(
             f"{name} is no WAV, AIFF, FLAC, Ogg or MP3 that can be decoded; "

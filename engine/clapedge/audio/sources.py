@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]"
 

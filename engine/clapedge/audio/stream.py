@@ -3,17 +3,16 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
-from clapedge.audio.decode import Decoder, Float32Array
+from clapedge.arrays import Float32Array, Int64Array
+from clapedge.audio.decoders import Decoder
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
-from clapedge.shown import counted
+from clapedge.terminal import counted
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
 Resample = Literal["VHQ", "HQ", "MQ", "LQ", "QQ"]
 
 SAMPLING_RATE = 48_000
@@ -227,7 +226,7 @@ class Stream:
             )
         return frames[:, self._channel : self._channel + 1]
 
-    def _sounds(self, first: int, stop: int | None, threshold: float) -> Iterator[IntArray]:
+    def _sounds(self, first: int, stop: int | None, threshold: float) -> Iterator[Int64Array]:
         """Yield, of each block of [first, stop), the positions of the samples that exceed a threshold."""
         for block in self._span(first, stop):
             yield first + np.flatnonzero(np.abs(block) > threshold)

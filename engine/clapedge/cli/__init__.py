@@ -20,7 +20,7 @@ import click
 
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, StorageError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""

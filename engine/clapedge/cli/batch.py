@@ -20,13 +20,13 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import UsageError
-from clapedge.shown import counted
+from clapedge.terminal import counted
 
 if TYPE_CHECKING:
-    from clapedge.archive import Archive
+    from clapedge.batch.embedding_store import Archive
     from clapedge.cli.embed import Embedded
-    from clapedge.outputs import Sink
-    from clapedge.result import Result
+    from clapedge.output.files import Sink
+    from clapedge.scoring.result import Result
 
 EXAMPLES = """\b
 Examples:
@@ -77,8 +77,8 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
 
     Without a PATH, every recording of --embeddings is scored; no audio is read.
     """
-    from clapedge.batch import score_archive  # noqa: PLC0415 - keeps --help fast
-    from clapedge.outputs import open_output  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch.run import score_archive
+    from clapedge.output.files import open_output
 
     target = Path(output)
     if not paths:
@@ -106,8 +106,8 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
 
 def _check_target(target: Path, *, force: bool) -> None:
     """Refuse an output that could not be written, or would replace another, before anything is heard."""
-    from clapedge.outputs import check_output  # noqa: PLC0415 - keeps --help fast
-    from clapedge.whole_file import check_target  # noqa: PLC0415
+    from clapedge.atomic_file import check_target
+    from clapedge.output.files import check_output
 
     check_output(target)
     check_target(target, force=force)
@@ -115,7 +115,7 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 def _kept(keep: Path) -> "Embedded":
     """Return an archive with the names of all that is in it; nothing can fail."""
-    from clapedge.archive import Archive  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch.embedding_store import Archive
 
     archive = Archive.open(keep)
     return archive, sorted(archive.by_file), {}
@@ -144,7 +144,7 @@ def _write(
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:
     """Return where a run keeps its embeddings until it is complete, cleared unless it is to be resumed."""
-    from clapedge.archive import INDEX_NAME, MAKING_NAME  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch.embedding_store import INDEX_NAME, MAKING_NAME
 
     path = target.with_name(target.name + ".partial")
     if not (path / MAKING_NAME).exists():

@@ -12,7 +12,7 @@ from clapedge.cli.options import MOST_THREADS, provider_option
 from clapedge.errors import BundleError
 
 if TYPE_CHECKING:
-    from clapedge.benchmark import Report
+    from clapedge.diagnostics.benchmark import Report
 
 BAR_WIDTH = 40
 
@@ -40,8 +40,8 @@ def bench(
       clapedge bench
       clapedge bench --bundle bundles/clap-htsat-fused --threads 1 --threads 4
     """  # noqa: D301 - click reads the control character
-    from clapedge.benchmark import Setting, measure  # noqa: PLC0415 - keeps --help fast
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.diagnostics.benchmark import Setting, measure
+    from clapedge.model.bundle import Bundle
 
     variants = list(precision) or list(Bundle.open(bundle).variants("audio"))
     if unknown := [name for name in precision if name not in Bundle.open(bundle).variants("audio")]:

@@ -12,12 +12,12 @@ import click
 
 from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
-from clapedge.shown import counted, shown
+from clapedge.terminal import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.kit.pack import Options, Packed
-    from clapedge.providers import Provider, ProviderWish
-    from clapedge.variants import PrecisionWish
+    from clapedge.model.precision import PrecisionWish
+    from clapedge.model.providers import Provider, ProviderWish
 
 
 @click.group()
@@ -36,9 +36,9 @@ def info(directory: str | None, *, as_json: bool) -> None:
       clapedge bundle info
       clapedge bundle info bundles/clap-htsat-fused --json
     """  # noqa: D301 - click reads the control character
-    import msgspec  # noqa: PLC0415 - keeps --help fast
+    import msgspec
 
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.bundle import Bundle
 
     opened = Bundle.open(directory)
     manifest = opened.manifest
@@ -78,7 +78,7 @@ def verify(directory: str | None) -> None:
     Example:
       clapedge bundle verify bundles/clap-htsat-fused
     """  # noqa: D301 - click reads the control character
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.bundle import Bundle
 
     opened = Bundle.open(directory)
     faults = opened.faults()
@@ -114,11 +114,11 @@ def compile_engines(
     Example:
       clapedge bundle compile bundles/clap-htsat-fused --provider tensorrt
     """  # noqa: D301 - click reads the control character
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
-    from clapedge.providers import choose  # noqa: PLC0415
-    from clapedge.tensorrt import build  # noqa: PLC0415
-    from clapedge.towers import BUCKETS  # noqa: PLC0415
-    from clapedge.variants import preferred_variant  # noqa: PLC0415
+    from clapedge.model.bundle import Bundle
+    from clapedge.model.precision import preferred_variant
+    from clapedge.model.providers import choose
+    from clapedge.model.tensorrt import build
+    from clapedge.model.towers import BUCKETS
 
     opened = Bundle.open(directory)
     plan = choose(provider, options=parse_provider_options(provider_options))
@@ -190,8 +190,8 @@ def pack(directory: str, *, output: Path, force: bool, **options: Any) -> None: 
       clapedge bundle pack bundles/shop -o jetson.tar.gz --target jetson-jp6 --precision fp16 \\
         --runtime-wheel onnxruntime_gpu-1.23.0-cp310-cp310-linux_aarch64.whl
     """  # noqa: D301 - click reads the control character
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
-    from clapedge.whole_file import check_target  # noqa: PLC0415
+    from clapedge.atomic_file import check_target
+    from clapedge.model.bundle import Bundle
 
     make, made_of = _packing()
     check_target(output, force=force)
@@ -213,7 +213,7 @@ def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> Non
     Example:
       clapedge bundle selftest /opt/clapedge/current
     """  # noqa: D301 - click reads the control character
-    from clapedge.kit.selftest import compare  # noqa: PLC0415 - keeps --help fast
+    from clapedge.kit.selftest import compare
 
     began = time.perf_counter()
     findings = []
@@ -235,7 +235,7 @@ def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> Non
 def _packing() -> tuple[Callable[..., "Packed"], type["Options"]]:
     """Import what packs, or name the extra that it needs."""
     try:
-        from clapedge.kit.pack import Options, pack  # noqa: PLC0415 - keeps --help fast
+        from clapedge.kit.pack import Options, pack
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "packaging":
             raise MissingExtraError("bundle pack", "kit") from error

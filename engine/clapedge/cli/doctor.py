@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import click
 
 from clapedge.errors import BundleError, ProviderError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 State = Literal["ok", "off", "bad"]
 
@@ -67,7 +67,7 @@ def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_forma
 
 def _show_device(bundle: str | None, *, as_json: bool) -> None:
     """Measure the device and print what it can do."""
-    from clapedge.device import measure  # noqa: PLC0415 - keeps --help fast
+    from clapedge.diagnostics.device import measure
 
     if sys.stderr.isatty():
         click.echo("measuring ...", err=True)
@@ -104,7 +104,7 @@ def _show_device(bundle: str | None, *, as_json: bool) -> None:
 
 def _check_packages() -> list[Finding]:
     """Report Python, the machine and the packages."""
-    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.cpu import usable_cores
 
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
@@ -124,7 +124,7 @@ def _check_packages() -> list[Finding]:
 
 def _check_runtime() -> list[Finding]:
     """Report which ONNX Runtime packages are installed and whether they overwrite each other."""
-    from clapedge.providers import installed_packages  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.providers import installed_packages
 
     packages = installed_packages()
     listed = ", ".join(f"{name} {version}" for name, version in packages.items()) or "built by hand, no package"
@@ -137,7 +137,7 @@ def _check_runtime() -> list[Finding]:
 
 def _check_bundle(directory: str | None) -> list[Finding]:
     """Report the bundle, and each of its files that is not as the manifest says."""
-    from clapedge.bundle import Bundle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.bundle import Bundle
 
     try:
         opened = Bundle.open(directory)
@@ -153,17 +153,17 @@ def _check_bundle(directory: str | None) -> list[Finding]:
 
 def _check_providers(directory: str | None) -> list[Finding]:
     """Report for each provider whether a session really opens and runs on it."""
-    from clapedge.providers import Provider  # noqa: PLC0415 - keeps --help fast
+    from clapedge.model.providers import Provider
 
     return [_check_provider(provider, directory) for provider in get_args(Provider)]
 
 
 def _check_provider(provider: Literal["cpu", "cuda", "tensorrt", "openvino"], directory: str | None) -> Finding:
     """Open an engine on a provider and let it hear one second of silence."""
-    import numpy as np  # noqa: PLC0415 - keeps --help fast
+    import numpy as np
 
-    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
-    from clapedge.providers import obstacle  # noqa: PLC0415 - keeps --help fast
+    from clapedge.engine import Engine
+    from clapedge.model.providers import obstacle
 
     name = f"provider {provider}"
     reason = obstacle(provider)

@@ -10,11 +10,11 @@ import click
 from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
 from clapedge.errors import AudioError, UsageError
-from clapedge.shown import counted, shown
+from clapedge.terminal import counted, shown
 
 if TYPE_CHECKING:
-    from clapedge.archive import Archive, Making
-    from clapedge.batch import Progress
+    from clapedge.batch.embedding_store import Archive, Making
+    from clapedge.batch.run import Progress
     from clapedge.engine import Engine
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -91,7 +91,7 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
     Raises:
         AudioError: there are none.
     """
-    from clapedge.folders import find  # noqa: PLC0415 - keeps --help fast
+    from clapedge.audio.discovery import find
 
     found = find(paths, recursive=recursive)
     if found.skipped:
@@ -106,8 +106,8 @@ def embed_recordings(
     engine: "Engine", files: Sequence[str], keep: Path, *, workers: int | None, options: Mapping[str, object]
 ) -> Embedded:
     """Embed what an archive does not hold, with progress."""
-    from clapedge.archive import appending  # noqa: PLC0415 - keeps --help fast
-    from clapedge.audio import source_name  # noqa: PLC0415 - keeps --help fast
+    from clapedge.audio import source_name
+    from clapedge.batch.embedding_store import appending
 
     making, listen = _plan(engine, workers, options)
     try:
@@ -128,8 +128,9 @@ def _plan(
     engine: "Engine", workers: int | None, options: Mapping[str, object]
 ) -> tuple["Making", Callable[..., "Progress"]]:
     """Return how embeddings will be made, and what makes them: this process, or a cluster."""
-    from clapedge import batch, cluster  # noqa: PLC0415 - keeps --help fast
-    from clapedge.providers import usable_cores  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch import ray as cluster
+    from clapedge.batch import run as batch
+    from clapedge.model.cpu import usable_cores
 
     hearing: Any = {name: options[name] for name in HEARING}
     shares: Any = {name: options[f"{name}_per_actor"] for name in ("cpus", "gpus")}

@@ -10,11 +10,11 @@ import click
 from clapedge.cli.options import label_options, read_labels
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import UsageError
-from clapedge.shown import counted, shown
+from clapedge.terminal import counted, shown
 
 if TYPE_CHECKING:
-    from clapedge.label_check import Advice
     from clapedge.labels import LabelSet
+    from clapedge.labels.lint import Advice
 
 
 @click.group()
@@ -37,8 +37,8 @@ def embed(
       clapedge labels embed --labels home -o kitchen.npz
       clapedge labels embed -l "dog barking,rain" -o outside.npz --bundle bundles/clap-htsat-fused
     """  # noqa: D301 - click reads the control character
-    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
-    from clapedge.whole_file import check_target  # noqa: PLC0415
+    from clapedge.atomic_file import check_target
+    from clapedge.engine import Engine
 
     target = Path(output)
     if target.suffix != ".npz":
@@ -66,7 +66,7 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
       clapedge labels check industrial
       clapedge labels check kitchen.csv --bundle bundles/clap-htsat-fused --strict
     """  # noqa: D301 - click reads the control character
-    from clapedge.labels import LabelSet, find_file  # noqa: PLC0415 - keeps --help fast
+    from clapedge.labels import LabelSet, find_file
 
     label_set = LabelSet.from_file(find_file(label_file))
     found = _advice(label_set, bundle)
@@ -82,8 +82,8 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
 
 def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":
     """Check a label set with a bundle, or by its words alone where the bundle has no text tower."""
-    from clapedge import label_check  # noqa: PLC0415 - keeps --help fast
-    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+    from clapedge.engine import Engine
+    from clapedge.labels import lint as label_check
 
     with Engine.load(bundle) as engine, StepProgress() as progress:
         if not engine.bundle.files("text"):

@@ -26,13 +26,13 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import StorageError, UsageError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 if TYPE_CHECKING:
-    from clapedge.listen.keeper import Keeper
-    from clapedge.listen.listener import ListenOptions
-    from clapedge.listen.records import Outlet
-    from clapedge.listen.sources import Source
+    from clapedge.live.clip_recorder import Keeper
+    from clapedge.live.listener import ListenOptions
+    from clapedge.live.records import Outlet
+    from clapedge.live.sources.local import Source
 
 MICROPHONE = "mic"
 
@@ -184,7 +184,7 @@ def listen(
     SOURCE is - for raw samples on standard input, mic or mic:DEVICE for a sound card, an address (rtsp://, http://) for
     a stream, or a recording. Give an address with a password in $CLAPEDGE_SOURCE: arguments are seen by every user.
     """
-    from clapedge.listen import session  # noqa: PLC0415 - keeps --help fast
+    from clapedge.live import session
 
     chosen = _listen_options(options)
     reading = session.Reading(options["buffer"], options["retries"], _time_of(options["began"]))
@@ -213,8 +213,9 @@ def _say(words: str) -> None:
 
 def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
     """Return how sound is heard."""
-    from clapedge.listen.listener import ListenOptions  # noqa: PLC0415 - keeps --help fast
-    from clapedge.timeline import EventRule, window_for  # noqa: PLC0415
+    from clapedge.events.rules import EventRule
+    from clapedge.events.timeline import window_for
+    from clapedge.live.listener import ListenOptions
 
     rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
     window = window_for(options["hop"]) if options["window"] is None else options["window"]
@@ -224,7 +225,8 @@ def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
 
 def _source_of(name: str, options: Mapping[str, Any]) -> "Source":
     """Return the source that a name means."""
-    from clapedge.listen import network, pcm, sources  # noqa: PLC0415 - keeps --help fast
+    from clapedge.live.sources import local as sources
+    from clapedge.live.sources import network, pcm
 
     if name == STANDARD_INPUT:
         if options["rate"] is None:
@@ -252,12 +254,12 @@ def _time_of(text: str | None) -> datetime | None:
 
 def _outlets(options: Mapping[str, Any], closing: ExitStack) -> "list[Outlet]":
     """Return where records go; what of it was opened is closed if the rest cannot be."""
-    from clapedge.listen.command import CommandOutlet  # noqa: PLC0415 - keeps --help fast
-    from clapedge.listen.courier import Courier  # noqa: PLC0415
-    from clapedge.listen.mqtt import MqttCarrier  # noqa: PLC0415
-    from clapedge.listen.records import Lines  # noqa: PLC0415
-    from clapedge.listen.spool import Spool  # noqa: PLC0415
-    from clapedge.listen.webhook import WebhookCarrier  # noqa: PLC0415
+    from clapedge.live.records import Lines
+    from clapedge.live.sinks.command import CommandOutlet
+    from clapedge.live.sinks.delivery import Courier
+    from clapedge.live.sinks.mqtt import MqttCarrier
+    from clapedge.live.sinks.spool import Spool
+    from clapedge.live.sinks.webhook import WebhookCarrier
 
     outlets: list[Outlet] = [Lines(_write)]
     if options["on_event"]:
@@ -279,7 +281,7 @@ def _outlets(options: Mapping[str, Any], closing: ExitStack) -> "list[Outlet]":
 
 def _keeper(options: Mapping[str, Any]) -> "Keeper | None":
     """Return what keeps the sound of events, if it is kept."""
-    from clapedge.listen.keeper import Keeper  # noqa: PLC0415 - keeps --help fast
+    from clapedge.live.clip_recorder import Keeper
 
     return Keeper(options["keep"], options["keep_bytes"], say=_say) if options["keep"] else None
 

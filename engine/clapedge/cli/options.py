@@ -9,9 +9,9 @@ import click
 from clapedge.errors import LabelError, UsageError
 
 if TYPE_CHECKING:
-    from clapedge.decision import Decision
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
+    from clapedge.scoring.decision import Decision
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -196,7 +196,7 @@ def event_options(command: Command) -> Command:
 
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
     """Return how the options have results decided."""
-    from clapedge.decision import THRESHOLD, Decision  # noqa: PLC0415 - keeps --help fast
+    from clapedge.scoring.decision import THRESHOLD, Decision
 
     if threshold is not None and not multi:
         raise UsageError("--threshold goes with --multi; without it, labels share the probability")
@@ -205,7 +205,7 @@ def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float 
 
 def load_engine(options: Mapping[str, object], *, threads: int | None, spinning: bool = True) -> "Engine":
     """Load the engine that the options describe."""
-    from clapedge.engine import Engine  # noqa: PLC0415 - keeps --help fast
+    from clapedge.engine import Engine
 
     given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
     pairs: Any = options["provider_options"]
@@ -233,7 +233,7 @@ def read_labels(
         label_file: value of `--labels`.
         template: value of `--template`.
     """
-    from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, LabelSet, find_file  # noqa: PLC0415 - keeps --help fast
+    from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, LabelSet, find_file
 
     if words and label_file:
         raise LabelError("both -l and --labels are given; put the words into the file, or leave the file out")

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from clapedge.batch import Progress
+    from clapedge.batch.run import Progress
 
 REDRAW_SECONDS = 0.2
 

@@ -16,9 +16,9 @@ import msgspec
 from typing_extensions import Self
 
 from clapedge import __version__
-from clapedge.decision import DecidedScore, Decision, Score
 from clapedge.errors import AudioError, AudioFileNotFoundError, BundleError, ClapEdgeError, ProviderError, UsageError
-from clapedge.result import Heard, Result, Timing
+from clapedge.scoring.decision import DecidedScore, Decision, Score
+from clapedge.scoring.result import Heard, Result, Timing
 
 UNIX = "unix:"
 

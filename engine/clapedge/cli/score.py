@@ -22,12 +22,12 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import AudioError, UsageError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
-    from clapedge.decision import Decision
-    from clapedge.result import Result
+    from clapedge.scoring.decision import Decision
+    from clapedge.scoring.result import Result
 
 LOCAL = ("bundle", "provider", "provider_options", "precision", "threads", "fusion")
 """Options that a service has chosen already."""
@@ -79,7 +79,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
-    from clapedge import writers  # noqa: PLC0415 - keeps --help fast
+    from clapedge.output import results as writers
 
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     if explain and output_format != "table":
@@ -120,7 +120,7 @@ def _remotely(
     stack: ExitStack, server: str, options: Mapping[str, Any], decision: "Decision", threshold: float | None
 ) -> "Callable[[str], Result]":
     """Return what has a recording scored by a service."""
-    from clapedge.cli import remote  # noqa: PLC0415 - keeps --help fast
+    from clapedge.cli import remote
 
     fields, label_file = remote.label_fields(options["words"], options["label_file"], options["template"])
     _note_lone_label(len(",".join(options["words"]).replace("，", ",").split(",")) if options["words"] else 0, decision)

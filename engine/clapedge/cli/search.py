@@ -6,7 +6,7 @@ import click
 
 from clapedge.cli.options import bundle_options, load_engine
 from clapedge.errors import UsageError
-from clapedge.shown import shown
+from clapedge.terminal import shown
 
 EXAMPLES = """\b
 Example:
@@ -32,9 +32,9 @@ def search(
     *, words: str, embeddings: str, top_k: int, template: str | None, output_format: str, **options: object
 ) -> None:
     """Find the clips of kept recordings that fit WORDS best; no audio is read."""
-    from clapedge.archive import Archive  # noqa: PLC0415 - keeps --help fast
-    from clapedge.batch import search_archive  # noqa: PLC0415 - keeps --help fast
-    from clapedge.labels import DEFAULT_TEMPLATE, LabelSet  # noqa: PLC0415 - keeps --help fast
+    from clapedge.batch.embedding_store import Archive
+    from clapedge.batch.run import search_archive
+    from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
 
     if not words.strip():
         raise UsageError("there are no words to search for; describe a sound, such as 'glass breaking'")

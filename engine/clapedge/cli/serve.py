@@ -94,9 +94,9 @@ def serve(  # noqa: PLR0913 - one parameter an option is click's way
     """Answer over HTTP: /v1/score, /v1/timeline, /v1/embed, /v1/labels, and a page for people at /."""
     if any(find_spec(name) is None for name in NEEDED):
         raise MissingExtraError("clapedge serve", "web")
-    from clapedge.labels import find_file  # noqa: PLC0415 - keeps --help fast
-    from clapedge.serve import server  # noqa: PLC0415
-    from clapedge.serve.settings import Settings  # noqa: PLC0415
+    from clapedge.labels import find_file
+    from clapedge.serve import server
+    from clapedge.serve.settings import Settings
 
     settings = Settings(
         bundle=Path(bundle) if bundle else None,

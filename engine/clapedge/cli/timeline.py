@@ -13,11 +13,11 @@ import click
 
 from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
 from clapedge.errors import MissingExtraError, UsageError
-from clapedge.shown import counted, shown
+from clapedge.terminal import counted, shown
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
-    from clapedge.timeline import Event, Timeline
+    from clapedge.events.timeline import Event, Timeline
 
 REDRAW_SECONDS = 0.2
 
@@ -76,10 +76,11 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     **options: object,
 ) -> None:
     """Find what is heard in a long recording (AUDIO, - for standard input), from when to when."""
-    from clapedge import timeline as timelines  # noqa: PLC0415 - keeps --help fast
+    from clapedge.events import timeline as timelines
+    from clapedge.events.rules import EventRule
 
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
-    rule = timelines.EventRule(on, off, min_duration, merge_gap, multi)
+    rule = EventRule(on, off, min_duration, merge_gap, multi)
     _check_plot(recording, plot)
     for target in (output, plot):
         if target:
@@ -114,7 +115,7 @@ def _check_plot(recording: str, plot: str | None) -> None:
 
 def _check_target(recording: str, target: Path, *, force: bool) -> None:
     """Refuse a file that could not be written, or would replace another, before the recording is heard."""
-    from clapedge.whole_file import check_target  # noqa: PLC0415 - keeps --help fast
+    from clapedge.atomic_file import check_target
 
     if target.is_file() and Path(recording).is_file() and target.samefile(recording):
         raise UsageError(f"{target} is the recording itself; name another file")
@@ -151,8 +152,8 @@ def _progress() -> Iterator[Callable[[float, float], None] | None]:
 
 def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:
     """Write events to standard output, or to a file that appears whole or not at all."""
-    from clapedge.timeline_writers import EVENT_WRITERS  # noqa: PLC0415 - keeps --help fast
-    from clapedge.whole_file import cannot_be_written, whole_file  # noqa: PLC0415
+    from clapedge.atomic_file import cannot_be_written, whole_file
+    from clapedge.output.events import EVENT_WRITERS
 
     writer = EVENT_WRITERS[output_format]
     if output is None:
@@ -171,7 +172,7 @@ def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", o
 
 def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
     """Draw the picture."""
-    from clapedge import timeline_plot  # noqa: PLC0415 - keeps --help fast
+    from clapedge.output import plot as timeline_plot
 
     front_end = engine.bundle.manifest.front_end
     picture = timeline_plot.spectrogram(found.file, found.heard, front_end)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clapedge.bundle import Bundle, Variant
 from clapedge.errors import UsageError
 from clapedge.kit import selftest
-from clapedge.kit.archive import write_archive, write_checksums
-from clapedge.kit.contents import copy_clips, cut, default_precision
+from clapedge.kit.bundle_subset import copy_clips, cut, default_precision
 from clapedge.kit.sbom import bill, write_licences
+from clapedge.kit.tarball import write_archive, write_checksums
 from clapedge.kit.targets import LEAST_GLIBC, TARGETS, Target, TargetName
 from clapedge.kit.wheelhouse import Wanted, Wheel, collect, own_constraints, own_wheel, requirements_of
+from clapedge.model.bundle import Bundle, Variant
 
 FILES = Path(__file__).parent / "files"
 """What every kit holds as it is: the installer, the units, a word to the reader."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
-from clapedge.bundle import Bundle, sha256
-from clapedge.kit.archive import epoch
+from clapedge.kit.tarball import epoch
 from clapedge.kit.wheelhouse import Wheel
+from clapedge.model.bundle import Bundle, sha256
 
 SPECIFICATION = "1.6"
 """Version of CycloneDX that is written."""

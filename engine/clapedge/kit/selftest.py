@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from clapedge.bundle import Bundle, Variant
+from clapedge.arrays import Float32Array
 from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
-from clapedge.mel import Float32Array
-from clapedge.providers import ProviderWish
+from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.providers import ProviderWish
 
 EXPECTED = "expected.json"
 """Name of the record beside the clips."""

@@ -20,9 +20,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from clapedge import __version__
-from clapedge.bundle import sha256
 from clapedge.errors import UsageError
 from clapedge.kit.targets import Target
+from clapedge.model.bundle import sha256
 
 MOST_ROUNDS = 5
 """How often pip is asked again for what it overlooked; one round suffices for a marker, more are a circle."""

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clapedge.arrays import Float32Array
+from clapedge.atomic_file import whole_file
 from clapedge.errors import LabelError
-from clapedge.labels.arrays import Arrays, read_arrays
 from clapedge.labels.label import Label
 from clapedge.labels.label_set import LabelSet
-from clapedge.mel import Float32Array
-from clapedge.whole_file import whole_file
+from clapedge.labels.npz import Arrays, read_arrays
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 

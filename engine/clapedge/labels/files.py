@@ -11,7 +11,7 @@ import msgspec
 
 from clapedge.errors import LabelError
 from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
-from clapedge.misfits import misfit
+from clapedge.validation import misfit
 
 LARGEST_FILE = 10_000_000
 """Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""

@@ -12,9 +12,12 @@ from starlette.responses import Response
 
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, UsageError
-from clapedge.serve import api, documents, label_api, status_api
-from clapedge.serve.answers import answer, answer_status
-from clapedge.serve.guard import Guard
+from clapedge.serve import openapi as documents
+from clapedge.serve.middleware import Guard
+from clapedge.serve.responses import answer, answer_status
+from clapedge.serve.routes import inference as api
+from clapedge.serve.routes import labels as label_api
+from clapedge.serve.routes import status as status_api
 from clapedge.serve.service import Service
 
 DESCRIPTION = """Scores recordings against any words, with a CLAP model on this machine.
@@ -65,7 +68,7 @@ def create_app(service: Service, *, page: bool = True) -> FastAPI:
     app.add_exception_handler(Exception, _on_surprise)
     app.add_middleware(Guard, service=service)
     if page:
-        from clapedge.serve.page import mount  # noqa: PLC0415 - Gradio takes a second to import
+        from clapedge.serve.page import mount
 
         mounted: FastAPI = mount(app, service)
         return mounted

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from clapedge import scoring
-from clapedge import timeline as timelines
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.audio import AudioSource, source_name
-from clapedge.clips import BoolArray
 from clapedge.engine import Engine
-from clapedge.hearing import Embedder, Told
+from clapedge.events import timeline as timelines
+from clapedge.events.rules import EventRule
+from clapedge.events.timeline import Event, Timeline
 from clapedge.labels import EmbeddedLabels
-from clapedge.mel import Float32Array
-from clapedge.result import Heard, Listened
-from clapedge.timeline import Event, EventRule, Timeline
+from clapedge.pipeline import Embedder, Told
+from clapedge.scoring import similarity as scoring
+from clapedge.scoring.result import Heard, Listened
 
 FEWEST_WINDOWS = 32
 """Windows that are gathered before events are looked for: some seconds of work."""

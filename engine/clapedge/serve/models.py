@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clapedge.clips import BoolArray
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError
-from clapedge.hearing import Embedder
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.mel import Float32Array
-from clapedge.serve.batches import Batcher
+from clapedge.pipeline import Embedder
+from clapedge.serve.batcher import Batcher
+from clapedge.serve.errors import NotReadyError
 from clapedge.serve.metrics import Metrics
-from clapedge.serve.problems import NotReadyError
 from clapedge.serve.settings import Settings
 
 WARM_SECONDS = 1

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from clapedge.serve.errors import BusyError, NotReadyError
 from clapedge.serve.metrics import Metrics
-from clapedge.serve.problems import BusyError, NotReadyError
 
 T = TypeVar("T")
 

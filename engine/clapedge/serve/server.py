@@ -20,10 +20,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.serve.app import create_app
-from clapedge.serve.guard import is_loopback
+from clapedge.serve.bundle_watcher import Watcher
+from clapedge.serve.middleware import is_loopback
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
-from clapedge.serve.watch import Watcher
 
 log = logging.getLogger("clapedge.serve")
 

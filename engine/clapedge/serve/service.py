@@ -5,25 +5,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from clapedge import timeline as timelines
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.audio import AudioSource
-from clapedge.clips import BoolArray
-from clapedge.decision import Decision
 from clapedge.errors import UsageError
-from clapedge.hearing import Embedder, Hearing, Told
-from clapedge.label_check import Advice, check, check_with
+from clapedge.events import timeline as timelines
+from clapedge.events.rules import EventRule
+from clapedge.events.timeline import Event, Timeline
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.mel import Float32Array
-from clapedge.providers import usable_workers
-from clapedge.result import Listened, Result
-from clapedge.serve.catalogue import Catalogue, check_limits, check_prompts
+from clapedge.labels.lint import Advice, check, check_with
+from clapedge.model.cpu import usable_workers
+from clapedge.pipeline import Embedder, Hearing, Told
+from clapedge.scoring.decision import Decision
+from clapedge.scoring.result import Listened, Result
+from clapedge.serve.errors import GoneError
 from clapedge.serve.events import Settling
+from clapedge.serve.label_store import Catalogue, check_limits, check_prompts
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.models import Facts, Model, Models
 from clapedge.serve.pool import Pool
-from clapedge.serve.problems import GoneError
 from clapedge.serve.settings import Settings
-from clapedge.timeline import Event, EventRule, Timeline
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

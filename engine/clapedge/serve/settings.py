@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapedge.providers import ProviderWish
-from clapedge.variants import PrecisionWish
+from clapedge.model.precision import PrecisionWish
+from clapedge.model.providers import ProviderWish
 
 MEGABYTE = 10**6
 

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from clapedge.errors import ClapEdgeError, LabelError, StorageError
 from clapedge.labels import LabelSet
-from clapedge.serve.problems import GoneError, RequestError, TooLargeError
+from clapedge.serve.errors import GoneError, RequestError, TooLargeError
 
 IN_MEMORY = 4_000_000
 """Bytes of an upload that are kept in memory: 20 s of 16-bit stereo. Larger ones go to a temporary file, which has no

@@ -45,7 +45,7 @@ class ReadOnly:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Let through what a page loads."""
-        from starlette.exceptions import HTTPException  # noqa: PLC0415 - an extra
+        from starlette.exceptions import HTTPException
 
         if scope["type"] in {"http", "websocket"}:
             path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
@@ -66,12 +66,12 @@ def mount(app: "FastAPI", service: Service) -> "FastAPI":
         MissingExtraError: Gradio is not installed.
     """
     try:
-        import gradio  # noqa: PLC0415 - an extra
-        from fastapi.staticfiles import StaticFiles  # noqa: PLC0415 - an extra
-        from starlette.routing import Mount  # noqa: PLC0415 - an extra
+        import gradio
+        from fastapi.staticfiles import StaticFiles
+        from starlette.routing import Mount
     except ImportError as error:
         raise MissingExtraError("the page", "web") from error
-    from clapedge.serve.page.routes import CLIPS, router  # noqa: PLC0415 - needs FastAPI
+    from clapedge.serve.page.routes import CLIPS, router
 
     app.state.service = service
     app.include_router(router)

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge import audio
+from clapedge.arrays import Float32Array, Float64Array
 from clapedge.audio import AudioSource
-from clapedge.bundle import FrontEnd
-from clapedge.clips import RUN_FRAMES, ClipMaker
-from clapedge.mel import FLOOR, Float32Array, Float64Array, LogMel
-from clapedge.tape import EDGE_FRAMES, Tape
+from clapedge.features.clips import RUN_FRAMES, ClipMaker
+from clapedge.features.frame_buffer import EDGE_FRAMES, Tape
+from clapedge.features.front_end import FrontEnd
+from clapedge.features.log_mel import FLOOR, LogMel
 
 COLUMNS = 800
 """At least so many columns of a recording that has them, and fewer than twice as many: what a screen shows."""

@@ -12,18 +12,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from clapedge.labels import Label, LabelSet
-from clapedge.serve.answers import JsonResponse
-from clapedge.serve.api import finished, first_line
+from clapedge.serve.errors import GoneError, RequestError
+from clapedge.serve.json_lines import Lines, LinesResponse
 from clapedge.serve.page import picture
-from clapedge.serve.problems import GoneError, RequestError
+from clapedge.serve.responses import JsonResponse
+from clapedge.serve.routes.inference import finished, first_line
 from clapedge.serve.service import Named, Service
-from clapedge.serve.streams import Lines, LinesResponse
 from clapedge.serve.uploads import Upload, read_label_file, received
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from clapedge.timeline import Timeline
+    from clapedge.events.timeline import Timeline
 
 HERE = Path(__file__).parent
 CLIPS = HERE.parents[1] / "demo_clips"

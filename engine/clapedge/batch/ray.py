@@ -1,0 +1,206 @@
+"""The same batch on a Ray cluster (extra `ray`): actors listen, one engine each, and the driver keeps what they send.
+
+Recordings and the bundle lie under the same paths on every node. An actor that dies is replaced, and what it was doing
+is done again; an embedding depends on its recording alone, so no row is lost, doubled or different.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from clapedge.audio import sources
+from clapedge.batch.embedding_store import GrowingArchive, Making, Stamp
+from clapedge.batch.run import Progress, fingerprint, making_of, stamp_of
+from clapedge.engine import Engine
+from clapedge.errors import AudioError, MissingExtraError
+from clapedge.features.fusion import Fusion
+from clapedge.model.precision import PrecisionWish
+from clapedge.model.providers import ProviderWish
+from clapedge.scoring.result import Heard, Listened
+
+if TYPE_CHECKING:
+    from clapedge.pipeline import Hearing
+
+FILES_AT_ONCE = 8
+"""Recordings that an actor takes at once: what is done again when it dies."""
+
+
+class Actors(msgspec.Struct, frozen=True, kw_only=True):
+    """What an actor is, and how many there are.
+
+    Attributes:
+        bundle: directory of the bundle, the same on every node.
+        provider: where an actor runs its tower.
+        precision: variant of the tower.
+        fusion: see `Engine.load`.
+        hearing: how a recording is heard.
+        count: actors.
+        cpus: processor cores of each; operators of the tower use so many threads.
+        gpus: graphics processors of each; a fraction shares one.
+    """
+
+    bundle: str
+    provider: ProviderWish
+    precision: PrecisionWish
+    fusion: Fusion
+    hearing: dict[str, Any]
+    count: int
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def load(self) -> Engine:
+        """Load the engine of an actor."""
+        return Engine.load(
+            self.bundle,
+            provider=self.provider,
+            precision=self.precision,
+            fusion=self.fusion,
+            threads=max(1, int(self.cpus)),
+        )
+
+    def like(self, making: Making) -> "Actors":
+        """Return actors that all make embeddings in the same way, wherever they run."""
+        wishes = msgspec.to_builtins(making)
+        return msgspec.structs.replace(self, provider=wishes["provider"], precision=wishes["variant"])
+
+    def making(self) -> Making:
+        """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine says."""
+        ray = connect()
+        ask = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_making)
+        return msgspec.json.decode(ray.get(ask.remote(msgspec.json.encode(self))), type=Making)
+
+
+class _Sent(msgspec.Struct):
+    """What an actor sends of one recording: its error, or what it heard."""
+
+    error: str | None = None
+    stamp: Stamp = Stamp(0, 0)
+    sha256: str = ""
+    clips: bytes = b""
+    spans: tuple[tuple[float, float], ...] = ()
+    heard: Heard = Heard(0.0, 0.0, 0.0)
+    warnings: tuple[str, ...] = ()
+
+
+class Listener:
+    """An actor: listens to recordings."""
+
+    def __init__(self, actors: bytes) -> None:
+        """Load the engine, once in the life of the actor."""
+        described = msgspec.json.decode(actors, type=Actors)
+        self._engine = described.load()
+        self._hearing: Any = described.hearing
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        """Listen to a batch of paths."""
+        return {"sent": [msgspec.msgpack.encode(self._listen(os.fsdecode(path))) for path in batch["item"]]}
+
+    def _listen(self, file: str) -> _Sent:
+        """Listen to one recording."""
+        try:
+            stamp, sha256 = fingerprint(file)
+            (listened,) = self._engine.listen_many([file], workers=1, **self._hearing)
+        except AudioError as error:
+            return _Sent(str(error))
+        if isinstance(listened, AudioError):
+            return _Sent(str(listened))
+        clips = listened.clips.astype("<f4").tobytes()
+        return _Sent(None, stamp, sha256, clips, listened.spans, listened.heard, listened.warnings)
+
+
+def embed_files(
+    files: Iterable[str], archive: GrowingArchive, actors: Actors, *, report: Callable[[Progress], None]
+) -> Progress:
+    """Embed the recordings that an archive does not hold, and add them to it in their order.
+
+    Files are compared with the archive by path, size and time alone: it is the actors that read them.
+
+    Args:
+        files: paths, the same on every node.
+        archive: made as `actors.making()` says.
+        actors: who listens.
+        report: called after each recording.
+    """
+    progress = Progress()
+    wanted = []
+    for file in files:
+        if _is_kept(file, archive):
+            progress.known += 1
+        else:
+            wanted.append(file)
+    size = archive.making.embedding_size
+    for file, sent in zip(wanted, _sent(wanted, actors), strict=True):
+        name = sources.source_name(file)
+        if sent.error is not None:
+            progress.failures[name] = sent.error
+        else:
+            clips = np.frombuffer(sent.clips, "<f4").reshape(-1, size)
+            listened = Listened(clips, sent.spans, sent.heard, sent.warnings, 0.0, 0.0)
+            archive.add(name, sent.stamp, sent.sha256, listened)
+            progress.embedded += 1
+        report(progress)
+    return progress
+
+
+def connect() -> Any:  # noqa: ANN401 - Ray is an extra, and its types with it
+    """Connect to the cluster that `RAY_ADDRESS` names, else start one on this machine; return Ray.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # it calls Ray Data's own way of passing arguments to actors an error, in every run
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("a batch on Ray", "ray") from error
+    if not ray.is_initialized():
+        own: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
+
+
+def _is_kept(file: str, archive: GrowingArchive) -> bool:
+    """Tell whether an archive holds a file as it is; of one that cannot be used, an actor will say why."""
+    try:
+        stamp = stamp_of(file)
+    except AudioError:
+        return False
+    return stamp is not None and archive.unchanged(sources.source_name(file), stamp)
+
+
+def _sent(files: list[str], actors: Actors) -> Iterator[_Sent]:
+    """Yield what the actors send of each file, in order."""
+    if not files:
+        return
+    ray = connect()
+    blocks = -(-len(files) // FILES_AT_ONCE)
+    dataset = ray.data.from_items([os.fsencode(file) for file in files], override_num_blocks=blocks).map_batches(
+        Listener,
+        batch_size=FILES_AT_ONCE,
+        compute=ray.data.ActorPoolStrategy(size=actors.count),
+        num_cpus=actors.cpus,
+        num_gpus=actors.gpus,
+        fn_constructor_args=(msgspec.json.encode(actors),),
+    )
+    decoder = msgspec.msgpack.Decoder(_Sent)
+    for row in dataset.iter_rows():
+        yield decoder.decode(row["sent"])
+
+
+def _making(actors: bytes) -> bytes:
+    """Load an actor's engine and say how it makes embeddings."""
+    described = msgspec.json.decode(actors, type=Actors)
+    hearing: Hearing = described.hearing  # type: ignore[assignment]  # checked where it was given
+    with described.load() as engine:
+        return msgspec.json.encode(making_of(engine, hearing))

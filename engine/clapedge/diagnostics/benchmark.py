@@ -1,0 +1,197 @@
+"""What a bundle costs on this device: cold start, latency by stage, throughput and memory.
+
+The recording is synthesised and the labels' embeddings are drawn: neither what is heard nor the words cost time here.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clapedge.engine import Engine
+    from clapedge.labels import EmbeddedLabels
+
+SECONDS = 10
+RATE = 44_100
+"""The recording: ten seconds at a rate that has to be resampled, as most have."""
+LABELS = 5
+COLD_RUNS = 3
+THROUGHPUT_FILES = 32
+STAGES = ("decode", "frontend", "tower", "total")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: arguments of `Engine.load`; None stands for its default."""
+
+    bundle: str | None = None
+    provider: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured.
+
+    Attributes:
+        model: model id of the bundle.
+        variant: precision of the audio tower.
+        provider: where it ran.
+        threads: threads of an operator.
+        cold_ms: of a fresh process: `process` until the first score (all included), of which `import`, `load`, `first`.
+        steady_ms: per stage of one score, file to labels: `p50`, `p90` and `p99` over `runs`.
+        runs: scores behind `steady_ms`.
+        files_per_second: of `Engine.embed_audio` over a list of files.
+        memory_mb: peak resident memory of a process that scored, MB; None where the system does not tell.
+    """
+
+    model: str
+    variant: str
+    provider: str
+    threads: int
+    cold_ms: dict[str, float]
+    steady_ms: dict[str, dict[str, float]]
+    runs: int
+    files_per_second: float
+    memory_mb: float | None
+
+
+def measure(setting: Setting, *, runs: int = 50) -> Report:
+    """Measure one setting on this device; takes some seconds.
+
+    Args:
+        setting: the bundle, and how to run it.
+        runs: how many scores to time.
+
+    Raises:
+        ClapEdgeError: the engine cannot be loaded so.
+    """
+    from clapedge.model.cpu import usable_cores
+
+    with tempfile.TemporaryDirectory() as directory:
+        recording = Path(directory) / "recording.wav"
+        write_recording(recording)
+        with load(setting) as engine:
+            steady = _steady(engine, recording, runs)
+            files_per_second = _throughput(engine, recording)
+            model, variant, provider = engine.bundle.manifest.model, engine.variant, engine.plan.provider
+        colds = [_cold(setting, recording) for _ in range(COLD_RUNS)]
+    memory = [cold.pop("memory_mb") for cold in colds]
+    return Report(
+        model=model,
+        variant=variant,
+        provider=provider,
+        threads=setting.threads or usable_cores(),
+        cold_ms={key: round(_percentile([cold[key] for cold in colds], 50), 1) for key in colds[0]},
+        steady_ms=steady,
+        runs=runs,
+        files_per_second=round(files_per_second, 1),
+        memory_mb=round(max(memory), 1) if all(memory) else None,
+    )
+
+
+def load(setting: Setting) -> "Engine":
+    """Load the engine of a setting, without its notes about the model."""
+    from clapedge.engine import Engine
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments: dict[str, Any] = asdict(setting)
+        return Engine.load(arguments.pop("bundle"), **arguments)
+
+
+def write_recording(path: Path) -> None:
+    """Write the recording that is scored: stereo, a sweep in noise."""
+    import numpy as np
+    import soundfile
+
+    seconds = np.arange(SECONDS * RATE) / RATE
+    sweep = 0.3 * np.sin(2 * np.pi * (200 * seconds + 150 * seconds**2))
+    noise = np.random.default_rng(0).normal(0, 0.02, (len(seconds), 2))
+    soundfile.write(path, sweep[:, None] + noise, RATE)
+
+
+def drawn_labels(engine: "Engine") -> "EmbeddedLabels":
+    """Return labels with random embeddings, so that a bundle without text tower is measured as one with it."""
+    import numpy as np
+
+    from clapedge.labels import EmbeddedLabels, LabelSet
+
+    manifest = engine.bundle.manifest
+    rows = np.random.default_rng(0).normal(size=(LABELS, manifest.embedding_size))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    words = LabelSet.of([f"label {number}" for number in range(LABELS)])
+    return EmbeddedLabels(words, rows.astype(np.float32), manifest.text_tower or "")
+
+
+def cold_start(request: str) -> None:
+    """Be the fresh process: load, score once, and print what it cost as JSON.
+
+    Args:
+        request: JSON with the fields of a `Setting` under `setting`, and the path under `recording`.
+    """
+    began = time.perf_counter()
+    import clapedge.engine  # noqa: F401 - this import is what is timed
+
+    imported = time.perf_counter()
+    asked = json.loads(request)
+    engine = load(Setting(**asked["setting"]))
+    loaded = time.perf_counter()
+    engine.score(asked["recording"], drawn_labels(engine))
+    scored = time.perf_counter()
+    times = {"import": imported - began, "load": loaded - imported, "first": scored - loaded}
+    print(json.dumps({key: value * 1e3 for key, value in times.items()} | {"memory_mb": peak_memory()}))  # noqa: T201
+
+
+def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
+    """Run a fresh process and add how long all of it took."""
+    request = json.dumps({"setting": asdict(setting), "recording": str(recording)})
+    code = "import sys; from clapedge.benchmark import cold_start; cold_start(sys.argv[1])"
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, request], capture_output=True, check=True, text=True)  # noqa: S603 - our own code
+    process = (time.perf_counter() - began) * 1e3
+    times: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {"process": process, **times}
+
+
+def _steady(engine: "Engine", recording: Path, runs: int) -> dict[str, dict[str, float]]:
+    """Score again and again and return percentiles by stage."""
+    labels = drawn_labels(engine)
+    times = [engine.score(recording, labels).ms for _ in range(runs + 2)][2:]  # the first two warm the caches
+    return {
+        stage: {f"p{q}": round(_percentile([getattr(time, stage) for time in times], q), 2) for q in (50, 90, 99)}
+        for stage in STAGES
+    }
+
+
+def _throughput(engine: "Engine", recording: Path) -> float:
+    """Return how many files a second `embed_audio` embeds."""
+    files = [recording] * THROUGHPUT_FILES
+    engine.embed_audio(files[:8])
+    began = time.perf_counter()
+    engine.embed_audio(files)
+    return THROUGHPUT_FILES / (time.perf_counter() - began)
+
+
+def _percentile(values: Sequence[float], q: int) -> float:
+    """Return the q-th percentile: the least value that q % of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * q // 100) - 1)]
+
+
+def peak_memory() -> float | None:
+    """Return the peak resident memory of this process in MB."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,78 @@
+"""A folder to one archive, byte for byte the same whenever the folder is: names sorted, times and owners fixed."""
+
+import gzip
+import os
+import tarfile
+from pathlib import Path
+
+from clapedge.atomic_file import whole_file
+from clapedge.errors import UsageError
+from clapedge.model.bundle import sha256
+
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
+"""Environment variable with the second that reproducible builds write as their time."""
+
+DEFAULT_EPOCH = 1_580_601_600
+"""2020-02-02, which hatchling writes into wheels where the variable is not set."""
+
+COMPRESSION = 6
+"""gzip's own default; wheels are compressed already, so that more would cost time alone."""
+
+CHECKSUMS = "SHA256SUMS"
+"""Name of the list of every file with its SHA-256, as `sha256sum -c` reads it."""
+
+
+def epoch() -> int:
+    """Return the second that is written as the time of everything in a kit.
+
+    Raises:
+        UsageError: the environment variable is no number of seconds.
+    """
+    value = os.environ.get(EPOCH_VARIABLE, str(DEFAULT_EPOCH))
+    if not value.isdecimal():
+        raise UsageError(f"{EPOCH_VARIABLE} is {value!r}; give seconds since 1970, or unset it")
+    return int(value)
+
+
+def files_of(directory: Path) -> list[Path]:
+    """Return every file below a directory, in the order in which an archive holds them."""
+    return sorted(
+        (path for path in directory.rglob("*") if path.is_file()),
+        key=lambda path: path.relative_to(directory).as_posix(),
+    )
+
+
+def write_checksums(directory: Path) -> None:
+    """Write the list of every file of a kit, which the installer checks before it does anything."""
+    lines = [f"{sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in files_of(directory)]
+    (directory / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def write_archive(directory: Path, target: Path) -> str:
+    """Write a folder as `.tar.gz`, with the folder's name at its root; it appears whole or not at all.
+
+    Returns:
+        The archive's SHA-256.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    time = epoch()
+    with whole_file(target) as temporary:
+        with (
+            temporary.open("wb") as raw,
+            gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=time) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for path in files_of(directory):
+                _add(archive, path, f"{directory.name}/{path.relative_to(directory).as_posix()}", time)
+        return sha256(temporary)
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str, time: int) -> None:
+    """Add a file as root's, readable to all; scripts stay executable."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = path.stat().st_size, time
+    entry.mode = 0o755 if path.suffix == ".sh" else 0o644
+    with path.open("rb") as stream:
+        archive.addfile(entry, stream)

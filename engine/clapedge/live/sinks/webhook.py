@@ -1,0 +1,102 @@
+"""Events to a server over HTTP: one POST a record, with a key by which the server knows one that comes twice."""
+
+import base64
+import http.client
+import os
+import urllib.error
+import urllib.request
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+from clapedge import __version__
+from clapedge.errors import UsageError
+from clapedge.live.sinks.delivery import RefusedError, UndeliveredError
+from clapedge.live.sources.network import origin
+
+TOKEN_VARIABLE = "CLAPEDGE_WEBHOOK_TOKEN"  # noqa: S105 - its name alone
+"""Environment variable with a token, sent as `Authorization: Bearer`: arguments can be seen by every user."""
+
+TIMEOUT_SECONDS = 10.0
+
+REFUSALS = frozenset({400, 405, 406, 410, 413, 414, 415, 422})
+"""Answers that say that this message will never be taken. With all others (a wrong token, an address not there yet, an
+error of the server) it is tried again."""
+
+LONGEST_PAUSE = 300.0
+"""Most that a server may ask to wait (`Retry-After`)."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would turn a POST into a GET, and take the token elsewhere."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> None:
+        """Refuse."""
+
+
+class WebhookCarrier:
+    """Posts messages to one address."""
+
+    def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
+        """Prepare to post.
+
+        Args:
+            address: http:// or https://, with user:password@ where the server asks for them; certificates are
+                checked, proxies taken from the environment.
+            timeout: seconds to wait for an answer.
+
+        Raises:
+            UsageError: the address cannot be used.
+        """
+        self.name = origin(address)
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not _is_plain(address):
+            raise UsageError(f"--webhook {self.name} is no address; give http://… or https://…")
+        user, _, place = parts.netloc.rpartition("@")
+        self._address, self._timeout = parts._replace(netloc=place, fragment="").geturl(), timeout
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"clapedge/{__version__}"}
+        if user:
+            secret = base64.b64encode(unquote(user).encode()).decode()
+            self._headers["Authorization"] = f"Basic {secret}"
+        if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+            if not _is_plain(token):
+                raise UsageError(f"{TOKEN_VARIABLE} holds a space, or what is no ASCII; give the token alone")
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def carry(self, key: str, data: bytes) -> None:
+        """Post a message, see `Carrier`."""
+        headers = {**self._headers, "Idempotency-Key": key}
+        request = urllib.request.Request(self._address, data, headers, method="POST")  # noqa: S310 - http(s) was checked
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                answer.read(1)
+        except urllib.error.HTTPError as error:
+            with error:
+                words = f"it answers {error.code} {error.reason}"
+                if error.code in REFUSALS:
+                    raise RefusedError(words) from error
+                raise UndeliveredError(words, _asked_pause(error.headers.get("Retry-After"))) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise UndeliveredError(f"it is not to be reached ({reason})") from error
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is printable ASCII without spaces, as addresses and headers are."""
+    return all("!" <= character <= "~" for character in text)
+
+
+def _asked_pause(value: str | None) -> float | None:
+    """Return the seconds that a server asks to wait, within reason; None if it does not say."""
+    return min(float(value), LONGEST_PAUSE) if value and value.isdecimal() else None

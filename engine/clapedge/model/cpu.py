@@ -1,0 +1,69 @@
+"""The processor cores that this process may use, control groups included, which psutil ignores."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+SPARE_WORKERS = 1
+"""Workers beside one for each core: 8 to 11 % more clips a second on four cores."""
+
+
+def usable_cores() -> int:
+    """Return how many threads this process can keep busy: the cores of its affinity, cut by the container's CPU quota.
+
+    Two hardware threads of one core count once: ONNX Runtime's products fill a core with one thread.
+    """
+    if sys.platform == "linux":
+        cores = _physical_cores(os.sched_getaffinity(0), Path("/sys/devices/system/cpu"))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"), _own_cgroup(Path("/proc/self/cgroup")))
+    return max(1, min(cores, int(quota))) if quota else cores
+
+
+def usable_workers(threads: int | None = None) -> int:
+    """Return how many recordings to work on at once: as many as threads were asked for, else one more than cores.
+
+    One computes while another reads or waits for the interpreter; a single core gains nothing by it.
+    """
+    cores = usable_cores()
+    return threads or (cores + SPARE_WORKERS if cores > 1 else 1)
+
+
+def _physical_cores(usable: Iterable[int], root: Path) -> int:
+    """Return how many physical cores a set of logical ones lies on; Linux names each by its group of siblings."""
+    groups = set()
+    for cpu in usable:
+        try:
+            groups.add((root / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip())
+        except OSError:
+            groups.add(str(cpu))
+    return len(groups)
+
+
+def _own_cgroup(listing: Path) -> str:
+    """Return the path of this process's cgroup (version 2), which a container without its own namespace shows."""
+    try:
+        lines = listing.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")), "")
+
+
+def _cgroup_quota(root: Path, group: str = "") -> float | None:
+    """Return the CPU quota in cores, the least of a cgroup and those above it (version 2, else 1), or None."""
+    own = PurePosixPath(group)
+    quotas = []
+    for directory in (root / own, *(root / above for above in own.parents)):
+        try:
+            quotas.append((directory / "cpu.max").read_text().split())
+        except OSError:
+            continue
+    if not quotas:
+        try:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quotas = [[(root / "cpu" / name).read_text().strip() for name in names]]
+        except OSError:
+            return None
+    return min((int(quota) / int(period) for quota, period in quotas if quota not in {"max", "-1"}), default=None)

@@ -1,0 +1,155 @@
+"""Events of a recording to text: one class an output format, each with one method."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, TextIO
+
+import msgspec
+
+from clapedge.events.timeline import Event, Timeline
+from clapedge.terminal import counted, shown
+
+MILLISECONDS = 3
+"""Decimals of a time in seconds: a window's place is not known better."""
+
+RAVEN_COLUMNS = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Label",
+    "Probability",
+    "Similarity",
+)
+"""The columns that Raven needs of a selection table, and ours, which it shows as annotations."""
+
+LOWEST_HERTZ, HIGHEST_HERTZ = 50, 14_000
+"""What CLAP hears; a label has no band of its own."""
+
+
+class EventWriter:
+    """Writes the events of a recording to a stream."""
+
+    format_name: ClassVar[str]
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+        """Write the events, in the order in which they begin."""
+        raise NotImplementedError
+
+
+class TableEvents(EventWriter):
+    """For people."""
+
+    format_name = "table"
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+        """Write a heading, a line an event, and how they came about."""
+        heard = timeline.heard
+        print(f"{shown(timeline.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=stream)
+        for event in events:
+            when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
+            print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {shown(event.label)}", file=stream)
+        count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
+        made_by = f"{shown(timeline.model)} {timeline.variant} on {timeline.provider}"
+        print(f"  {count} · {made_by} · {timeline.weights} weights", file=stream)
+
+
+class CsvEvents(EventWriter):
+    """For spreadsheets; see docs/timeline.md for the columns."""
+
+    format_name = "csv"
+    COLUMNS = (
+        *("file", "label", "start", "end", "peak", "probability", "similarity"),
+        *("model", "weights", "variant", "provider"),
+    )
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+        """Write the names of the columns and a row an event."""
+        rows = csv.DictWriter(stream, self.COLUMNS, lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(record(timeline, event) for event in events)
+
+
+class JsonLinesEvents(EventWriter):
+    """For programs; the fields are the columns of CSV."""
+
+    format_name = "jsonl"
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+        """Write a record an event."""
+        for event in events:
+            print(msgspec.json.encode(record(timeline, event)).decode(), file=stream)
+
+
+class AudacityLabels(EventWriter):
+    """For Audacity: File, Import, Labels. Start, end and text, parted by tabs."""
+
+    format_name = "audacity"
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+        """Write a line an event."""
+        for event in events:
+            print(f"{event.start:.6f}\t{event.end:.6f}\t{_one_line(event.label)}", file=stream)
+
+
+class RavenSelections(EventWriter):
+    """For Raven: a selection table, parted by tabs."""
+
+    format_name = "raven"
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+        """Write the names of the columns and a line an event."""
+        print("\t".join(RAVEN_COLUMNS), file=stream)
+        for number, event in enumerate(events, 1):
+            where = ("Spectrogram 1", 1, f"{event.start:.6f}", f"{event.end:.6f}", LOWEST_HERTZ, HIGHEST_HERTZ)
+            what = (_one_line(event.label), f"{event.probability:.4f}", f"{event.similarity:.4f}")
+            print(number, *where, *what, sep="\t", file=stream)
+
+
+class WebVtt(EventWriter):
+    """For players: subtitles that name what is heard."""
+
+    format_name = "webvtt"
+
+    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+        """Write a cue an event."""
+        print("WEBVTT", file=stream)
+        for event in events:
+            text = _one_line(event.label).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            times = f"{_clock(event.start, MILLISECONDS)} --> {_clock(event.end, MILLISECONDS)}"
+            print(f"\n{times}\n{text} ({event.probability:.0%})", file=stream)
+
+
+EVENT_WRITERS = {
+    writer.format_name: writer()
+    for writer in (TableEvents, CsvEvents, JsonLinesEvents, AudacityLabels, RavenSelections, WebVtt)
+}
+"""Every output format by its name."""
+
+
+def record(timeline: Timeline, event: Event) -> dict[str, Any]:
+    """Return the record of an event: its fields, and what made it."""
+    return {
+        "file": timeline.file,
+        **asdict(event),
+        "model": timeline.model,
+        "weights": timeline.weights,
+        "variant": timeline.variant,
+        "provider": timeline.provider,
+    }
+
+
+def _one_line(label: str) -> str:
+    """Return a label without what would end its cell or line, or what a terminal would obey."""
+    return shown(" ".join(label.split()))
+
+
+def _clock(seconds: float, decimals: int = 2) -> str:
+    """Return a time as hh:mm:ss with decimals."""
+    units = 10**decimals
+    whole, part = divmod(round(seconds * units), units)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{part:0{decimals}}"

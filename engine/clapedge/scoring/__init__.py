@@ -1,0 +1,1 @@
+"""Embeddings of recordings and labels to similarities, probabilities and a decision."""

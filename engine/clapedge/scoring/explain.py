@@ -1,0 +1,54 @@
+"""A result in sentences: what decided it, what was heard, and what to mind."""
+
+from clapedge.scoring.decision import DecidedScore, Decision
+from clapedge.scoring.result import Result
+
+
+def explain(result: Result, decision: Decision | None = None) -> tuple[str, ...]:
+    """Return why a result is what it is, a sentence each.
+
+    Args:
+        result: what `Engine.score` returned.
+        decision: what was given to it.
+    """
+    decision = decision or Decision()
+    heard = result.heard
+    share = 100 * (heard.end - heard.start) / heard.of if heard.of else 100.0
+    return (
+        *(_apart(result, decision) if decision.multi else _together(result, decision)),
+        f"heard: {heard.start:g} to {heard.end:g} s of {heard.of:g} s ({share:.0f} %)",
+        *(f"mind: {sentence}" for sentence in result.warnings),
+    )
+
+
+def _together(result: Result, decision: Decision) -> list[str]:
+    """Explain a result whose labels share the probability."""
+    best = result.top
+    sentences = [f"similarity: {best.similarity:+.3f} between the recording and {best.name!r}"]
+    if len(result.labels) == 1:
+        return [*sentences, "margin: none, since no other label is shown; its probability says nothing alone"]
+    second = result.labels[1]
+    lead = best.similarity - second.similarity
+    margin = best.probability - second.probability
+    verdict = "unsure, since that is below" if result.unsure else "sure, since that is not below"
+    return [
+        *sentences,
+        f"next: {second.similarity:+.3f} for {second.name!r}, {lead:.3f} less",
+        f"margin: {margin:.1%} of probability before {second.name!r}; {verdict} {decision.margin:.1%}",
+    ]
+
+
+def _apart(result: Result, decision: Decision) -> list[str]:
+    """Explain a result whose labels are decided apart."""
+    sentences = []
+    for score in result.labels:
+        if not isinstance(score, DecidedScore):
+            continue
+        distance = score.similarity - score.threshold
+        doubt = f", unsure within {decision.margin:g}" if abs(distance) < decision.margin else ""
+        side = "above" if score.present else "below"
+        sentences.append(
+            f"{score.name!r}: similarity {score.similarity:+.3f} is {abs(distance):.3f} {side} "
+            f"its threshold {score.threshold:g}{doubt}"
+        )
+    return sentences
