@@ -107,7 +107,7 @@ def make_machine(place: Path, mirror: str | None) -> Machine:
         shutil.rmtree(root, ignore_errors=True)
         source = [mirror] if mirror else []
         options = ["--arch=arm64", "--foreign", "--variant=minbase", "--include=python3"]
-        print("making an ARM64 Debian (some minutes, once) ...", file=sys.stderr)
+        print("config an ARM64 Debian (some minutes, once) ...", file=sys.stderr)
         run("debootstrap", *options, RELEASE, str(root), *source)
         run("env", "-i", SYSTEM_PATH, "DEBIAN_FRONTEND=noninteractive", "chroot", str(root), *SECOND_STAGE)
         done.touch()

@@ -21,8 +21,8 @@ import soundfile
 
 from clapedge import Engine
 from clapedge.batch.embedding_store import Stamp, appending
-from clapedge.batch.run import making_of
-from clapedge.scoring.result import Heard, Listened
+from clapedge.batch.run import embedding_config
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
 
 FORMATS = (("wav", "WAV"), ("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("aiff", "AIFF"), ("w64", "W64"))
 RATES = (8_000, 16_000, 22_050, 32_000, 44_100, 48_000)
@@ -84,13 +84,13 @@ def fill(bundle: str | None, kept: Path, count: int) -> None:
     """Keep so many embeddings of recordings that never were."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        making = making_of(Engine.load(bundle, threads=1), {})
-    rows = np.random.default_rng(0).standard_normal((count, making.embedding_size)).astype(np.float32)
+        config = embedding_config(Engine.load(bundle, threads=1), {})
+    rows = np.random.default_rng(0).standard_normal((count, config.embedding_size)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    heard = Heard(0.0, 10.0, 10.0)
-    with appending(kept, making) as archive:
+    heard = Coverage(0.0, 10.0, 10.0)
+    with appending(kept, config) as archive:
         for index in range(count):
-            listened = Listened(rows[index : index + 1], ((0.0, 10.0),), heard, (), 0.0, 0.0)
+            listened = RecordingEmbeddings(rows[index : index + 1], ((0.0, 10.0),), heard, (), 0.0, 0.0)
             name = f"archive/{index // 1000:03}/recording-{index:06}.wav"
             archive.add(name, Stamp(960_044, index), f"{index:064x}", listened)
 

@@ -3,7 +3,6 @@
 Each candidate lives in a process of its own, as its users run it; see `turns`.
 """
 
-
 import argparse
 import json
 import os

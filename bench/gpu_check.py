@@ -26,7 +26,14 @@ from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError, ProviderError
 from clapedge.model.bundle import Bundle
 from clapedge.model.gpu_session import DeviceSession
-from clapedge.model.providers import CUDA_DRIVER, Plan, choose, describe_gpu, installed_packages, obstacle
+from clapedge.model.providers import (
+    CUDA_DRIVER,
+    ProviderConfig,
+    choose,
+    describe_gpu,
+    installed_packages,
+    unavailable_reason,
+)
 from clapedge.model.towers import BUCKETS, AudioTower
 
 BATCHES = (1, 8, 32, 64, 128)
@@ -61,7 +68,7 @@ def farthest(found: Float32Array, expected: Float32Array) -> float:
     return float(np.abs(found - expected).max())
 
 
-def checks(bundle: Bundle, plan: Plan) -> Iterator[Check]:
+def checks(bundle: Bundle, provider_config: ProviderConfig) -> Iterator[Check]:
     """Yield each check: its name, whether it holds, and the figure that it rests on.
 
     That every node runs on the GPU needs no check here: a session of which one does not is never opened.
@@ -69,15 +76,18 @@ def checks(bundle: Bundle, plan: Plan) -> Iterator[Check]:
     clips = drawn_clips(CLIPS)
     features, is_longer = clips["input_features"], clips["is_longer"]
     reference = AudioTower(bundle.path(bundle.file("audio", "fp32"))).embed(features, is_longer)
-    plain = replace(plan, options={**plan.options, "enable_cuda_graph": "0"})
+    plain = replace(provider_config, options={**provider_config.options, "enable_cuda_graph": "0"})
     for variant in ("fp32", "fp16"):
         model = bundle.path(bundle.file("audio", variant))
-        found = AudioTower(model, plan=plan).embed(features, is_longer)
+        found = AudioTower(model, provider_config=provider_config).embed(features, is_longer)
         cosine = worst_cosine(found, reference)
         yield f"{variant}: cosine to fp32 on the CPU", cosine >= LEAST_COSINE, cosine
         for batch in BUCKETS:
             own = {name: values[:batch] for name, values in clips.items()}
-            graph, without = DeviceSession(model, plan, batch=batch), DeviceSession(model, plain, batch=batch)
+            graph, without = (
+                DeviceSession(model, provider_config, batch=batch),
+                DeviceSession(model, plain, batch=batch),
+            )
             first = graph.run(own)
             difference = farthest(first, without.run(own))
             yield f"{variant}, batch {batch}: CUDA graph as without", difference <= SAME, difference
@@ -102,7 +112,7 @@ def timings(call: Callable[[], object]) -> dict[str, float]:
     return {"p50_ms": round(float(np.median(taken)), 4), "p99_ms": round(float(np.percentile(taken, 99)), 4)}
 
 
-def tower_timings(bundle: Bundle, plan: Plan) -> Iterator[dict[str, Any]]:
+def tower_timings(bundle: Bundle, provider_config: ProviderConfig) -> Iterator[dict[str, Any]]:
     """Yield the times of each variant and batch, with and without CUDA graph, with and without the copies."""
     for variant in ("fp16", "fp32"):
         model = bundle.path(bundle.file("audio", variant))
@@ -110,7 +120,9 @@ def tower_timings(bundle: Bundle, plan: Plan) -> Iterator[dict[str, Any]]:
             clips = drawn_clips(batch)
             for graph in ("1", "0"):
                 session = DeviceSession(
-                    model, replace(plan, options={**plan.options, "enable_cuda_graph": graph}), batch=batch
+                    model,
+                    replace(provider_config, options={**provider_config.options, "enable_cuda_graph": graph}),
+                    batch=batch,
                 )
                 row: dict[str, Any] = {"variant": variant, "batch": batch, "cuda_graph": graph == "1"}
                 row["device"] = timings(session.replay)
@@ -125,7 +137,7 @@ def tensorrt(bundle: Bundle) -> dict[str, Any]:
     reference = AudioTower(bundle.path(bundle.file("audio", "fp32"))).embed(*clips.values())
     began = time.perf_counter()
     try:
-        tower = AudioTower(model, plan=choose("tensorrt"))
+        tower = AudioTower(model, provider_config=choose("tensorrt"))
         for batch in BUCKETS:
             tower.embed(*drawn_clips(batch).values())
     except ProviderError as error:
@@ -148,12 +160,12 @@ def end_to_end(bundle: Bundle) -> dict[str, Any]:
         return {"variant": engine.variant, "one_recording": one, "recordings_per_second": round(many, 1)}
 
 
-def machine(plan: Plan) -> dict[str, Any]:
+def machine(provider_config: ProviderConfig) -> dict[str, Any]:
     """Return what the figures depend on."""
     driver = ctypes.c_int()
     ctypes.CDLL(CUDA_DRIVER).cuDriverGetVersion(ctypes.byref(driver))
     return {
-        "gpu": asdict(describe_gpu(plan.device_id)),
+        "gpu": asdict(describe_gpu(provider_config.device_id)),
         "driver_supports_cuda": f"{driver.value // 1000}.{driver.value % 1000 // 10}",
         "onnxruntime_cuda": getattr(onnxruntime, "cuda_version", ""),
         "onnxruntime": installed_packages(),
@@ -161,7 +173,7 @@ def machine(plan: Plan) -> dict[str, Any]:
         "numpy": version("numpy"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "provider_options": dict(plan.options),
+        "provider_options": dict(provider_config.options),
     }
 
 
@@ -179,20 +191,25 @@ def main() -> int:
     parser.add_argument("--bundle", default="bundles/random", help="bundle with fp32 and fp16 [default: %(default)s]")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args()
-    reason = obstacle("cuda")
+    reason = unavailable_reason("cuda")
     if reason:
         print(f"nothing was checked: provider cuda cannot be used here: {reason}", file=sys.stderr)
         return ProviderError.exit_code
     warnings.simplefilter("ignore")
-    bundle, plan = Bundle.open(arguments.bundle), choose("cuda")
-    report: dict[str, Any] = {"machine": machine(plan), "bundle": bundle.manifest.model, "checks": [], "tower": []}
+    bundle, provider_config = Bundle.open(arguments.bundle), choose("cuda")
+    report: dict[str, Any] = {
+        "machine": machine(provider_config),
+        "bundle": bundle.manifest.model,
+        "checks": [],
+        "tower": [],
+    }
     failed = 0
-    for name, holds, figure in checks(bundle, plan):
+    for name, holds, figure in checks(bundle, provider_config):
         failed += not holds
         print(f"{'ok' if holds else 'FAILED':6} {name}: {figure:.3g}")
         report["checks"].append({"name": name, "holds": holds, "figure": figure})
     save(report, arguments.out)
-    for row in tower_timings(bundle, plan):
+    for row in tower_timings(bundle, provider_config):
         print(json.dumps(row))
         report["tower"].append(row)
     save(report, arguments.out)

@@ -3,7 +3,6 @@
 Everything lies in one directory and is made once: `python bench/bench_peers.py --fresh` makes it again.
 """
 
-
 import contextlib
 import json
 import logging

@@ -1,6 +1,5 @@
 """The candidates of `bench_peers.py`: ways to embed a clip, and ways to score a recording."""
 
-
 import itertools
 import os
 import warnings

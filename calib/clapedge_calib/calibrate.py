@@ -13,7 +13,7 @@ from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.model.bundle import Bundle
-from clapedge_calib.calibration_data import Heard, hear, split
+from clapedge_calib.calibration_data import Coverage, hear, split
 from clapedge_calib.collect import Extremes, extremes, histograms
 from clapedge_calib.dataset import Example
 from clapedge_calib.evaluator import Figures, Judge
@@ -217,7 +217,7 @@ def _best(tried: Sequence[_Tried], candidates: Sequence[Candidate], target: Targ
 def _ranges(
     reference: ModelProto,
     found: Mapping[str, Extremes],
-    calibration: Heard,
+    calibration: Coverage,
     options: Options,
     progress: StepProgress,
 ) -> dict[str, Range]:
@@ -231,7 +231,7 @@ def _ranges(
     }
 
 
-def _heard_facts(calibration: Heard, test: Heard) -> dict[str, object]:
+def _heard_facts(calibration: Coverage, test: Coverage) -> dict[str, object]:
     """Return what a report says of the recordings."""
     return {
         "calibration_recordings": calibration.recordings,
@@ -276,7 +276,9 @@ def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
     )
 
 
-def _hear(bundle: Bundle, examples: Sequence[Example], options: Options, progress: StepProgress) -> tuple[Heard, Heard]:
+def _hear(
+    bundle: Bundle, examples: Sequence[Example], options: Options, progress: StepProgress
+) -> tuple[Coverage, Coverage]:
     """Read the recordings to calibrate with and those to judge by."""
     front_end = bundle.manifest.front_end
     parts = split(examples, samples=options.samples, seed=options.seed, test_folds=options.test_folds)
@@ -292,7 +294,7 @@ def _hear(bundle: Bundle, examples: Sequence[Example], options: Options, progres
     return calibration, test
 
 
-def _labels(bundle: Bundle, test: Heard, label_file: str | None) -> EmbeddedLabels | None:
+def _labels(bundle: Bundle, test: Coverage, label_file: str | None) -> EmbeddedLabels | None:
     """Embed the labels that are scored against: those of a file, else the classes; None where there are neither."""
     classes = sorted({sound.example.label for sound in test.sounds if sound.example.label})
     if label_file is None and (len(classes) < 2 or not bundle.files("text")):  # noqa: PLR2004 - one class tells nothing

@@ -48,7 +48,7 @@ class Sound:
 
 
 @dataclass
-class Heard:
+class Coverage:
     """What was read: the sounds, and one sentence for each recording that could not be used."""
 
     sounds: list[Sound] = field(default_factory=list)
@@ -96,7 +96,9 @@ def split(
     return calibration, test
 
 
-def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: StepProgress, step: str) -> Heard:
+def hear(
+    examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: StepProgress, step: str
+) -> Coverage:
     """Read recordings.
 
     Args:
@@ -118,7 +120,7 @@ def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, prog
             return f"{examples[place].path}: it is silent; record it again"
         return sounds
 
-    heard = Heard()
+    heard = Coverage()
     for found in side_by_side(read, range(len(examples)), progress=progress, step=step):
         if isinstance(found, str):
             heard.left_out.append(found)

@@ -45,7 +45,7 @@ def embed_examples(
         progress: is told how far it is.
     """
     tower = engine.bundle.file("audio", engine.variant).sha256
-    heard = [__version__, hearing, engine.bundle.manifest.front_end, engine.fusion, engine.plan.provider]
+    heard = [__version__, hearing, engine.bundle.manifest.front_end, engine.fusion, engine.provider_config.provider]
     done = Embedded()
 
     def embed(place: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge_calib.evaluation import Evaluation
 from clapedge_calib.places import check_file
@@ -109,7 +109,7 @@ def write_confusion(evaluation: Evaluation, path: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(_png(evaluation) if path.suffix.lower() == ".png" else _csv(evaluation))
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from clapedge_calib.report import Candidate, Report, folding_lines, shown
+from clapedge_calib.report import Candidate, Report, folding_lines, printable
 
 WIDTH, HEIGHT = 640, 280
 LEFT, RIGHT, TOP, BOTTOM = 70, 40, 16, 44
@@ -99,12 +99,12 @@ def _variants(candidates: Sequence[Candidate]) -> str:
                 f"{each.latency_ms:.1f}",
                 f"{each.cosine_mean:.5f}",
                 f"{each.cosine_min:.5f}",
-                shown(each.cosine_fused, ".5f"),
+                printable(each.cosine_fused, ".5f"),
                 "–" if figures is None else str(figures.top1),
                 "–" if agreed is None else f"{agreed.top1.value:.1%}",
                 "–" if agreed is None else f"{agreed.rank:.4f}",
                 "–" if figures is None else f"{figures.calibration_error:.3f}",
-                shown(each.drop, ".2f"),
+                printable(each.drop, ".2f"),
                 "yes" if each.holds else "no",
             ]
         )
@@ -118,8 +118,8 @@ def _changes(report: Report) -> str:
             each.file + (" (fused)" if each.fused else ""),
             f"{each.cosine:.5f}",
             each.label or "–",
-            "–" if each.before is None else f"{each.before} {shown(each.probability_before, '.1%')}",
-            "–" if each.after is None else f"{each.after} {shown(each.probability_after, '.1%')}",
+            "–" if each.before is None else f"{each.before} {printable(each.probability_before, '.1%')}",
+            "–" if each.after is None else f"{each.after} {printable(each.probability_after, '.1%')}",
         ]
         for each in report.changes
     ]
@@ -129,7 +129,7 @@ def _changes(report: Report) -> str:
 def _search(candidate: Candidate) -> str:
     """Return what the search tried."""
     rows = [
-        [str(step.restored), f"{step.cosine:.5f}", shown(step.drop, ".2f"), "yes" if step.holds else "no"]
+        [str(step.restored), f"{step.cosine:.5f}", printable(step.drop, ".2f"), "yes" if step.holds else "no"]
         for step in candidate.steps
     ]
     back = escape(", ".join(candidate.restored) or "none")

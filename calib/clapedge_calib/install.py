@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from onnx import ModelProto, ValueInfoProto, helper
 
-from clapedge.atomic_file import cannot_be_written, whole_file
+from clapedge.atomic_file import atomic_write, cannot_be_written
 from clapedge.errors import BundleError, StorageError
 from clapedge.model.bundle import MANIFEST_NAME, Bundle, BundleFile, Tensor, describe, write_manifest
 from clapedge_calib.html_report import page
@@ -39,7 +39,7 @@ def write_table(ranges: Mapping[str, Range], path: Path) -> None:
     for name, values in ranges.items():
         scale = struct.pack(">f", values.symmetric().high / INT8_TOP).hex()
         lines.append(f"{name}: {scale}")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
@@ -59,7 +59,7 @@ def write_report(report: Report, directory: Path) -> None:
     except OSError as error:
         raise cannot_be_written(directory, error) from error
     for name, text in texts.items():
-        with whole_file(directory / name) as temporary:
+        with atomic_write(directory / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
@@ -80,9 +80,9 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
     name = next(name for name in NAMES if name not in {file.path for file in old})
     new = (name, name.replace(".onnx", REPORT_SUFFIX))
     try:
-        with whole_file(bundle.directory / name) as temporary:
+        with atomic_write(bundle.directory / name) as temporary:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
-        with whole_file(bundle.directory / new[1]) as temporary:
+        with atomic_write(bundle.directory / new[1]) as temporary:
             temporary.write_bytes(msgspec.json.encode(report))
         entry = _entry(bundle, name, model, report)
         document = describe(bundle.directory, new[1], role="document")

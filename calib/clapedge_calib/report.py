@@ -180,7 +180,7 @@ def folding_lines(candidates: Sequence[Candidate]) -> list[str]:
     return [f"{each.name}: {each.folding}." for each in candidates if each.folding is not None]
 
 
-def shown(value: float | None, form: str = ".4f") -> str:
+def printable(value: float | None, form: str = ".4f") -> str:
     """Return a figure, or a dash for none."""
     return "–" if value is None else format(value, form)
 
@@ -213,9 +213,9 @@ def _candidate_table(candidates: Sequence[Candidate]) -> list[str]:
         rank = None if each.agreement is None else each.agreement.rank
         rows.append(
             f"| {each.name} | {each.int8_layers} | {each.bytes / 1e6:.1f} | {each.latency_ms:.1f} "
-            f"| {each.cosine_mean:.5f} | {each.cosine_min:.5f} | {shown(each.cosine_fused, '.5f')} "
-            f"| {shown(top1, '.1%')} | {shown(agreed, '.1%')} "
-            f"| {shown(rank)} | {shown(error, '.3f')} | {shown(each.drop, '.2f')} "
+            f"| {each.cosine_mean:.5f} | {each.cosine_min:.5f} | {printable(each.cosine_fused, '.5f')} "
+            f"| {printable(top1, '.1%')} | {printable(agreed, '.1%')} "
+            f"| {printable(rank)} | {printable(error, '.3f')} | {printable(each.drop, '.2f')} "
             f"| {'yes' if each.holds else 'no'} |"
         )
     return rows
@@ -229,7 +229,7 @@ def _search_table(candidate: Candidate) -> list[str]:
         "| layers in float | cosine, mean | drop, points | holds |",
         "|---:|---:|---:|---|",
         *(
-            f"| {step.restored} | {step.cosine:.5f} | {shown(step.drop, '.2f')} | {'yes' if step.holds else 'no'} |"
+            f"| {step.restored} | {step.cosine:.5f} | {printable(step.drop, '.2f')} | {'yes' if step.holds else 'no'} |"
             for step in candidate.steps
         ),
         "",

@@ -8,7 +8,7 @@ from clapedge.errors import ClapEdgeError, StorageError, UsageError
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """Yield the name under which a file is written; it takes the target's when the block ends, and else is deleted.
 
     Raises:

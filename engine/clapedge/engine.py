@@ -24,12 +24,12 @@ from clapedge.labels.prompt_cache import PromptCache
 from clapedge.model.bundle import Bundle, BundleFile, Variant
 from clapedge.model.cpu import usable_workers
 from clapedge.model.precision import PrecisionWish, preferred_variant
-from clapedge.model.providers import Plan, ProviderOptions, ProviderWish, choose
+from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
 from clapedge.model.towers import AudioTower, TextTower
 from clapedge.pipeline import Embedder, Hearing, Told, listen, listen_many
 from clapedge.scoring import similarity as scoring
 from clapedge.scoring.decision import Decision
-from clapedge.scoring.result import Listened, Result, Timing
+from clapedge.scoring.result import RecordingEmbeddings, Result, Timing
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -54,7 +54,7 @@ class Engine:
     def __init__(
         self,
         bundle: Bundle,
-        plan: Plan,
+        provider_config: ProviderConfig,
         variant: Variant,
         *,
         fusion: Fusion,
@@ -64,12 +64,12 @@ class Engine:
     ) -> None:
         """Open the audio tower; use `Engine.load`."""
         self.bundle = bundle
-        self.plan = plan
+        self.provider_config = provider_config
         self.variant = variant
         self.fusion = fusion
         self._threads, self._spinning, self._prompt_cache = threads, spinning, prompt_cache
         self._listen = partial(listen, clip_maker=ClipMaker(bundle.manifest.front_end), fusion=fusion)
-        open_tower = partial(AudioTower, plan=plan, threads=threads, spinning=spinning)
+        open_tower = partial(AudioTower, provider_config=provider_config, threads=threads, spinning=spinning)
         self._wide_tower: AudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
         self._narrow_tower: AudioTower | None = None
         self._text_tower: TextTower | None = None
@@ -107,22 +107,22 @@ class Engine:
             ProviderError: the provider cannot be used.
         """
         opened = Bundle.open(bundle)
-        plan = choose(provider, options=provider_options)
-        for reason in plan.passed_over:
+        provider_config = choose(provider, options=provider_options)
+        for reason in provider_config.fallback_reasons:
             warnings.warn(reason, ClapEdgeWarning, stacklevel=2)
         note = WEIGHTS_NOTES.get(opened.manifest.weights)
         if note:
             warnings.warn(note.format(opened.manifest.model), ClapEdgeWarning, stacklevel=2)
         engine = partial(cls, opened, fusion=fusion, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
         while True:
-            variant = preferred_variant(opened, "audio", plan.provider) if precision == "auto" else precision
+            variant = preferred_variant(opened, "audio", provider_config.provider) if precision == "auto" else precision
             try:
-                return engine(plan=plan, variant=variant)
+                return engine(provider_config=provider_config, variant=variant)
             except ProviderError as error:
-                if provider != "auto" or plan.provider == "cpu":
+                if provider != "auto" or provider_config.provider == "cpu":
                     raise
                 warnings.warn(f"running on the CPU: {error}", ClapEdgeWarning, stacklevel=2)
-                plan = choose("cpu")
+                provider_config = choose("cpu")
 
     def score(
         self,
@@ -171,7 +171,7 @@ class Engine:
             model=manifest.model,
             weights=manifest.weights,
             variant=self.variant,
-            provider=self.plan.provider,
+            provider=self.provider_config.provider,
             ms=Timing(*(round(1e3 * value, 3) for value in seconds)),
         )
 
@@ -183,7 +183,7 @@ class Engine:
         tower: Embedder | None = None,
         longest: float | None = None,
         **hearing: "Unpack[Hearing]",
-    ) -> Listened:
+    ) -> RecordingEmbeddings:
         """Embed every clip of one recording, read and embedded a few clips at a time.
 
         Args:
@@ -215,7 +215,7 @@ class Engine:
 
     def listen_many(
         self, sources: Iterable[AudioSource], *, workers: int, **hearing: "Unpack[Hearing]"
-    ) -> Generator[Listened | AudioError, None, None]:
+    ) -> Generator[RecordingEmbeddings | AudioError, None, None]:
         """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
 
         Several workers listen side by side, a few recordings ahead of what was taken. On the CPU each then uses one
@@ -227,7 +227,7 @@ class Engine:
             workers: recordings that are listened to at once.
             **hearing: how a recording is heard, see `Hearing`.
         """
-        tower = self.single_core_tower() if workers > 1 and self.plan.provider == "cpu" else self.audio_tower
+        tower = self.single_core_tower() if workers > 1 and self.provider_config.provider == "cpu" else self.audio_tower
         return listen_many(
             sources, lambda source, told: self._listen(source, hearing, tower, told=told), workers=workers
         )
@@ -306,7 +306,7 @@ class Engine:
                 raise self._is_closed()
             if self._narrow_tower is None:
                 path = self.bundle.path(self.bundle.file("audio", self.variant))
-                self._narrow_tower = AudioTower(path, plan=self.plan, threads=1)
+                self._narrow_tower = AudioTower(path, provider_config=self.provider_config, threads=1)
             return self._narrow_tower
 
     def has_embedded(self, label_set: LabelSet) -> bool:

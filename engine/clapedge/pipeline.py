@@ -18,7 +18,7 @@ from clapedge.errors import AudioError, AudioSpanError
 from clapedge.features.clips import ClipMaker, ClipOptions, Window
 from clapedge.features.fusion import Fusion
 from clapedge.features.padding import Pad
-from clapedge.scoring.result import Heard, Listened, unheard
+from clapedge.scoring.result import Coverage, RecordingEmbeddings, unheard
 
 AHEAD = 4
 """Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
@@ -95,7 +95,7 @@ def listen(
     fusion: Fusion,
     told: Told | None = None,
     longest: float | None = None,
-) -> Listened:
+) -> RecordingEmbeddings:
     """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear.
 
     Args:
@@ -132,10 +132,10 @@ def listen(
                 told(spans[-1][1], stream.until)
         decode = opened + stream.spent
         end = min(stream.end, max(last for _, last in spans))
-        heard = Heard(round(stream.start, 3), round(end, 3), round(stream.of, 3))
+        heard = Coverage(round(stream.start, 3), round(end, 3), round(stream.of, 3))
         said = (*stream.warnings, *unheard(heard, stream.until))
     frontend = time.perf_counter() - began - decode - embedding
-    return Listened(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
+    return RecordingEmbeddings(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
 
 
 class _Bounded:
@@ -185,8 +185,8 @@ def _too_long(found: str, longest: float) -> AudioSpanError:
 
 
 def listen_many(
-    sources: Iterable[AudioSource], hear: Callable[[AudioSource, Told], Listened], *, workers: int
-) -> Generator[Listened | AudioError, None, None]:
+    sources: Iterable[AudioSource], hear: Callable[[AudioSource, Told], RecordingEmbeddings], *, workers: int
+) -> Generator[RecordingEmbeddings | AudioError, None, None]:
     """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
 
     Args:
@@ -194,7 +194,7 @@ def listen_many(
         hear: listens to one recording, and tells how far it got.
         workers: recordings that are listened to at once.
     """
-    waiting: deque[Future[Listened]] = deque()
+    waiting: deque[Future[RecordingEmbeddings]] = deque()
     remaining, left = iter(sources), threading.Event()
 
     def told(*_: float) -> None:

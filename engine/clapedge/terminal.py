@@ -9,7 +9,7 @@ UNSHOWN_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 """They turn the direction of what follows around, so that a name reads as another one."""
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     r"""Return a text on one line, with what a terminal would obey instead of showing written as `\n` or `\x1b`."""
     if text.isprintable():
         return text

@@ -23,7 +23,7 @@ PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def misfit(error: msgspec.MsgspecError) -> str:
+def describe_mismatch(error: msgspec.MsgspecError) -> str:
     """Return what msgspec complains of, such as `label 2: name: expected text, found a whole number`."""
     said, _, place = str(error).partition(" - at ")
     for pattern, phrase in PHRASES:

@@ -18,7 +18,7 @@ from clapedge.errors import AudioError, BundleError, StorageError, UsageError
 from clapedge.model.bundle import Bundle, demo_directory, write_manifest
 from clapedge_calib import calibrate as calibrating
 from clapedge_calib import graph_runner as running
-from clapedge_calib.calibration_data import Heard, hear
+from clapedge_calib.calibration_data import Coverage, hear
 from clapedge_calib.layers import find_layers
 from clapedge_calib.quantize import tensorrt_faults
 
@@ -209,7 +209,7 @@ def test_a_full_disk_or_an_interruption_leaves_the_bundle_as_it_was(
 def test_what_came_into_the_bundle_meanwhile_stays_in_it(
     bundle: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hear_and_change(*given: Any, **options: Any) -> Heard:  # noqa: ANN401 - as it is called
+    def hear_and_change(*given: Any, **options: Any) -> Coverage:  # noqa: ANN401 - as it is called
         manifest = Bundle.open(bundle).manifest
         write_manifest(bundle, msgspec.structs.replace(manifest, notes=("Somebody was here.",)))
         return hear(*given, **options)

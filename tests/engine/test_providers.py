@@ -11,20 +11,20 @@ import pytest
 from clapedge.errors import ProviderError, UsageError
 from clapedge.model import cpu, providers
 from clapedge.model.cpu import usable_cores
-from clapedge.model.providers import Gpu, Plan, choose, describe_gpu, obstacle
+from clapedge.model.providers import Gpu, ProviderConfig, choose, describe_gpu, unavailable_reason
 
 CPU_ONLY = ["CPUExecutionProvider"]
 WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, compiled_in: list[str], cuda_obstacle: str | None) -> None:
-    """Pretend that ONNX Runtime was built with some providers, and that the GPU has an obstacle or none."""
+def pretend(monkeypatch: pytest.MonkeyPatch, compiled_in: list[str], cuda_unavailable_reason: str | None) -> None:
+    """Pretend that ONNX Runtime was built with some providers, and that the GPU has an unavailable_reason or none."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: compiled_in)
-    monkeypatch.setattr(providers, "_cuda_obstacle", lambda: cuda_obstacle)
+    monkeypatch.setattr(providers, "_cuda_unavailable_reason", lambda: cuda_unavailable_reason)
 
 
 def test_cpu_is_usable_everywhere() -> None:
-    assert obstacle("cpu") is None
+    assert unavailable_reason("cpu") is None
     assert choose("cpu").onnx_runtime_name == "CPUExecutionProvider"
 
 
@@ -35,20 +35,20 @@ def test_auto_takes_the_gpu_where_it_is_usable(monkeypatch: pytest.MonkeyPatch) 
 
 def test_auto_says_why_it_passed_over_a_gpu_package_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, WITH_CUDA, "no NVIDIA driver was found")
-    plan = choose("auto")
-    assert plan.provider == "cpu"
-    assert plan.passed_over == ("provider cuda passed over: no NVIDIA driver was found",)
+    provider_config = choose("auto")
+    assert provider_config.provider == "cpu"
+    assert provider_config.fallback_reasons == ("provider cuda passed over: no NVIDIA driver was found",)
 
 
 def test_auto_says_why_it_passed_over_a_gpu_with_the_cpu_package(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, CPU_ONLY, None)
-    (reason,) = choose("auto").passed_over
+    (reason,) = choose("auto").fallback_reasons
     assert "pip install 'clapedge[gpu]'" in reason
 
 
 def test_auto_is_quiet_on_a_machine_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, CPU_ONLY, "no NVIDIA driver was found")
-    assert choose("auto").passed_over == ()
+    assert choose("auto").fallback_reasons == ()
 
 
 @pytest.mark.parametrize("wish", ["cuda", "tensorrt", "openvino"])
@@ -67,7 +67,7 @@ def test_cuda_without_a_gpu_is_an_error_before_onnx_runtime_is_asked(monkeypatch
 
 def test_a_missing_gpu_is_named_before_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, CPU_ONLY, "no NVIDIA driver was found")
-    assert obstacle("cuda") == "no NVIDIA driver was found"  # another package would not help
+    assert unavailable_reason("cuda") == "no NVIDIA driver was found"  # another package would not help
 
 
 def test_options_of_the_user_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,11 @@ def test_options_for_a_cpu_are_refused_where_it_was_asked_for_and_said_where_it_
     pretend(monkeypatch, CPU_ONLY, "no NVIDIA driver was found")
     with pytest.raises(UsageError, match="takes no options, found use_tf32; leave"):
         choose("cpu", options={"use_tf32": "1"})
-    plan = choose("auto", options={"use_tf32": "1", "device_id": "1"})
-    assert plan.options == {}
-    assert plan.passed_over == ("provider cpu takes no options: use_tf32, device_id of --provider-option not used",)
+    provider_config = choose("auto", options={"use_tf32": "1", "device_id": "1"})
+    assert provider_config.options == {}
+    assert provider_config.fallback_reasons == (
+        "provider cpu takes no options: use_tf32, device_id of --provider-option not used",
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,21 +182,21 @@ def test_a_gpu_is_described_by_its_driver() -> None:
 
 
 def test_a_gpu_is_named_by_a_number() -> None:
-    assert Plan("cuda").device_id == 0
-    assert Plan("cuda", {"device_id": "3"}).device_id == 3
+    assert ProviderConfig("cuda").device_id == 0
+    assert ProviderConfig("cuda", {"device_id": "3"}).device_id == 3
     with pytest.raises(ProviderError, match="device_id=first is no number"):
-        _ = Plan("cuda", {"device_id": "first"}).device_id
+        _ = ProviderConfig("cuda", {"device_id": "first"}).device_id
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "CUDA_DRIVER", "libcuda-of-nobody.so.1")
     with pytest.raises(ProviderError, match="libcuda-of-nobody"):
         describe_gpu()
-    assert "libcuda-of-nobody" in (providers._cuda_obstacle.__wrapped__() or "")
+    assert "libcuda-of-nobody" in (providers._cuda_unavailable_reason.__wrapped__() or "")
 
 
 def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu(tmp_path: Path) -> None:
-    if obstacle("cuda") is None:
+    if unavailable_reason("cuda") is None:
         pytest.skip("this machine has a GPU: make gpu-check")
     script = Path(__file__).parents[2] / "bench" / "gpu_check.py"
     if not script.exists():

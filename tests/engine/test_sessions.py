@@ -14,7 +14,7 @@ from clapedge.model import providers, sessions
 from clapedge.model.bundle import Bundle, demo_directory
 from clapedge.model.gpu_session import DeviceSession
 from clapedge.model.precision import preferred_variant
-from clapedge.model.providers import Plan, choose
+from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import open_session, session_options, strays
 
 
@@ -28,7 +28,7 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch, *, missing: str | None) -> None
     """Pretend that ONNX Runtime has CUDA and the machine a GPU, but that a library is missing, or none."""
     available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
-    monkeypatch.setattr(providers, "_cuda_obstacle", lambda: None)
+    monkeypatch.setattr(providers, "_cuda_unavailable_reason", lambda: None)
     monkeypatch.setattr(sessions, "missing_library", lambda _: missing)
 
 
@@ -83,7 +83,7 @@ def test_a_gpu_session_with_nodes_on_the_cpu_is_refused_with_their_operators(
     session = open_session(model, choose("cpu"), threads=1)
     monkeypatch.setattr(sessions, "strays", lambda *_: Counter(MatMulInteger=18, Pad=1))
     with pytest.raises(ProviderError, match=r"19 nodes would run elsewhere \(18 MatMulInteger, 1 Pad\)"):
-        sessions._refuse_strays(session, Plan("cuda"))
+        sessions._refuse_strays(session, ProviderConfig("cuda"))
 
 
 class WithoutGraph(onnxruntime.InferenceSession):  # type: ignore[misc]  # it publishes no types
@@ -121,8 +121,8 @@ def test_openvino_gets_its_threads_by_an_option_of_its_own(monkeypatch: pytest.M
             return [asked[-1][0]]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    open_session(model, Plan("openvino", {"device_type": "CPU"}), threads=3)
-    open_session(model, Plan("openvino", {"num_of_threads": "2"}), threads=3)
+    open_session(model, ProviderConfig("openvino", {"device_type": "CPU"}), threads=3)
+    open_session(model, ProviderConfig("openvino", {"num_of_threads": "2"}), threads=3)
     assert [options["num_of_threads"] for _, options in asked] == ["3", "2"]
 
 
@@ -164,7 +164,7 @@ def test_auto_runs_on_the_cpu_and_says_why_when_the_gpu_does_not_start(monkeypat
     pretend_gpu(monkeypatch, missing="libcudart.so.13: cannot open shared object file: No such file or directory")
     with pytest.warns(ClapEdgeWarning) as said, Engine.load(threads=1) as engine:
         assert engine.embed_audio([np.zeros(48_000, np.float32)]).shape[0] == 1
-    assert (engine.plan.provider, engine.variant) == ("cpu", "int8")
+    assert (engine.provider_config.provider, engine.variant) == ("cpu", "int8")
     reasons = [str(warning.message) for warning in said if "libcudart.so.13" in str(warning.message)]
     assert len(reasons) == 1
     assert reasons[0].startswith("running on the CPU: provider cuda did not start")
@@ -195,7 +195,7 @@ def test_what_onnx_runtime_says_is_told_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, said: str, expected: str
 ) -> None:
     monkeypatch.setattr(sessions, "missing_library", lambda _: None)
-    assert expected in sessions._explain(Plan("cuda"), said)
+    assert expected in sessions._explain(ProviderConfig("cuda"), said)
 
 
 def test_a_missing_provider_library_is_named_by_the_systems_loader() -> None:

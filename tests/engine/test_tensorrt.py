@@ -9,12 +9,12 @@ from clapedge.cli.bundle import bundle
 from clapedge.errors import ProviderError
 from clapedge.model import providers, tensorrt
 from clapedge.model.bundle import demo_directory
-from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, Plan, ProviderWarning
+from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, ProviderConfig, ProviderWarning
 from clapedge.model.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
 from clapedge.model.towers import BUCKETS
 
 GPU = Gpu("NVIDIA Jetson Orin (nvgpu)", (8, 7), 8 << 30)
-PLAN = Plan("tensorrt", DEFAULT_OPTIONS["tensorrt"])
+PLAN = ProviderConfig("tensorrt", DEFAULT_OPTIONS["tensorrt"])
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def test_a_directory_of_engines_is_named_by_all_that_an_engine_depends_on() -> N
 
 
 def test_other_providers_open_the_model_itself(model: Path) -> None:
-    plan = Plan("cuda", {"device_id": "0"})
-    assert locate(model, plan, batch=8) == (model, plan)
+    provider_config = ProviderConfig("cuda", {"device_id": "0"})
+    assert locate(model, provider_config, batch=8) == (model, provider_config)
 
 
 def test_without_a_built_engine_the_model_is_opened_and_the_wait_is_announced(model: Path) -> None:
     with pytest.warns(ProviderWarning, match="batches of 8 now, which takes a minute"):
-        path, plan = locate(model, PLAN, batch=8)
-    directory = Path(plan.options["trt_engine_cache_path"])
+        path, provider_config = locate(model, PLAN, batch=8)
+    directory = Path(provider_config.options["trt_engine_cache_path"])
     assert (path, directory.name) == (model, "batch-8")
-    assert plan.options["trt_timing_cache_path"] == str(directory.parent)
-    assert plan.options["trt_fp16_enable"] == "0"
+    assert provider_config.options["trt_timing_cache_path"] == str(directory.parent)
+    assert provider_config.options["trt_fp16_enable"] == "0"
 
 
 def test_a_built_engine_is_opened_instead_of_the_model(model: Path, tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_a_changed_model_does_not_find_the_old_engine(model: Path) -> None:
 
 def test_options_of_the_user_outweigh_the_places_of_the_cache(model: Path) -> None:
     with pytest.warns(ProviderWarning):
-        plan = locate(model, Plan("tensorrt", {"trt_timing_cache_path": "mine"}), batch=1)[1]
-    assert plan.options["trt_timing_cache_path"] == "mine"
+        provider_config = locate(model, ProviderConfig("tensorrt", {"trt_timing_cache_path": "mine"}), batch=1)[1]
+    assert provider_config.options["trt_timing_cache_path"] == "mine"
 
 
 def test_a_cache_that_is_switched_off_leaves_plans_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def test_an_engine_is_named_relative_to_its_graph(tmp_path: Path) -> None:
 
 
 def test_a_build_appears_whole_or_not_at_all(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def keep(_model: Path, plan: Plan, *, batch: int) -> None:
-        Path(plan.options["trt_ep_context_file_path"]).write_text(f"batch {batch}")
+    def keep(_model: Path, provider_config: ProviderConfig, *, batch: int) -> None:
+        Path(provider_config.options["trt_ep_context_file_path"]).write_text(f"batch {batch}")
 
     monkeypatch.setattr(tensorrt, "open_session", lambda *_, **__: None)
     with pytest.raises(ProviderError, match="kept no engine"):
@@ -114,11 +114,11 @@ def test_a_build_appears_whole_or_not_at_all(model: Path, monkeypatch: pytest.Mo
 def test_compile_builds_an_engine_for_every_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
-    def note(model: Path, plan: Plan, *, batch: int) -> Path:
-        built.append((model.name, plan.options["trt_builder_optimization_level"], batch))
+    def note(model: Path, provider_config: ProviderConfig, *, batch: int) -> Path:
+        built.append((model.name, provider_config.options["trt_builder_optimization_level"], batch))
         return model
 
-    monkeypatch.setattr(providers, "obstacle", lambda _: None)
+    monkeypatch.setattr(providers, "unavailable_reason", lambda _: None)
     monkeypatch.setattr(tensorrt, "build", note)
     option = ["--provider-option", "trt_builder_optimization_level=5"]
     done = CliRunner().invoke(bundle, ["compile", str(demo_directory()), "--provider", "tensorrt", *option])
@@ -127,7 +127,7 @@ def test_compile_builds_an_engine_for_every_batch_size(monkeypatch: pytest.Monke
 
 
 def test_compile_without_a_gpu_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "obstacle", lambda _: "no NVIDIA driver was found")
+    monkeypatch.setattr(providers, "unavailable_reason", lambda _: "no NVIDIA driver was found")
     done = CliRunner().invoke(bundle, ["compile", str(demo_directory()), "--provider", "tensorrt"])
     assert isinstance(done.exception, ProviderError)
     assert done.exception.exit_code == 4

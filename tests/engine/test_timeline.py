@@ -15,7 +15,7 @@ from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
 from clapedge.errors import AudioFileNotFoundError, ClapEdgeWarning, UsageError
 from clapedge.events import timeline
-from clapedge.events.rules import EventRule, Span, hysteresis, merged, trimmed
+from clapedge.events.rules import EventRule, Span, hysteresis, merge_close, trim_ends
 from clapedge.events.timeline import Event
 
 RATE = 48_000
@@ -200,21 +200,21 @@ def test_runs_begin_at_on_end_below_off_and_leave_out_nothing(scores: list[float
 
 @given(spans_in_order, st.floats(0, 5))
 def test_merged_spans_are_farther_apart_than_the_gap_and_cover_the_same(spans: list[Span], gap: float) -> None:
-    joined = list(merged(spans, gap))
+    joined = list(merge_close(spans, gap))
     assert all(later.start - earlier.end > gap for earlier, later in itertools.pairwise(joined))
     assert all(any(one.start <= span.start and span.end <= one.end for one in joined) for span in spans)
     assert {span.start for span in joined} <= {span.start for span in spans}
     assert {span.end for span in joined} <= {span.end for span in spans}
-    assert list(merged(joined, gap)) == joined
+    assert list(merge_close(joined, gap)) == joined
 
 
 @given(st.floats(0, 10), st.floats(0.1, 10), st.floats(0, 5))
 def test_a_trimmed_span_keeps_half_of_itself_around_its_middle(start: float, seconds: float, trim: float) -> None:
     span = Span(start + 0.5, start + 0.5 + seconds)
-    short = trimmed(span, trim, Span(0.0, 100.0))
+    short = trim_ends(span, trim, Span(0.0, 100.0))
     assert short.end - short.start >= seconds / 2 - 1e-9
     assert short.start + short.end == pytest.approx(span.start + span.end)
-    assert trimmed(span, trim, span) == span
+    assert trim_ends(span, trim, span) == span
 
 
 def test_events_are_sorted_and_short_ones_left_out() -> None:

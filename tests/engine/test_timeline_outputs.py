@@ -19,7 +19,7 @@ from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
 from clapedge.output import plot as timeline_plot
 from clapedge.output.events import EVENT_WRITERS
-from clapedge.scoring.result import Heard
+from clapedge.scoring.result import Coverage
 
 RATE = 48_000
 EVENTS = (
@@ -35,7 +35,7 @@ TIMELINE = Timeline(
     edges=np.arange(11.0),
     probabilities=np.linspace(0, 1, 20).reshape(10, 2),
     similarities=np.linspace(0, 1, 20, dtype=np.float32).reshape(10, 2),
-    heard=Heard(0.0, 10.0, 10.0),
+    heard=Coverage(0.0, 10.0, 10.0),
     warnings=(),
     model="model",
     weights="demo",
@@ -131,7 +131,7 @@ def test_a_spectrogram_is_the_mean_power_of_its_parts(tmp_path: Path) -> None:
     samples[20 * RATE : 30 * RATE] *= 10
     path = tmp_path / "sound.wav"
     soundfile.write(path, samples, RATE, subtype="FLOAT")
-    picture = timeline_plot.spectrogram(path, Heard(0.0, 50.0, 50.0), FrontEnd(), columns=50)
+    picture = timeline_plot.spectrogram(path, Coverage(0.0, 50.0, 50.0), FrontEnd(), columns=50)
     assert picture.shape == (50, 64)
     power = 10.0 ** (ClipMaker(FrontEnd()).log_mel(samples) / 10)
     parts = np.split(power, np.arange(100, 5000, 100))
@@ -141,7 +141,7 @@ def test_a_spectrogram_is_the_mean_power_of_its_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("samples", [1, 512, 1024, 4800])
 def test_a_spectrogram_of_next_to_nothing_is_drawn(samples: int) -> None:
-    heard = Heard(0.0, samples / RATE, samples / RATE)
+    heard = Coverage(0.0, samples / RATE, samples / RATE)
     picture = timeline_plot.spectrogram(np.full(samples, 0.1, np.float32), heard, FrontEnd())
     assert np.isfinite(picture).all()
 

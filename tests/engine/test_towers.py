@@ -11,7 +11,7 @@ from clapedge.errors import BundleError, ProviderError
 from clapedge.model import towers
 from clapedge.model.bundle import Bundle, demo_directory
 from clapedge.model.gpu_session import DeviceSession
-from clapedge.model.providers import Plan, choose
+from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.towers import BUCKETS, AudioTower, TextTower, split
 
 
@@ -52,13 +52,13 @@ def test_every_clip_is_run_once_and_in_order(count: int) -> None:
 def device_tower(monkeypatch: pytest.MonkeyPatch) -> AudioTower:
     """Return a tower that goes the way of a GPU, on the CPU: buckets of 1 and 2, bound buffers."""
 
-    def on_cpu(model: Path, _plan: Plan, *, batch: int) -> DeviceSession:
+    def on_cpu(model: Path, _plan: ProviderConfig, *, batch: int) -> DeviceSession:
         return DeviceSession(model, choose("cpu"), batch=batch)
 
     monkeypatch.setattr(towers, "DeviceSession", on_cpu)
     monkeypatch.setattr(towers, "split", lambda count: split(count, (2, 1)))
     bundle = Bundle.open()
-    return AudioTower(bundle.path(bundle.file("audio", "fp32")), plan=Plan("cuda"))
+    return AudioTower(bundle.path(bundle.file("audio", "fp32")), provider_config=ProviderConfig("cuda"))
 
 
 def test_a_device_gives_each_clip_what_it_gives_it_alone(device_tower: AudioTower) -> None:

@@ -15,7 +15,7 @@ from clapedge.errors import LabelError
 from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.app import create_app
 from clapedge.serve.errors import UnknownError
-from clapedge.serve.label_store import Catalogue
+from clapedge.serve.label_store import LabelStore
 from clapedge.serve.settings import Settings
 
 PUT = {"labels": [{"name": "警报", "prompts": ["a siren"], "threshold": 0.2}, {"name": "rain", "hidden": True}]}
@@ -91,20 +91,20 @@ def test_sets_are_kept_in_a_directory_if_one_is_named(tmp_path: Path) -> None:
 
 def test_what_is_put_is_before_a_file_of_that_name_and_a_bad_file_stops_no_other(tmp_path: Path) -> None:
     (tmp_path / "yard.txt").write_text("a dog\nrain\n")
-    catalogue = Catalogue(Settings(labels_dir=tmp_path))
-    catalogue.put("yard", LabelSet.of(["wind", "hail"]))
-    assert [label.name for label in catalogue.get("yard").labels] == ["wind", "hail"]
+    label_store = LabelStore(Settings(labels_dir=tmp_path))
+    label_store.put("yard", LabelSet.of(["wind", "hail"]))
+    assert [label.name for label in label_store.get("yard").labels] == ["wind", "hail"]
     (tmp_path / "broken.toml").write_text("label = [")
-    assert [label.name for label in catalogue.get("yard").labels] == ["wind", "hail"]
+    assert [label.name for label in label_store.get("yard").labels] == ["wind", "hail"]
     with pytest.raises(LabelError, match="broken"):
-        catalogue.get("broken")
-    assert "yard" in catalogue.sets()
-    assert "broken" not in catalogue.sets()
-    catalogue.put("more", LabelSet.of(["wind"]))
-    catalogue.delete("yard")
-    assert [label.name for label in catalogue.get("yard").labels] == ["a dog", "rain"]
+        label_store.get("broken")
+    assert "yard" in label_store.sets()
+    assert "broken" not in label_store.sets()
+    label_store.put("more", LabelSet.of(["wind"]))
+    label_store.delete("yard")
+    assert [label.name for label in label_store.get("yard").labels] == ["a dog", "rain"]
     with pytest.raises(UnknownError, match="stay"):
-        catalogue.delete("yard")
+        label_store.delete("yard")
     assert (tmp_path / "yard.txt").exists()
 
 
@@ -120,21 +120,21 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_no_more_sets_are_kept_than_the_limit_says(tmp_path: Path) -> None:
     for settings_ in (Settings(max_sets=2), Settings(max_sets=2, labels_dir=tmp_path)):
-        catalogue = Catalogue(settings_)
+        label_store = LabelStore(settings_)
         label_set = LabelSet.of(["rain", "wind"])
         for name in ("one", "two", "one"):
-            catalogue.put(name, label_set)
+            label_store.put(name, label_set)
         with pytest.raises(Exception, match="delete one first"):
-            catalogue.put("three", label_set)
+            label_store.put("three", label_set)
 
 
 def test_the_set_of_the_service_is_first_and_stays(tmp_path: Path) -> None:
-    catalogue = Catalogue(Settings(labels=CLIPS / "labels.toml"))
-    assert next(iter(catalogue.sets())) == catalogue.default == "labels"
+    label_store = LabelStore(Settings(labels=CLIPS / "labels.toml"))
+    assert next(iter(label_store.sets())) == label_store.default == "labels"
     with pytest.raises(Exception, match="service's own"):
-        catalogue.put("labels", LabelSet.of(["rain"]))
+        label_store.put("labels", LabelSet.of(["rain"]))
     with pytest.raises(LabelError, match="no directory"):
-        Catalogue(Settings(labels_dir=tmp_path / "nothing"))
+        LabelStore(Settings(labels_dir=tmp_path / "nothing"))
 
 
 @given(
@@ -146,9 +146,9 @@ def test_the_set_of_the_service_is_first_and_stays(tmp_path: Path) -> None:
 def test_what_is_put_is_read_back_from_the_directory_as_it_was(labels: list[tuple[str, list[str]]]) -> None:
     label_set = LabelSet(tuple(Label(name, tuple(prompts), -0.5) for name, prompts in labels))
     with tempfile.TemporaryDirectory() as directory:
-        catalogue = Catalogue(Settings(labels_dir=Path(directory)))
-        catalogue.put("mine", label_set)
-        assert catalogue.get("mine") == label_set
+        label_store = LabelStore(Settings(labels_dir=Path(directory)))
+        label_store.put("mine", label_set)
+        assert label_store.get("mine") == label_set
 
 
 def test_many_label_sets_leave_no_growth(client: TestClient) -> None:

@@ -194,11 +194,11 @@ def test_embeddings_are_those_of_the_engine(running: Running, engine: Engine) ->
 
 def test_the_default_label_set_answers_requests_that_name_none(running: Running, engine: Engine) -> None:
     service = running.service
-    service.catalogue.default = "home"
+    service.label_store.default = "home"
     try:
         answer = running.client.post("/v1/score", content=SIREN.read_bytes())
     finally:
-        service.catalogue.default = None
+        service.label_store.default = None
     assert same(answer.json(), engine.score(SIREN, LabelSet.from_file(shipped_sets()["home"])))
 
 

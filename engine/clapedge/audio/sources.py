@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]"
 
@@ -135,7 +135,7 @@ def source_name(source: AudioSource) -> str:
 
 def shown_name(source: AudioSource) -> str:
     """Return the name of a source as a message shows it: on one line, whatever the path holds."""
-    return shown(source_name(source))
+    return printable(source_name(source))
 
 
 @contextmanager

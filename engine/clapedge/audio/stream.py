@@ -19,7 +19,7 @@ SAMPLING_RATE = 48_000
 """Hz of everything behind this module: the rate at which CLAP was trained."""
 
 RESAMPLE_MARGIN_SECONDS = 0.1
-"""Heard by the resampler on both sides of a span; soxr's longest VHQ filter (from 4 kHz) reaches a third as far."""
+"""Coverage by the resampler on both sides of a span; soxr's longest VHQ filter (from 4 kHz) reaches a third as far."""
 
 LATEST_START_SECONDS = 1e9
 """No recording lasts 30 years; larger numbers would overflow decoders."""

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import ClapEdgeError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Heard, Listened
-from clapedge.validation import misfit
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
+from clapedge.validation import describe_mismatch
 
 if sys.platform != "win32":
     import fcntl
@@ -30,7 +30,7 @@ if sys.platform != "win32":
 SCHEMA_VERSION = 1
 """Version of the layout; an archive with another one is refused."""
 
-MAKING_NAME, ROWS_NAME, INDEX_NAME = "archive.json", "embeddings.npy", "index.jsonl"
+CONFIG_NAME, ROWS_NAME, INDEX_NAME = "archive.json", "embeddings.npy", "index.jsonl"
 
 HEADER_BYTES = 128
 """Of `embeddings.npy`: enough for any shape, so that it can be written anew in place."""
@@ -38,7 +38,7 @@ HEADER_BYTES = 128
 HearingValue: TypeAlias = str | int | float | None
 
 
-class Making(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How embeddings were made: all that changes them, and what their results say of it."""
 
     schema: int = SCHEMA_VERSION
@@ -86,24 +86,24 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return range(self.row, self.row + len(self.spans))
 
     @property
-    def heard(self) -> Heard:
+    def heard(self) -> Coverage:
         """The span that was heard."""
-        return Heard(self.start, self.end, self.of)
+        return Coverage(self.start, self.end, self.of)
 
 
-class Archive:
+class EmbeddingStore:
     """Embeddings of recordings, by name and by content.
 
     Attributes:
         directory: where they are kept.
-        making: how they were made.
+        config: how they were made.
         by_file: the newest entry of each name.
     """
 
-    def __init__(self, directory: Path, making: Making, entries: Iterable[Entry]) -> None:
-        """Join what was read; use `Archive.open`, or `appending`."""
+    def __init__(self, directory: Path, config: EmbeddingConfig, entries: Iterable[Entry]) -> None:
+        """Join what was read; use `EmbeddingStore.open`, or `appending`."""
         self.directory = directory
-        self.making = making
+        self.config = config
         self.by_file: dict[str, Entry] = {}
         self._by_hash: dict[str, Entry] = {}
         self._end = 0
@@ -111,7 +111,7 @@ class Archive:
             self._learn(entry)
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> "Archive":
+    def open(cls, directory: str | os.PathLike[str]) -> "EmbeddingStore":
         """Read an archive.
 
         Raises:
@@ -119,10 +119,10 @@ class Archive:
         """
         path = Path(directory)
         try:
-            making = _read_making(path)
-            if making is None:
+            config = _read_config(path)
+            if config is None:
                 raise StorageError(f"{path} holds no embeddings; make them with: clapedge embed PATH -o {path}")
-            entries, _, lost = _read_index(path, making)
+            entries, _, lost = _read_index(path, config)
             if lost:
                 raise StorageError(
                     f"{path / ROWS_NAME} is cut off: {lost} of the {len(entries) + lost} recordings of its index have "
@@ -130,7 +130,7 @@ class Archive:
                 )
             if not entries:
                 raise StorageError(f"{path} holds no whole embedding; make them with: clapedge embed PATH -o {path}")
-            return cls(path, making, entries)
+            return cls(path, config, entries)
         except OSError as error:
             if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
                 raise
@@ -165,7 +165,7 @@ class Archive:
             rows: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise StorageError(f"{path} is damaged ({error}); delete {self.directory} and embed again") from error
-        if rows.dtype != np.float32 or rows.shape[1:] != (self.making.embedding_size,) or len(rows) < self._end:
+        if rows.dtype != np.float32 or rows.shape[1:] != (self.config.embedding_size,) or len(rows) < self._end:
             raise StorageError(f"{path} is not the file of its index; delete {self.directory} and embed again")
         return rows
 
@@ -176,7 +176,7 @@ class Archive:
         self._end = max(self._end, entry.rows.stop)
 
 
-class GrowingArchive(Archive):
+class EmbeddingWriter(EmbeddingStore):
     """An archive that recordings are added to; one process at a time, see `appending`."""
 
     def cut(self, index: BinaryIO, rows: BinaryIO, index_bytes: int) -> None:
@@ -186,7 +186,7 @@ class GrowingArchive(Archive):
         self._rows.truncate(HEADER_BYTES + self._end * self._row_bytes)
         self._write_header(self._end)
 
-    def add(self, file: str, stamp: Stamp, sha256: str, listened: Listened) -> None:
+    def add(self, file: str, stamp: Stamp, sha256: str, listened: RecordingEmbeddings) -> None:
         """Keep the embeddings of a recording.
 
         Raises:
@@ -217,7 +217,7 @@ class GrowingArchive(Archive):
 
     def _write_header(self, rows: int) -> None:
         """Say in `embeddings.npy` how many rows it holds (NumPy's format 1.0)."""
-        shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self.making.embedding_size}), }}"
+        shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self.config.embedding_size}), }}"
         start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
         self._rows.seek(0)
         _write(self._rows, start + shape.ljust(HEADER_BYTES - len(start) - 1).encode() + b"\n")
@@ -225,11 +225,11 @@ class GrowingArchive(Archive):
     @property
     def _row_bytes(self) -> int:
         """Bytes of one embedding."""
-        return 4 * self.making.embedding_size
+        return 4 * self.config.embedding_size
 
 
 @contextmanager
-def appending(directory: str | os.PathLike[str], making: Making) -> Iterator[GrowingArchive]:
+def appending(directory: str | os.PathLike[str], config: EmbeddingConfig) -> Iterator[EmbeddingWriter]:
     """Open an archive to add to it, or begin one.
 
     Raises:
@@ -245,9 +245,9 @@ def appending(directory: str | os.PathLike[str], making: Making) -> Iterator[Gro
             (path / ROWS_NAME).open("r+b", buffering=0) as rows,
         ):
             _lock(index, path)
-            _agree(path, making)
-            entries, index_bytes, _ = _read_index(path, making)
-            archive = GrowingArchive(path, making, entries)
+            _agree(path, config)
+            entries, index_bytes, _ = _read_index(path, config)
+            archive = EmbeddingWriter(path, config, entries)
             archive.cut(index, rows, index_bytes)
             yield archive
     except OSError as error:
@@ -259,21 +259,21 @@ def appending(directory: str | os.PathLike[str], making: Making) -> Iterator[Gro
 def _begin(path: Path) -> None:
     """Make the directory, or check that it is an archive's."""
     path.mkdir(exist_ok=True)
-    own = {MAKING_NAME + ".tmp", INDEX_NAME, ROWS_NAME}
-    if _read_making(path) is None and (not _is_empty(path) or any(child.name not in own for child in path.iterdir())):
-        raise StorageError(f"{path} holds other files and no {MAKING_NAME}; name another directory for embeddings")
+    own = {CONFIG_NAME + ".tmp", INDEX_NAME, ROWS_NAME}
+    if _read_config(path) is None and (not _is_empty(path) or any(child.name not in own for child in path.iterdir())):
+        raise StorageError(f"{path} holds other files and no {CONFIG_NAME}; name another directory for embeddings")
 
 
-def _agree(path: Path, making: Making) -> None:
+def _agree(path: Path, config: EmbeddingConfig) -> None:
     """Write `archive.json` where nothing was added yet, or check that what was added was made in the same way."""
-    found = _read_making(path)
-    if found == making:
+    found = _read_config(path)
+    if found == config:
         return
     if found is None or _is_empty(path):
-        with whole_file(path / MAKING_NAME) as temporary:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(making), indent=2) + b"\n")
+        with atomic_write(path / CONFIG_NAME) as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
         return
-    was, now = _flat(found), _flat(making)
+    was, now = _flat(found), _flat(config)
     differing = next(name for name in {**was, **now} if was.get(name) != now.get(name))
     raise UsageError(
         f"{path} was made with {differing} {was.get(differing)}, not {now.get(differing)}; "
@@ -287,30 +287,30 @@ def _is_empty(path: Path) -> bool:
     return not index.exists() or index.stat().st_size == 0
 
 
-def _flat(making: Making) -> dict[str, object]:
+def _flat(config: EmbeddingConfig) -> dict[str, object]:
     """Return how embeddings were made, an option each."""
-    entries: dict[str, Any] = msgspec.to_builtins(making)
+    entries: dict[str, Any] = msgspec.to_builtins(config)
     parts = (entries.pop("front_end"), entries.pop("hearing"))
     return {**entries, **parts[0], **parts[1]}
 
 
-def _read_making(path: Path) -> Making | None:
+def _read_config(path: Path) -> EmbeddingConfig | None:
     """Read how an archive was made; None if there is none."""
     try:
-        raw = (path / MAKING_NAME).read_bytes()
+        raw = (path / CONFIG_NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        making = msgspec.json.decode(raw, type=Making)
+        config = msgspec.json.decode(raw, type=EmbeddingConfig)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
-        raise StorageError(f"{path / MAKING_NAME} is damaged ({reason}); delete {path} and embed again") from error
-    if making.schema != SCHEMA_VERSION:
-        raise StorageError(f"{path} has layout {making.schema}, this clapedge reads {SCHEMA_VERSION}; embed again")
-    return making
+        reason = describe_mismatch(error) if isinstance(error, msgspec.MsgspecError) else error
+        raise StorageError(f"{path / CONFIG_NAME} is damaged ({reason}); delete {path} and embed again") from error
+    if config.schema != SCHEMA_VERSION:
+        raise StorageError(f"{path} has layout {config.schema}, this clapedge reads {SCHEMA_VERSION}; embed again")
+    return config
 
 
-def _read_index(path: Path, making: Making) -> tuple[list[Entry], int, int]:
+def _read_index(path: Path, config: EmbeddingConfig) -> tuple[list[Entry], int, int]:
     """Read the entries that are whole.
 
     Returns:
@@ -318,7 +318,7 @@ def _read_index(path: Path, making: Making) -> tuple[list[Entry], int, int]:
     """
     try:
         lines = (path / INDEX_NAME).read_bytes().splitlines(keepends=True)
-        rows = ((path / ROWS_NAME).stat().st_size - HEADER_BYTES) // (4 * making.embedding_size)
+        rows = ((path / ROWS_NAME).stat().st_size - HEADER_BYTES) // (4 * config.embedding_size)
     except FileNotFoundError:  # killed before they were made
         return [], 0, 0
     decoder = msgspec.json.Decoder(Entry)
@@ -329,7 +329,7 @@ def _read_index(path: Path, making: Making) -> tuple[list[Entry], int, int]:
         try:
             entry = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
+            reason = describe_mismatch(error) if isinstance(error, msgspec.MsgspecError) else error
             raise StorageError(f"{path / INDEX_NAME} is damaged ({reason}); delete {path} and embed again") from error
         if entry.rows.stop > rows:
             break

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 
 from clapedge.audio import sources
-from clapedge.batch.embedding_store import GrowingArchive, Making, Stamp
-from clapedge.batch.run import Progress, fingerprint, making_of, stamp_of
+from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingWriter, Stamp
+from clapedge.batch.run import Progress, embedding_config, fingerprint, stamp_of
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, MissingExtraError
 from clapedge.features.fusion import Fusion
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.providers import ProviderWish
-from clapedge.scoring.result import Heard, Listened
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
 
 if TYPE_CHECKING:
     from clapedge.pipeline import Hearing
@@ -62,16 +62,16 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
             threads=max(1, int(self.cpus)),
         )
 
-    def like(self, making: Making) -> "Actors":
+    def like(self, config: EmbeddingConfig) -> "Actors":
         """Return actors that all make embeddings in the same way, wherever they run."""
-        wishes = msgspec.to_builtins(making)
+        wishes = msgspec.to_builtins(config)
         return msgspec.structs.replace(self, provider=wishes["provider"], precision=wishes["variant"])
 
-    def making(self) -> Making:
+    def config(self) -> EmbeddingConfig:
         """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine says."""
         ray = connect()
         ask = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_making)
-        return msgspec.json.decode(ray.get(ask.remote(msgspec.json.encode(self))), type=Making)
+        return msgspec.json.decode(ray.get(ask.remote(msgspec.json.encode(self))), type=EmbeddingConfig)
 
 
 class _Sent(msgspec.Struct):
@@ -82,7 +82,7 @@ class _Sent(msgspec.Struct):
     sha256: str = ""
     clips: bytes = b""
     spans: tuple[tuple[float, float], ...] = ()
-    heard: Heard = Heard(0.0, 0.0, 0.0)
+    heard: Coverage = Coverage(0.0, 0.0, 0.0)
     warnings: tuple[str, ...] = ()
 
 
@@ -113,7 +113,7 @@ class Listener:
 
 
 def embed_files(
-    files: Iterable[str], archive: GrowingArchive, actors: Actors, *, report: Callable[[Progress], None]
+    files: Iterable[str], archive: EmbeddingWriter, actors: Actors, *, report: Callable[[Progress], None]
 ) -> Progress:
     """Embed the recordings that an archive does not hold, and add them to it in their order.
 
@@ -121,7 +121,7 @@ def embed_files(
 
     Args:
         files: paths, the same on every node.
-        archive: made as `actors.making()` says.
+        archive: made as `actors.config()` says.
         actors: who listens.
         report: called after each recording.
     """
@@ -132,14 +132,14 @@ def embed_files(
             progress.known += 1
         else:
             wanted.append(file)
-    size = archive.making.embedding_size
+    size = archive.config.embedding_size
     for file, sent in zip(wanted, _sent(wanted, actors), strict=True):
         name = sources.source_name(file)
         if sent.error is not None:
             progress.failures[name] = sent.error
         else:
             clips = np.frombuffer(sent.clips, "<f4").reshape(-1, size)
-            listened = Listened(clips, sent.spans, sent.heard, sent.warnings, 0.0, 0.0)
+            listened = RecordingEmbeddings(clips, sent.spans, sent.heard, sent.warnings, 0.0, 0.0)
             archive.add(name, sent.stamp, sent.sha256, listened)
             progress.embedded += 1
         report(progress)
@@ -170,7 +170,7 @@ def connect() -> Any:  # noqa: ANN401 - Ray is an extra, and its types with it
     return ray
 
 
-def _is_kept(file: str, archive: GrowingArchive) -> bool:
+def _is_kept(file: str, archive: EmbeddingWriter) -> bool:
     """Tell whether an archive holds a file as it is; of one that cannot be used, an actor will say why."""
     try:
         stamp = stamp_of(file)
@@ -203,4 +203,4 @@ def _making(actors: bytes) -> bytes:
     described = msgspec.json.decode(actors, type=Actors)
     hearing: Hearing = described.hearing  # type: ignore[assignment]  # checked where it was given
     with described.load() as engine:
-        return msgspec.json.encode(making_of(engine, hearing))
+        return msgspec.json.encode(embedding_config(engine, hearing))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from clapedge.audio import sources
-from clapedge.batch.embedding_store import Archive, Entry, GrowingArchive, HearingValue, Making, Stamp
+from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingStore, EmbeddingWriter, Entry, HearingValue, Stamp
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, LabelError
 from clapedge.labels import EmbeddedLabels
@@ -55,14 +55,14 @@ class Progress:
         return self.known + self.embedded + len(self.failures)
 
 
-def making_of(engine: Engine, hearing: Hearing) -> Making:
+def embedding_config(engine: Engine, hearing: Hearing) -> EmbeddingConfig:
     """Return how an engine makes embeddings with these options."""
     manifest = engine.bundle.manifest
-    return Making(
+    return EmbeddingConfig(
         model=manifest.model,
         weights=manifest.weights,
         variant=engine.variant,
-        provider=engine.plan.provider,
+        provider=engine.provider_config.provider,
         audio_tower=engine.bundle.file("audio", engine.variant).sha256,
         text_tower=manifest.text_tower,
         embedding_size=manifest.embedding_size,
@@ -75,7 +75,7 @@ def making_of(engine: Engine, hearing: Hearing) -> Making:
 def embed_files(
     engine: Engine,
     files: Iterable[str],
-    archive: GrowingArchive,
+    archive: EmbeddingWriter,
     *,
     workers: int,
     report: Callable[[Progress], None],
@@ -86,7 +86,7 @@ def embed_files(
     Args:
         engine: listens.
         files: paths.
-        archive: made as `making_of(engine, hearing)` says.
+        archive: made as `embedding_config(engine, hearing)` says.
         workers: recordings that are listened to at once.
         report: called after each recording.
         **hearing: how a recording is heard, see `Hearing`.
@@ -123,7 +123,7 @@ def embed_files(
 
 
 def score_archive(
-    archive: Archive,
+    archive: EmbeddingStore,
     files: Iterable[str],
     labels: EmbeddedLabels,
     logit_scale: float,
@@ -148,7 +148,7 @@ def score_archive(
     while part := list(islice(entries, SCORED_AT_ONCE)):
         scores = scoring.rank_many(archive.embeddings(part), labels.embeddings, labels.label_set, scale)
         for entry, ranked in zip(part, scores, strict=True):
-            yield _result(entry, scoring.decide(ranked, labels.label_set, decision), archive.making)
+            yield _result(entry, scoring.decide(ranked, labels.label_set, decision), archive.config)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Match:
     similarity: float
 
 
-def search_archive(archive: Archive, query: EmbeddedLabels, *, count: int) -> list[Match]:
+def search_archive(archive: EmbeddingStore, query: EmbeddedLabels, *, count: int) -> list[Match]:
     """Return the clips that fit a query best, best first; of equal ones, those that come first by name.
 
     Args:
@@ -186,16 +186,16 @@ def search_archive(archive: Archive, query: EmbeddedLabels, *, count: int) -> li
     return [Match(file, start, end, similarity) for file, start, end, similarity in found]
 
 
-def _check_space(archive: Archive, labels: EmbeddedLabels) -> None:
+def _check_space(archive: EmbeddingStore, labels: EmbeddedLabels) -> None:
     """Refuse labels that lie in another space than the embeddings."""
-    if labels.text_tower != archive.making.text_tower:
+    if labels.text_tower != archive.config.text_tower:
         raise LabelError(
-            f"the embeddings in {archive.directory} were made by {archive.making.model}, the labels by another model; "
+            f"the embeddings in {archive.directory} were made by {archive.config.model}, the labels by another model; "
             "use the bundle with which the embeddings were made"
         )
 
 
-def _result(entry: Entry, decided: tuple[tuple[Score, ...], bool], making: Making) -> Result:
+def _result(entry: Entry, decided: tuple[tuple[Score, ...], bool], config: EmbeddingConfig) -> Result:
     """Return the result of a kept recording."""
     scores, unsure = decided
     return Result(
@@ -204,10 +204,10 @@ def _result(entry: Entry, decided: tuple[tuple[Score, ...], bool], making: Makin
         unsure=unsure,
         heard=entry.heard,
         warnings=entry.warnings,
-        model=making.model,
-        weights=making.weights,
-        variant=making.variant,
-        provider=making.provider,
+        model=config.model,
+        weights=config.weights,
+        variant=config.variant,
+        provider=config.provider,
         ms=None,
     )
 
@@ -243,7 +243,7 @@ def stamp_of(file: str) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def _identify(file: str, name: str, archive: GrowingArchive) -> tuple[Stamp, str] | None:
+def _identify(file: str, name: str, archive: EmbeddingWriter) -> tuple[Stamp, str] | None:
     """Return the stamp and the SHA-256 of a file, or None if the archive holds the embeddings of its bytes."""
     stamp = stamp_of(file)
     if stamp is not None and archive.unchanged(name, stamp):

@@ -20,7 +20,7 @@ import click
 
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, StorageError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -110,10 +110,10 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         status = _say_interrupted()
     except ClapEdgeError as error:
-        click.echo(f"error: {shown(str(error))}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         status = error.exit_code
     except OSError as error:
-        place = shown(str(error.filename or "standard output"))
+        place = printable(str(error.filename or "standard output"))
         click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
         drop_output()
         status = StorageError.exit_code
@@ -173,4 +173,4 @@ def drop_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print clapedge's own warnings as notes; those of libraries are for their developers."""
     if category.__module__.startswith("clapedge"):
-        click.echo(f"note: {shown(str(message))}", err=True)
+        click.echo(f"note: {printable(str(message))}", err=True)

@@ -23,7 +23,7 @@ from clapedge.errors import UsageError
 from clapedge.terminal import counted
 
 if TYPE_CHECKING:
-    from clapedge.batch.embedding_store import Archive
+    from clapedge.batch.embedding_store import EmbeddingStore
     from clapedge.cli.embed import Embedded
     from clapedge.output.files import Sink
     from clapedge.scoring.result import Result
@@ -115,18 +115,18 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 def _kept(keep: Path) -> "Embedded":
     """Return an archive with the names of all that is in it; nothing can fail."""
-    from clapedge.batch.embedding_store import Archive
+    from clapedge.batch.embedding_store import EmbeddingStore
 
-    archive = Archive.open(keep)
+    archive = EmbeddingStore.open(keep)
     return archive, sorted(archive.by_file), {}
 
 
 def _write(
     sink: "Sink",
-    archive: "Archive",
+    archive: "EmbeddingStore",
     names: Sequence[str],
     failures: Mapping[str, str],
-    score: Callable[["Archive", Iterable[str]], Iterator["Result"]],
+    score: Callable[["EmbeddingStore", Iterable[str]], Iterator["Result"]],
 ) -> None:
     """Score what did not fail; write the results, and the failures in their places; say how many carry warnings."""
     results = score(archive, [name for name in names if name not in failures])
@@ -144,10 +144,10 @@ def _write(
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:
     """Return where a run keeps its embeddings until it is complete, cleared unless it is to be resumed."""
-    from clapedge.batch.embedding_store import INDEX_NAME, MAKING_NAME
+    from clapedge.batch.embedding_store import CONFIG_NAME, INDEX_NAME
 
     path = target.with_name(target.name + ".partial")
-    if not (path / MAKING_NAME).exists():
+    if not (path / CONFIG_NAME).exists():
         return path
     index = path / INDEX_NAME
     holds_something = index.exists() and index.stat().st_size > 0

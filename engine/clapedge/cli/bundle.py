@@ -12,7 +12,7 @@ import click
 
 from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
     from clapedge.kit.pack import Options, Packed
@@ -55,12 +55,12 @@ def info(directory: str | None, *, as_json: bool) -> None:
         "embeddings": f"{manifest.embedding_size} numbers, logit scale {manifest.logit_scale:.3f}",
     }
     for name, value in rows.items():
-        click.echo(f"{name:11} {shown(str(value))}")
+        click.echo(f"{name:11} {printable(str(value))}")
     for file in manifest.files:
-        checks = "  ".join(f"{shown(name)} {_figure(value)}" for name, value in file.checks.items())
-        click.echo(f"  {shown(file.path):24} {file.bytes / 1e6:8.1f} MB  {checks}".rstrip())
+        checks = "  ".join(f"{printable(name)} {_figure(value)}" for name, value in file.checks.items())
+        click.echo(f"  {printable(file.path):24} {file.bytes / 1e6:8.1f} MB  {checks}".rstrip())
     for note in manifest.notes:
-        click.echo(f"note: {shown(note)}")
+        click.echo(f"note: {printable(note)}")
 
 
 def _figure(value: float) -> str:
@@ -83,10 +83,12 @@ def verify(directory: str | None) -> None:
     opened = Bundle.open(directory)
     faults = opened.faults()
     for fault in faults[1:]:
-        click.echo(f"error: {shown(fault)}", err=True)
+        click.echo(f"error: {printable(fault)}", err=True)
     if faults:
         raise BundleDamagedError(f"{faults[0]}; copy the bundle again, or export it again")
-    click.echo(f"{shown(str(opened.directory))}: {counted(len(opened.manifest.files), 'file')}, as the manifest says")
+    click.echo(
+        f"{printable(str(opened.directory))}: {counted(len(opened.manifest.files), 'file')}, as the manifest says"
+    )
 
 
 @bundle.command("compile")
@@ -121,14 +123,14 @@ def compile_engines(
     from clapedge.model.towers import BUCKETS
 
     opened = Bundle.open(directory)
-    plan = choose(provider, options=parse_provider_options(provider_options))
+    provider_config = choose(provider, options=parse_provider_options(provider_options))
     variant = preferred_variant(opened, "audio", provider) if precision == "auto" else precision
     model = opened.path(opened.file("audio", variant))
     for number, batch in enumerate(sorted(BUCKETS), start=1):
         if sys.stderr.isatty():
             click.echo(f"building {variant} for batches of {batch} ({number} of {len(BUCKETS)}) ...", err=True)
         began = time.perf_counter()
-        path = build(model, plan, batch=batch)
+        path = build(model, provider_config, batch=batch)
         click.echo(f"batch {batch:2}  {time.perf_counter() - began:6.1f} s  {path}")
 
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import click
 
 from clapedge.errors import BundleError, ProviderError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 State = Literal["ok", "off", "bad"]
 
@@ -84,11 +84,11 @@ def _show_device(bundle: str | None, *, as_json: bool) -> None:
         )
         if size is not None
     )
-    click.echo(f"processor  {shown(report.processor)} ({report.machine})")
+    click.echo(f"processor  {printable(report.processor)} ({report.machine})")
     governor = f", {report.governor} governor" if report.governor else ""
     click.echo(f"cores      {report.cores} usable of {report.logical_cores}{governor}")
     click.echo(f"memory     {memory or 'unknown'}")
-    click.echo(f"model      {shown(report.model)}, {report.weights} weights, on {report.provider}")
+    click.echo(f"model      {printable(report.model)}, {report.weights} weights, on {report.provider}")
     click.echo("")
     click.echo("variant  threads  one window  real-time factor at --hop 1")
     for one in report.measured:
@@ -163,10 +163,10 @@ def _check_provider(provider: Literal["cpu", "cuda", "tensorrt", "openvino"], di
     import numpy as np
 
     from clapedge.engine import Engine
-    from clapedge.model.providers import obstacle
+    from clapedge.model.providers import unavailable_reason
 
     name = f"provider {provider}"
-    reason = obstacle(provider)
+    reason = unavailable_reason(provider)
     if reason:
         return Finding(name, "off", reason)
     try:

@@ -10,16 +10,16 @@ import click
 from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
 from clapedge.cli.progress import progress_line
 from clapedge.errors import AudioError, UsageError
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
-    from clapedge.batch.embedding_store import Archive, Making
+    from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingStore
     from clapedge.batch.run import Progress
     from clapedge.engine import Engine
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
-Embedded: TypeAlias = "tuple[Archive, Sequence[str], Mapping[str, str]]"
+Embedded: TypeAlias = "tuple[EmbeddingStore, Sequence[str], Mapping[str, str]]"
 """An archive, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
 
 EXAMPLES = """\b
@@ -81,7 +81,7 @@ def embed(
         load_engine(options, threads=1), files, Path(output), workers=workers, options=options
     )
     report_failures(failures)
-    click.echo(f"{shown(output)}: embeddings of {counted(len(archive.by_file), 'recording')}")
+    click.echo(f"{printable(output)}: embeddings of {counted(len(archive.by_file), 'recording')}")
     ctx.exit(1 if failures else 0)
 
 
@@ -109,13 +109,13 @@ def embed_recordings(
     from clapedge.audio import source_name
     from clapedge.batch.embedding_store import appending
 
-    making, listen = _plan(engine, workers, options)
+    config, listen = _plan(engine, workers, options)
     try:
-        with appending(keep, making) as archive, progress_line(len(files)) as report:
+        with appending(keep, config) as archive, progress_line(len(files)) as report:
             progress = listen(files, archive, report=report)
     except KeyboardInterrupt:
         click.echo(
-            f"what was embedded is kept in {shown(str(keep))}; the same command goes on (batch: with --resume)",
+            f"what was embedded is kept in {printable(str(keep))}; the same command goes on (batch: with --resume)",
             err=True,
         )
         raise
@@ -126,7 +126,7 @@ def embed_recordings(
 
 def _plan(
     engine: "Engine", workers: int | None, options: Mapping[str, object]
-) -> tuple["Making", Callable[..., "Progress"]]:
+) -> tuple["EmbeddingConfig", Callable[..., "Progress"]]:
     """Return how embeddings will be made, and what makes them: this process, or a cluster."""
     from clapedge.batch import ray as cluster
     from clapedge.batch import run as batch
@@ -138,16 +138,16 @@ def _plan(
     if options["where"] == "local":
         if any(share is not None for share in shares.values()):
             raise UsageError("--cpus-per-actor and --gpus-per-actor go with --engine ray")
-        return batch.making_of(engine, hearing), partial(batch.embed_files, engine, workers=count, **hearing)
+        return batch.embedding_config(engine, hearing), partial(batch.embed_files, engine, workers=count, **hearing)
     wishes: Any = {name: options[name] for name in ("provider", "precision", "fusion")}
     bundle = str(engine.bundle.directory.resolve())
     given = {name: share for name, share in shares.items() if share is not None}
     actors = cluster.Actors(bundle=bundle, hearing=hearing, count=count, **wishes, **given)
-    making = actors.making()
-    return making, partial(cluster.embed_files, actors=actors.like(making))
+    config = actors.config()
+    return config, partial(cluster.embed_files, actors=actors.like(config))
 
 
 def report_failures(failures: Mapping[str, str]) -> None:
     """Say which recordings cannot be used, and why."""
     for error in failures.values():
-        click.echo(f"error: {shown(error)}", err=True)
+        click.echo(f"error: {printable(error)}", err=True)

@@ -10,7 +10,7 @@ import click
 from clapedge.cli.options import label_options, read_labels
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import UsageError
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
     from clapedge.labels import LabelSet
@@ -48,7 +48,7 @@ def embed(
     embedded.save(target)
     label_set = embedded.label_set
     counts = f"{counted(len(label_set.labels), 'label')}, {counted(len(label_set.prompts), 'prompt')}"
-    click.echo(f"{shown(output)}: {counts}")
+    click.echo(f"{printable(output)}: {counts}")
 
 
 @labels.command()
@@ -72,11 +72,11 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
     found = _advice(label_set, bundle)
     for number, advice in enumerate(found, 1):
         concerned = ", ".join(repr(name) for name in advice.labels) or "the whole set"
-        click.echo(shown(f"{number}. {concerned}: {advice.found}"))
+        click.echo(printable(f"{number}. {concerned}: {advice.found}"))
         click.echo(f"   why: {advice.reason}")
-        click.echo(shown(f"   better: {advice.better}"))
+        click.echo(printable(f"   better: {advice.better}"))
     pieces = counted(len(found), "piece of advice", nouns="pieces of advice") if found else "no advice"
-    click.echo(f"{shown(label_file)}: {counted(len(label_set.labels), 'label')}, {pieces}")
+    click.echo(f"{printable(label_file)}: {counted(len(label_set.labels), 'label')}, {pieces}")
     ctx.exit(1 if strict and found else 0)
 
 

@@ -26,12 +26,12 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import StorageError, UsageError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 if TYPE_CHECKING:
-    from clapedge.live.clip_recorder import Keeper
+    from clapedge.live.clip_recorder import ClipStore
     from clapedge.live.listener import ListenOptions
-    from clapedge.live.records import Outlet
+    from clapedge.live.records import EventSink
     from clapedge.live.sources.local import Source
 
 MICROPHONE = "mic"
@@ -111,7 +111,7 @@ def _hearing_options(command: Any) -> Any:  # noqa: ANN401 - as click's own deco
     return command
 
 
-def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decorators
+def _sink_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decorators
     """Add the options that say where events go."""
     size = click.IntRange(min=4096)
     for option in (
@@ -163,7 +163,7 @@ def _outlet_options(command: Any) -> Any:  # noqa: ANN401 - as click's own decor
 @_source_options
 @_hearing_options
 @event_options
-@_outlet_options
+@_sink_options
 @click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), default=1, show_default=True, help="Threads of an operator."
 )
@@ -195,7 +195,7 @@ def listen(
         click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
     status = Path(options["status"]) if options["status"] else None
     with ExitStack() as closing:
-        delivery = session.Delivery(uuid.uuid4().hex[:12], _outlets(options, closing), _keeper(options), status)
+        delivery = session.Delivery(uuid.uuid4().hex[:12], _sinks(options, closing), _clip_store(options), status)
         run = session.Session(engine_of(), labels, opened, chosen, delivery=delivery, say=_say, reading=reading)
         closing.pop_all()  # from here on the session closes them
         with _stopped_by_signals(run.stop):
@@ -208,7 +208,7 @@ def listen(
 
 def _say(words: str) -> None:
     """Tell people."""
-    click.echo(f"note: {shown(words)}", err=True)
+    click.echo(f"note: {printable(words)}", err=True)
 
 
 def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
@@ -252,21 +252,21 @@ def _time_of(text: str | None) -> datetime | None:
         raise UsageError(f"--began {text} is no time ({error}); give one such as 2026-01-31T22:00:00Z") from error
 
 
-def _outlets(options: Mapping[str, Any], closing: ExitStack) -> "list[Outlet]":
+def _sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSink]":
     """Return where records go; what of it was opened is closed if the rest cannot be."""
     from clapedge.live.records import Lines
-    from clapedge.live.sinks.command import CommandOutlet
-    from clapedge.live.sinks.delivery import Courier
-    from clapedge.live.sinks.mqtt import MqttCarrier
+    from clapedge.live.sinks.command import CommandSink
+    from clapedge.live.sinks.delivery import SpooledSink
+    from clapedge.live.sinks.mqtt import MqttTransport
     from clapedge.live.sinks.spool import Spool
-    from clapedge.live.sinks.webhook import WebhookCarrier
+    from clapedge.live.sinks.webhook import WebhookTransport
 
-    outlets: list[Outlet] = [Lines(_write)]
+    sinks: list[EventSink] = [Lines(_write)]
     if options["on_event"]:
         jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
-        outlets.append(CommandOutlet(options["on_event"], jobs=jobs, timeout=timeout, say=_say))
-        closing.callback(outlets[-1].close)
-    for name, carrier_of in (("mqtt", MqttCarrier), ("webhook", WebhookCarrier)):
+        sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout, say=_say))
+        closing.callback(sinks[-1].close)
+    for name, carrier_of in (("mqtt", MqttTransport), ("webhook", WebhookTransport)):
         if not options[name]:
             continue
         if not options["spool"]:
@@ -274,16 +274,16 @@ def _outlets(options: Mapping[str, Any], closing: ExitStack) -> "list[Outlet]":
         room, sync = options["spool_bytes"], options["spool_sync"]
         spool = Spool(Path(options["spool"]) / name, most_bytes=room, sync=sync, say=_say)
         closing.callback(spool.close)
-        outlets.append(Courier(spool, carrier_of(options[name]), say=_say))
-        closing.callback(outlets[-1].close)
-    return outlets
+        sinks.append(SpooledSink(spool, carrier_of(options[name]), say=_say))
+        closing.callback(sinks[-1].close)
+    return sinks
 
 
-def _keeper(options: Mapping[str, Any]) -> "Keeper | None":
+def _clip_store(options: Mapping[str, Any]) -> "ClipStore | None":
     """Return what keeps the sound of events, if it is kept."""
-    from clapedge.live.clip_recorder import Keeper
+    from clapedge.live.clip_recorder import ClipStore
 
-    return Keeper(options["keep"], options["keep_bytes"], say=_say) if options["keep"] else None
+    return ClipStore(options["keep"], options["keep_bytes"], say=_say) if options["keep"] else None
 
 
 def _write(line: bytes) -> None:

@@ -18,7 +18,7 @@ from typing_extensions import Self
 from clapedge import __version__
 from clapedge.errors import AudioError, AudioFileNotFoundError, BundleError, ClapEdgeError, ProviderError, UsageError
 from clapedge.scoring.decision import DecidedScore, Decision, Score
-from clapedge.scoring.result import Heard, Result, Timing
+from clapedge.scoring.result import Coverage, Result, Timing
 
 UNIX = "unix:"
 
@@ -275,7 +275,7 @@ def _result(answer: bytes, name: str) -> Result:
         record["labels"] = tuple(
             (DecidedScore if "threshold" in score else Score)(**score) for score in record["labels"]
         )
-        record["heard"], record["ms"] = Heard(**record["heard"]), Timing(**record["ms"])
+        record["heard"], record["ms"] = Coverage(**record["heard"]), Timing(**record["ms"])
         record["warnings"] = tuple(record["warnings"])
         return Result(**{**record, "file": name})
     except (msgspec.MsgspecError, KeyError, TypeError) as error:

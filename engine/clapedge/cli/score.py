@@ -22,7 +22,7 @@ from clapedge.cli.options import (
     read_labels,
 )
 from clapedge.errors import AudioError, UsageError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -98,11 +98,11 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
                 result = hear(name)
             except AudioError as error:
                 failed = True
-                click.echo(f"error: {shown(str(error))}", err=True)
+                click.echo(f"error: {printable(str(error))}", err=True)
                 writer.fail(name, str(error))
                 continue
             for sentence in result.warnings:
-                click.echo(f"note: {shown(name)}: {sentence}", err=True)
+                click.echo(f"note: {printable(name)}: {sentence}", err=True)
             writer.write(replace(result, file=name))
     ctx.exit(1 if failed else 0)
 

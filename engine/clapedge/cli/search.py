@@ -6,7 +6,7 @@ import click
 
 from clapedge.cli.options import bundle_options, load_engine
 from clapedge.errors import UsageError
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 EXAMPLES = """\b
 Example:
@@ -32,13 +32,13 @@ def search(
     *, words: str, embeddings: str, top_k: int, template: str | None, output_format: str, **options: object
 ) -> None:
     """Find the clips of kept recordings that fit WORDS best; no audio is read."""
-    from clapedge.batch.embedding_store import Archive
+    from clapedge.batch.embedding_store import EmbeddingStore
     from clapedge.batch.run import search_archive
     from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
 
     if not words.strip():
         raise UsageError("there are no words to search for; describe a sound, such as 'glass breaking'")
-    archive = Archive.open(embeddings)
+    archive = EmbeddingStore.open(embeddings)
     label_set = LabelSet.of([words], template=template or DEFAULT_TEMPLATE)
     query = load_engine({**options, "fusion": "long"}, threads=None).embed_labels(label_set)
     for match in search_archive(archive, query, count=top_k):
@@ -46,4 +46,4 @@ def search(
             record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
-            click.echo(f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {shown(match.file)}")
+            click.echo(f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {printable(match.file)}")

@@ -13,7 +13,7 @@ import click
 
 from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
 from clapedge.errors import MissingExtraError, UsageError
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
@@ -94,7 +94,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
             engine_of(), source, labels, window=window, hop=hop, start=start, duration=duration, told=told
         )
     for sentence in found.warnings:
-        click.echo(f"note: {shown(recording)}: {sentence}", err=True)
+        click.echo(f"note: {printable(recording)}: {sentence}", err=True)
     events = found.events(rule)
     _write(output_format, found, events, output)
     if plot:
@@ -152,7 +152,7 @@ def _progress() -> Iterator[Callable[[float, float], None] | None]:
 
 def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:
     """Write events to standard output, or to a file that appears whole or not at all."""
-    from clapedge.atomic_file import cannot_be_written, whole_file
+    from clapedge.atomic_file import atomic_write, cannot_be_written
     from clapedge.output.events import EVENT_WRITERS
 
     writer = EVENT_WRITERS[output_format]
@@ -161,13 +161,13 @@ def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", o
         return
     target = Path(output)
     special = target.exists() and not target.is_file()  # a pipe or a device takes the text, and is not replaced
-    with nullcontext(target) if special else whole_file(target) as path:
+    with nullcontext(target) if special else atomic_write(target) as path:
         try:
             with path.open("w", encoding="utf-8", newline="\n") as stream:
                 writer.write(found, events, stream)
         except OSError as error:
             raise cannot_be_written(target, error) from error
-    click.echo(f"{shown(output)}: {counted(len(events), 'event')}", err=True)
+    click.echo(f"{printable(output)}: {counted(len(events), 'event')}", err=True)
 
 
 def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
@@ -177,4 +177,4 @@ def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot
     front_end = engine.bundle.manifest.front_end
     picture = timeline_plot.spectrogram(found.file, found.heard, front_end)
     timeline_plot.draw(found, events, picture, front_end, plot)
-    click.echo(f"{shown(plot)}: drawn", err=True)
+    click.echo(f"{printable(plot)}: drawn", err=True)

@@ -82,7 +82,7 @@ def measure(setting: Setting, *, runs: int = 50) -> Report:
         with load(setting) as engine:
             steady = _steady(engine, recording, runs)
             files_per_second = _throughput(engine, recording)
-            model, variant, provider = engine.bundle.manifest.model, engine.variant, engine.plan.provider
+            model, variant, provider = engine.bundle.manifest.model, engine.variant, engine.provider_config.provider
         colds = [_cold(setting, recording) for _ in range(COLD_RUNS)]
     memory = [cold.pop("memory_mb") for cold in colds]
     return Report(

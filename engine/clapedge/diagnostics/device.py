@@ -177,7 +177,7 @@ def _measure(bundle: str | None, provider: ProviderWish, variant: Variant, threa
             times.append(now - began)
             began = now
         window = float(np.median(times[1:]))  # the first one computes ten seconds of frames, and wakes the session
-        return engine.plan.provider, Measured(variant, threads, round(1e3 * window, 2), round(window, 5))
+        return engine.provider_config.provider, Measured(variant, threads, round(1e3 * window, 2), round(window, 5))
 
 
 def _processor() -> str:

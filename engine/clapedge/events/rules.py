@@ -85,7 +85,7 @@ def hysteresis(scores: Iterable[float], on: float, off: float) -> Iterator[tuple
         yield first, index + 1
 
 
-def trimmed(span: Span, seconds: float, whole: Span) -> Span:
+def trim_ends(span: Span, seconds: float, whole: Span) -> Span:
     """Return a span without so many seconds at its ends, but at least half of it; an end of the whole stays."""
     most = (span.end - span.start) / 4
     start = span.start if span.start <= whole.start else span.start + min(seconds, most)
@@ -93,7 +93,7 @@ def trimmed(span: Span, seconds: float, whole: Span) -> Span:
     return Span(start, end)
 
 
-def merged(spans: Iterable[Span], gap: float) -> Iterator[Span]:
+def merge_close(spans: Iterable[Span], gap: float) -> Iterator[Span]:
     """Yield spans, which come in order, those that are no more than `gap` seconds apart as one."""
     held: Span | None = None
     for span in spans:

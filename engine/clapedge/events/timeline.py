@@ -17,10 +17,10 @@ from clapedge.arrays import Float32Array, Float64Array
 from clapedge.audio import AudioSource
 from clapedge.engine import Engine, Labels
 from clapedge.errors import UsageError
-from clapedge.events.rules import TRIM, EventRule, Span, hysteresis, merged, trimmed
+from clapedge.events.rules import TRIM, EventRule, Span, hysteresis, merge_close, trim_ends
 from clapedge.labels import LabelSet
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Heard, Listened
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -94,7 +94,7 @@ class Timeline:
     edges: Float64Array
     probabilities: Float64Array
     similarities: Float32Array
-    heard: Heard
+    heard: Coverage
     warnings: tuple[str, ...]
     model: str
     weights: str
@@ -114,8 +114,8 @@ class Timeline:
         runs = hysteresis(scores[:, label].tolist(), on, off)
         spans = (Span(float(self.edges[first]), float(self.edges[stop])) for first, stop in runs)
         whole = Span(float(self.edges[0]), float(self.edges[-1]))
-        placed = (trimmed(span, TRIM * self.window, whole) for span in spans)
-        return (span for span in merged(placed, rule.merge_gap) if span.end - span.start >= rule.min_duration)
+        placed = (trim_ends(span, TRIM * self.window, whole) for span in spans)
+        return (span for span in merge_close(placed, rule.merge_gap) if span.end - span.start >= rule.min_duration)
 
     def _event(self, label: int, span: Span) -> Event:
         """Describe an event by the window in which it is clearest."""
@@ -178,7 +178,7 @@ def assemble(
     file: str,
     label_set: LabelSet,
     window: float,
-    listened: Listened,
+    listened: RecordingEmbeddings,
     similarity: Float32Array,
     probability: Float64Array,
 ) -> Timeline:
@@ -210,5 +210,5 @@ def assemble(
         model=manifest.model,
         weights=manifest.weights,
         variant=engine.variant,
-        provider=engine.plan.provider,
+        provider=engine.provider_config.provider,
     )

@@ -193,7 +193,7 @@ def _compare(
     return Finding(
         file=recorded.file,
         variant=recorded.variant,
-        provider=engine.plan.provider,
+        provider=engine.provider_config.provider,
         top=max(similarities, key=similarities.__getitem__, default=""),
         difference=float(np.abs(embedding - expected).max()),
         cosine=_cosine(embedding, expected),

@@ -5,7 +5,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import UsageError
 from clapedge.model.bundle import sha256
 
@@ -58,7 +58,7 @@ def write_archive(directory: Path, target: Path) -> str:
         StorageError: it cannot be written.
     """
     time = epoch()
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         with (
             temporary.open("wb") as raw,
             gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=time) as packed,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import LabelError
 from clapedge.labels.label import Label
 from clapedge.labels.label_set import LabelSet
@@ -64,7 +64,7 @@ class EmbeddedLabels:
         Raises:
             StorageError: it cannot be written.
         """
-        with whole_file(Path(path)) as temporary, temporary.open("wb") as stream:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 
 from clapedge.errors import LabelError
 from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
-from clapedge.validation import misfit
+from clapedge.validation import describe_mismatch
 
 LARGEST_FILE = 10_000_000
 """Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""
@@ -124,7 +124,8 @@ def naming(source: Path) -> Iterator[None]:
         yield
     except msgspec.ValidationError as error:
         raise LabelError(
-            f"label file {source}: {misfit(error)}; a label has a name, and may have {', '.join(CSV_COLUMNS[1:])}; "
+            f"label file {source}: {describe_mismatch(error)}; "
+            f"a label has a name, and may have {', '.join(CSV_COLUMNS[1:])}; "
             "beside its labels a file may have template and extends"
         ) from error
     except RecursionError as error:
@@ -157,5 +158,5 @@ def _csv_tables(text: str) -> list[_LabelTable]:
         try:
             tables.append(msgspec.convert({**given, "prompts": prompts}, _LabelTable, strict=False))
         except msgspec.ValidationError as error:
-            raise LabelError(f"line {rows.line_num}: {misfit(error)}") from error
+            raise LabelError(f"line {rows.line_num}: {describe_mismatch(error)}") from error
     return tables

@@ -43,7 +43,7 @@ class Chunk:
         return self.start + self.seconds
 
 
-class Ring:
+class AudioBuffer:
     """Chunks in the order in which they came. One thread puts, one takes.
 
     Attributes:

@@ -29,8 +29,8 @@ FULL_SCALE = 32767
 Int16Array = npt.NDArray[np.int16]
 
 
-class Trail:
-    """The latest samples of a stretch, 16 bits each."""
+class SampleHistory:
+    """The latest samples of a segment, 16 bits each."""
 
     def __init__(self, seconds: float) -> None:
         """Make room for so many seconds."""
@@ -47,13 +47,13 @@ class Trail:
             self._count += len(part)
 
     def between(self, start: float, end: float) -> Int16Array:
-        """Return what is still there of [start, end), in seconds of the stretch."""
+        """Return what is still there of [start, end), in seconds of the segment."""
         oldest = max(0, self._count - len(self._samples))
         low, high = max(oldest, round(start * SAMPLING_RATE)), min(self._count, round(end * SAMPLING_RATE))
         return np.asarray(self._samples[np.arange(low, max(low, high)) % len(self._samples)])
 
 
-class Keeper:
+class ClipStore:
     """A directory of clips, the oldest of which are deleted beyond its bound."""
 
     def __init__(self, directory: str | os.PathLike[str], most_bytes: int, *, say: Callable[[str], None]) -> None:
@@ -118,19 +118,19 @@ class Keeper:
         return True
 
 
-class Cutter:
-    """Cuts the sound of events out of a stretch, each as soon as enough of it was heard."""
+class ClipRecorder:
+    """Cuts the sound of events out of a segment, each as soon as enough of it was heard."""
 
-    def __init__(self, keeper: Keeper, start: float, *, lag: float) -> None:
-        """Begin at the beginning of a stretch.
+    def __init__(self, clip_store: ClipStore, start: float, *, lag: float) -> None:
+        """Begin at the beginning of a segment.
 
         Args:
-            keeper: where clips go.
-            start: where the stretch begins, in seconds of sound.
+            clip_store: where clips go.
+            start: where the segment begins, in seconds of sound.
             lag: seconds by which an event is told later than it begins, at most.
         """
-        self._keeper, self._start = keeper, start
-        self._trail = Trail(LONGEST_SECONDS + 2 * PAD_SECONDS + lag)
+        self._clip_store, self._start = clip_store, start
+        self._trail = SampleHistory(LONGEST_SECONDS + 2 * PAD_SECONDS + lag)
         self._open: dict[str, Record] = {}
         self._names: dict[str, str | None] = {}
 
@@ -158,4 +158,4 @@ class Cutter:
     def _cut(self, begun: Record, end: float) -> str | None:
         """Keep the sound of an event, and a little around it."""
         low, high = begun.start - PAD_SECONDS - self._start, end + PAD_SECONDS - self._start
-        return self._keeper.keep(begun.at, begun.label, begun.id, self._trail.between(low, high))
+        return self._clip_store.keep(begun.at, begun.label, begun.id, self._trail.between(low, high))

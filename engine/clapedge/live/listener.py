@@ -18,13 +18,13 @@ from clapedge.engine import Engine, Labels
 from clapedge.errors import AudioFormatError, UsageError
 from clapedge.events.rules import EventRule, Span
 from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
-from clapedge.events.tracker import Happening, Tracker
+from clapedge.events.tracker import EventUpdate, Tracker
 from clapedge.features.clips import ClipMaker, ClipOptions, Clips
 from clapedge.live.buffer import Chunk
-from clapedge.live.clip_recorder import LONGEST_SECONDS, Cutter, Keeper
+from clapedge.live.clip_recorder import LONGEST_SECONDS, ClipRecorder, ClipStore
 from clapedge.live.clock import Clock, Stamps
-from clapedge.live.records import Outlet, Reason, Record
-from clapedge.live.segment import Levels, Stretch, Taken
+from clapedge.live.records import EventSink, Reason, Record
+from clapedge.live.segment import ContinuousSegment, Levels, Taken
 from clapedge.scoring import similarity as scoring
 
 SHORTEST_HOP, LONGEST_HOP = 0.5, 10.0
@@ -109,17 +109,17 @@ class Counts:
 
 
 class Feed(Protocol):
-    """Where sound is taken from: `Ring`."""
+    """Where sound is taken from: `AudioBuffer`."""
 
     dropped_seconds: float
 
     def take(self, timeout: float) -> Taken:
-        """Return the next chunk, see `Ring.take`."""
+        """Return the next chunk, see `AudioBuffer.take`."""
         ...
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ListenerContext:
     """What a listener is connected to.
 
     Attributes:
@@ -127,24 +127,24 @@ class Surroundings:
         run: what ids of events begin with; unlike that of any other run.
         clock: tells the time.
         stamps: turn places in the sound into times.
-        outlets: where records go.
+        sinks: where records go.
         say: tells people.
-        keeper: keeps clips of events, or None.
+        clip_store: keeps clips of events, or None.
     """
 
     source: str
     run: str
     clock: Clock
     stamps: Stamps
-    outlets: Sequence[Outlet]
+    sinks: Sequence[EventSink]
     say: Callable[[str], None]
-    keeper: Keeper | None = None
+    clip_store: ClipStore | None = None
 
 
 class Listener:
     """Hears live sound and tells of events."""
 
-    def __init__(self, engine: Engine, labels: Labels, options: ListenOptions, around: Surroundings) -> None:
+    def __init__(self, engine: Engine, labels: Labels, options: ListenOptions, around: ListenerContext) -> None:
         """Embed the labels; nothing is heard yet.
 
         Raises:
@@ -170,25 +170,25 @@ class Listener:
         """Hear until the feed ends."""
         chunk = self._awaited(feed, stalled=False)
         while chunk is not None:
-            stretch = Stretch(chunk, lambda: self._taken(feed))
+            segment = ContinuousSegment(chunk, lambda: self._taken(feed))
             with suppress(AudioFormatError):  # a sound so short that no sample of it is left at 48 kHz
-                self._hear_stretch(stretch)
-            if stretch.ended_by == "ended":
+                self._hear_segment(segment)
+            if segment.ended_by == "ended":
                 return
             self.counts.gaps += 1
             self._explain(feed)
-            chunk = stretch.following
+            chunk = segment.following
             if chunk is None:
                 chunk = self._awaited(feed, stalled=True)
             elif chunk.fresh:
                 self._follow(chunk, fresh=True)
 
-    def _hear_stretch(self, stretch: Stretch) -> None:
+    def _hear_segment(self, segment: ContinuousSegment) -> None:
         """Hear sound without gaps, as a recording is heard."""
-        options, around, start = self._options, self._around, stretch.start
-        stream = Stream(stretch, around.source, channel=options.channel)
+        options, around, start = self._options, self._around, segment.start
+        stream = Stream(segment, around.source, channel=options.channel)
         levels = Levels(options.window + options.hop, muted=self._tell_muted)
-        cutter = self._cutter(start)
+        recorder = self._recorder(start)
         tracker = Tracker(
             self._thresholds,
             options.rule,
@@ -198,18 +198,18 @@ class Listener:
             number=lambda: next(self._numbers),
         )
         self._done, self._waited = around.clock.monotonic(), 0.0
-        for clips in self._clips(_tapped(stream, levels, cutter)):
+        for clips in self._clips(_tapped(stream, levels, recorder)):
             span = Span(*(start + place for place in clips.spans[0]))
-            tell = partial(self._tell, stretch=stretch, cutter=cutter, reached=span.end)
-            for happening in tracker.hear(span, *self._scores(clips, levels)):
-                tell(happening, reason="quiet" if happening.kind == "end" else None)
-            if cutter:
-                cutter.settle(span.end)
-            self._count_window(stretch, span.end)
+            tell = partial(self._tell, segment=segment, recorder=recorder, reached=span.end)
+            for event_update in tracker.hear(span, *self._scores(clips, levels)):
+                tell(event_update, reason="quiet" if event_update.kind == "end" else None)
+            if recorder:
+                recorder.settle(span.end)
+            self._count_window(segment, span.end)
         end = start + round(stream.end, MILLISECONDS)
-        for happening in tracker.close(end):
-            reason: Reason = "end" if stretch.ended_by == "ended" else "gap"
-            self._tell(happening, stretch=stretch, cutter=cutter, reached=end, reason=reason)
+        for event_update in tracker.close(end):
+            reason: Reason = "end" if segment.ended_by == "ended" else "gap"
+            self._tell(event_update, segment=segment, recorder=recorder, reached=end, reason=reason)
         for sentence in stream.warnings:
             around.say(sentence)
 
@@ -227,25 +227,31 @@ class Listener:
         return probability[0, self._shown].tolist(), similarity[0, self._shown].tolist()
 
     def _tell(
-        self, happening: Happening, *, stretch: Stretch, cutter: Cutter | None, reached: float, reason: Reason | None
+        self,
+        event_update: EventUpdate,
+        *,
+        segment: ContinuousSegment,
+        recorder: ClipRecorder | None,
+        reached: float,
+        reason: Reason | None,
     ) -> None:
-        """Hand a record to every outlet."""
+        """Hand a record to every sink."""
         around, manifest = self._around, self._engine.bundle.manifest
-        latency = around.clock.monotonic() - stretch.arrival_of(reached)
-        delay = latency + reached - happening.start
-        label = self._names[happening.label]
+        latency = around.clock.monotonic() - segment.arrival_of(reached)
+        delay = latency + reached - event_update.start
+        label = self._names[event_update.label]
         record = Record(
-            kind=happening.kind,
-            id=f"{around.run}-{happening.number}",
-            sequence=happening.sequence,
+            kind=event_update.kind,
+            id=f"{around.run}-{event_update.number}",
+            sequence=event_update.sequence,
             label=label,
-            start=round(happening.start, MILLISECONDS),
-            end=round(happening.end, MILLISECONDS),
-            peak=round(happening.peak.centre, MILLISECONDS),
-            probability=happening.peak.probability,
-            similarity=happening.peak.similarity,
-            at=around.stamps.at(happening.start),
-            until=around.stamps.at(happening.end),
+            start=round(event_update.start, MILLISECONDS),
+            end=round(event_update.end, MILLISECONDS),
+            peak=round(event_update.peak.centre, MILLISECONDS),
+            probability=event_update.peak.probability,
+            similarity=event_update.peak.similarity,
+            at=around.stamps.at(event_update.start),
+            until=around.stamps.at(event_update.end),
             latency_ms=round(1e3 * latency, MILLISECONDS),
             delay_ms=round(1e3 * delay, MILLISECONDS),
             reason=reason,
@@ -254,14 +260,14 @@ class Listener:
             model=manifest.model,
             weights=manifest.weights,
             variant=self._engine.variant,
-            provider=self._engine.plan.provider,
+            provider=self._engine.provider_config.provider,
         )
-        if cutter:
-            record = msgspec.structs.replace(record, clip=cutter.take(record))
+        if recorder:
+            record = msgspec.structs.replace(record, clip=recorder.take(record))
         self._count_event(record)
         data = msgspec.json.encode(record)
-        for outlet in around.outlets:
-            outlet.take(record, data)
+        for sink in around.sinks:
+            sink.take(record, data)
 
     def _count_event(self, record: Record) -> None:
         """Count what was told."""
@@ -270,24 +276,24 @@ class Listener:
         elif record.kind == "end":
             self.counts.events[record.label] = self.counts.events.get(record.label, 0) + 1
 
-    def _count_window(self, stretch: Stretch, reached: float) -> None:
+    def _count_window(self, segment: ContinuousSegment, reached: float) -> None:
         """Measure the window that was just done with."""
         now = self._around.clock.monotonic()
         self.counts.window_ms.append(1e3 * (now - self._done - self._waited))
-        if stretch.ended_by is None:  # else it waited for sound that did not come
-            self.counts.latency_ms.append(1e3 * (now - stretch.arrival_of(reached)))
+        if segment.ended_by is None:  # else it waited for sound that did not come
+            self.counts.latency_ms.append(1e3 * (now - segment.arrival_of(reached)))
         self._done, self._waited = now, 0.0
 
     def _clips(self, samples: Iterable[Float32Array]) -> Iterator[Clips]:
-        """Make the windows of a stretch, one at a time."""
+        """Make the windows of a segment, one at a time."""
         options = ClipOptions("slide", fusion=self._engine.fusion, hop=self._options.hop, length=self._options.window)
         return self._clip_maker.stream(samples, options, batch=1)
 
-    def _cutter(self, start: float) -> Cutter | None:
-        """Return what cuts events out of a stretch that begins there, if they are kept."""
-        options, keeper = self._options, self._around.keeper
+    def _recorder(self, start: float) -> ClipRecorder | None:
+        """Return what cuts events out of a segment that begins there, if they are kept."""
+        options, clip_store = self._options, self._around.clip_store
         lag = 2 * options.window + options.hop + min(options.rule.min_duration, LONGEST_SECONDS)
-        return Cutter(keeper, start, lag=lag) if keeper else None
+        return ClipRecorder(clip_store, start, lag=lag) if clip_store else None
 
     def _taken(self, feed: Feed) -> Taken:
         """Wait for the next chunk, and look at the clock."""
@@ -299,7 +305,7 @@ class Listener:
         return taken
 
     def _awaited(self, feed: Feed, *, stalled: bool) -> Chunk | None:
-        """Wait for the first chunk of a stretch, as long as it takes; None at the end."""
+        """Wait for the first chunk of a segment, as long as it takes; None at the end."""
         began = self._around.clock.monotonic()
         if stalled:
             self._tell_stall()
@@ -346,10 +352,10 @@ class Listener:
             )
 
 
-def _tapped(samples: Iterable[Float32Array], levels: Levels, cutter: Cutter | None) -> Iterator[Float32Array]:
+def _tapped(samples: Iterable[Float32Array], levels: Levels, recorder: ClipRecorder | None) -> Iterator[Float32Array]:
     """Yield samples, and let those hear them who need more than windows."""
     for block in samples:
         levels.hear(block)
-        if cutter:
-            cutter.hear(block)
+        if recorder:
+            recorder.hear(block)
         yield block

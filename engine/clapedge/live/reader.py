@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import count
 
 from clapedge.errors import AudioError
-from clapedge.live.buffer import Chunk, Ring
+from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.clock import Clock
 from clapedge.live.sources.local import Source, SourceLostError
 
@@ -24,7 +24,7 @@ class Reader:
     def __init__(
         self,
         source: Source,
-        ring: Ring,
+        ring: AudioBuffer,
         clock: Clock,
         *,
         retries: int | None,

@@ -1,4 +1,4 @@
-"""What is told of an event: one record each time, the same to every outlet. The fields are stable."""
+"""What is told of an event: one record each time, the same to every sink. The fields are stable."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -63,7 +63,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}-{self.sequence}"
 
 
-class Outlet(Protocol):
+class EventSink(Protocol):
     """Where records go. Taking one must not keep the listener waiting."""
 
     def take(self, record: Record, data: bytes) -> None:
@@ -86,7 +86,7 @@ class Lines:
         """Write with a function that takes a line of bytes, its end included."""
         self._write = write
 
-    def take(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all outlets
+    def take(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all sinks
         """Write a line."""
         self._write(data + b"\n")
 

@@ -1,4 +1,4 @@
-"""A stretch of sound without gaps, which a listener hears as it would hear a recording."""
+"""A segment of sound without gaps, which a listener hears as it would hear a recording."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ MUTE_SECONDS = 60.0
 """Digital silence for so long is a muted microphone, not a quiet room."""
 
 
-class Stretch:
+class ContinuousSegment:
     """Chunks that follow one another, as a decoder that `clapedge.audio.Stream` reads.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""One run of listening: a source, the thread that reads it, the listener, its outlets, and what became of it all."""
+"""One run of listening: a source, the thread that reads it, the listener, its sinks, and what became of it all."""
 
 import re
 import threading
@@ -13,12 +13,12 @@ import numpy as np
 
 from clapedge.engine import Engine, Labels
 from clapedge.errors import AudioError, StorageError, UsageError
-from clapedge.live.buffer import Ring
-from clapedge.live.clip_recorder import Keeper
+from clapedge.live.buffer import AudioBuffer
+from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
-from clapedge.live.listener import Listener, ListenOptions, Surroundings
+from clapedge.live.listener import Listener, ListenerContext, ListenOptions
 from clapedge.live.reader import Reader
-from clapedge.live.records import Outlet
+from clapedge.live.records import EventSink
 from clapedge.live.sources.local import Source
 
 STATUS_SECONDS = 10.0
@@ -122,14 +122,14 @@ class Delivery:
 
     Attributes:
         run: what ids of events begin with, hexadecimal; unlike that of any other run.
-        outlets: take records.
-        keeper: keeps the sound of events, or None.
+        sinks: take records.
+        clip_store: keeps the sound of events, or None.
         status: file that says what became of the run so far, or None.
     """
 
     run: str
-    outlets: Sequence[Outlet] = ()
-    keeper: Keeper | None = None
+    sinks: Sequence[EventSink] = ()
+    clip_store: ClipStore | None = None
     status: Path | None = None
 
     def __post_init__(self) -> None:
@@ -174,9 +174,11 @@ class Session:
         began = reading.began
         if began is None and not source.live:  # a recording is not bound to the clock, at whatever speed it is played
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
-        around = Surroundings(source.name, delivery.run, clock, Stamps(began), delivery.outlets, say, delivery.keeper)
+        around = ListenerContext(
+            source.name, delivery.run, clock, Stamps(began), delivery.sinks, say, delivery.clip_store
+        )
         self._listener = Listener(engine, labels, options, around)
-        self._ring = Ring(reading.buffer, lossless=not source.live)
+        self._ring = AudioBuffer(reading.buffer, lossless=not source.live)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._ring, clock, retries=reading.retries, say=say, stop=self._stopped)
         self._began, self._spent = clock.monotonic(), time.process_time()
@@ -192,7 +194,7 @@ class Session:
         self._ring.end()
 
     def run(self) -> None:
-        """Listen until the source ends or `stop` is called; then close the outlets.
+        """Listen until the source ends or `stop` is called; then close the sinks.
 
         Raises:
             StorageError: the status cannot be written.
@@ -205,8 +207,8 @@ class Session:
             self._listener.hear(self._ring)
         finally:
             self.stop()
-            for outlet in self._delivery.outlets:
-                outlet.close()
+            for sink in self._delivery.sinks:
+                sink.close()
             self._ended.set()
             watch.join()
             self._write_status()
@@ -214,7 +216,7 @@ class Session:
     def status(self) -> Status:
         """Return what became of the run so far."""
         counts, ring = self._listener.counts, self._ring
-        notes = [*self._source.notes(), *(note for outlet in self._delivery.outlets for note in outlet.notes())]
+        notes = [*self._source.notes(), *(note for sink in self._delivery.sinks for note in sink.notes())]
         return Status(
             state="ended" if self._ended.is_set() else "listening",
             source=self._source.name,

@@ -14,7 +14,7 @@ import msgspec
 
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.features.front_end import Count, FrontEnd
-from clapedge.validation import misfit
+from clapedge.validation import describe_mismatch
 
 Used = TypeVar("Used")
 
@@ -228,7 +228,7 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        reason = misfit(error) if isinstance(error, msgspec.MsgspecError) else error
+        reason = describe_mismatch(error) if isinstance(error, msgspec.MsgspecError) else error
         raise BundleDamagedError(f"{path} is damaged ({reason}); copy the bundle again, or export it again") from error
     _check_paths(manifest.files, path)
     _check_shapes(manifest, path)

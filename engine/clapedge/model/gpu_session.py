@@ -11,7 +11,7 @@ import onnxruntime
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError
-from clapedge.model.providers import Plan
+from clapedge.model.providers import ProviderConfig
 from clapedge.model.sessions import _failing_as_provider, open_session
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
@@ -28,21 +28,21 @@ class DeviceSession:
     ONNX Runtime replays a captured graph on the addresses that it saw, and allows one run at a time.
     """
 
-    def __init__(self, model: Path, plan: Plan, *, batch: int) -> None:
+    def __init__(self, model: Path, provider_config: ProviderConfig, *, batch: int) -> None:
         """Open the session, allocate its buffers and let it capture its graph.
 
         Args:
             model: path of the exported tower.
-            plan: a provider on a GPU; the CPU's serves tests.
+            provider_config: a provider on a GPU; the CPU's serves tests.
             batch: rows of every run.
 
         Raises:
             BundleError: ONNX Runtime cannot run the file, or it was exported for another batch.
             ProviderError: the session does not run where it was asked to.
         """
-        self.batch, self._plan = batch, plan
+        self.batch, self._provider_config = batch, provider_config
         # the device computes; a thread of the CPU has only to launch
-        self._session = open_session(model, plan, threads=1, batch=batch)
+        self._session = open_session(model, provider_config, threads=1, batch=batch)
         self._lock = threading.Lock()
         self._binding = self._session.io_binding()
         self._inputs: dict[str, tuple[onnxruntime.OrtValue, tuple[int, ...], type[np.generic]]] = {}
@@ -51,7 +51,7 @@ class DeviceSession:
                 raise BundleError(
                     f"{model} takes batches of {node.shape[0]}, not {batch}; use another --precision, or --provider cpu"
                 )
-        with _failing_as_provider(plan):
+        with _failing_as_provider(provider_config):
             self._bind()
         for _ in range(WARM_UP_RUNS):
             self.run({name: np.zeros(shape, kind) for name, (_, shape, kind) in self._inputs.items()})
@@ -67,7 +67,7 @@ class DeviceSession:
         Raises:
             ProviderError: the GPU failed, or its memory is full.
         """
-        with self._lock, _failing_as_provider(self._plan):
+        with self._lock, _failing_as_provider(self._provider_config):
             for name, (buffer, _, kind) in self._inputs.items():
                 buffer.update_inplace(np.ascontiguousarray(inputs[name], kind))
             self._execute()
@@ -80,7 +80,7 @@ class DeviceSession:
 
     def _bind(self) -> None:
         """Allocate a buffer for every input and the output, and bind them for good."""
-        place = ("cuda" if self._plan.on_gpu else "cpu", self._plan.device_id)
+        place = ("cuda" if self._provider_config.on_gpu else "cpu", self._provider_config.device_id)
         for node in self._session.get_inputs():
             kind = NUMPY_TYPES[node.type]
             buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(node.shape, kind, *place)

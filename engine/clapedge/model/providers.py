@@ -72,18 +72,18 @@ class ProviderWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProviderConfig:
     """The provider that sessions shall be opened on.
 
     Attributes:
         provider: our name of it.
         options: ONNX Runtime's options for it.
-        passed_over: why providers that `auto` prefers were not taken, and options with them; each a sentence.
+        fallback_reasons: why providers that `auto` prefers were not taken, and options with them; each a sentence.
     """
 
     provider: Provider
     options: ProviderOptions = field(default_factory=dict)
-    passed_over: tuple[str, ...] = ()
+    fallback_reasons: tuple[str, ...] = ()
 
     @property
     def onnx_runtime_name(self) -> str:
@@ -123,7 +123,7 @@ class Gpu:
     memory: int
 
 
-def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = None) -> Plan:
+def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = None) -> ProviderConfig:
     """Decide on which provider sessions are opened.
 
     Args:
@@ -137,27 +137,29 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
     if wish == "cpu" and options:
         raise UsageError(f"provider cpu takes no options, found {', '.join(options)}; leave --provider-option out")
     if wish != "auto":
-        reason = obstacle(wish)
+        reason = unavailable_reason(wish)
         if reason:
             raise ProviderError(f"provider {wish} cannot be used: {reason}")
-        return _plan(wish, options, ())
-    passed_over: list[str] = []
+        return _provider_config(wish, options, ())
+    fallback_reasons: list[str] = []
     for provider in AUTO_ORDER:
-        reason = obstacle(provider)
+        reason = unavailable_reason(provider)
         if not reason:
             if provider == "cpu" and options:
-                passed_over.append(f"provider cpu takes no options: {', '.join(options)} of --provider-option not used")
+                fallback_reasons.append(
+                    f"provider cpu takes no options: {', '.join(options)} of --provider-option not used"
+                )
                 options = None
-            return _plan(provider, options, tuple(passed_over))
+            return _provider_config(provider, options, tuple(fallback_reasons))
         # a CPU package on a machine without a GPU is what most people want: nothing to report
         if _compiled_in(provider) or _gpu_present():
-            passed_over.append(f"provider {provider} passed over: {reason}")
+            fallback_reasons.append(f"provider {provider} passed over: {reason}")
     raise ProviderError("no provider can be used; reinstall ONNX Runtime: pip install --force-reinstall onnxruntime")
 
 
-def obstacle(provider: Provider) -> str | None:
+def unavailable_reason(provider: Provider) -> str | None:
     """Return why a provider cannot be used here, with the fix, or None where nothing is known to stand against it."""
-    if provider in GPU_PROVIDERS and (reason := _cuda_obstacle()):
+    if provider in GPU_PROVIDERS and (reason := _cuda_unavailable_reason()):
         return reason
     if not _compiled_in(provider):
         found = ", ".join(installed_packages()) or "none"
@@ -209,9 +211,11 @@ def describe_gpu(device: int = 0, *, driver: ctypes.CDLL | None = None) -> Gpu:
     return Gpu(name.value.decode(), (version[0], version[1]), total.value)
 
 
-def _plan(provider: Provider, options: ProviderOptions | None, passed_over: tuple[str, ...]) -> Plan:
+def _provider_config(
+    provider: Provider, options: ProviderOptions | None, fallback_reasons: tuple[str, ...]
+) -> ProviderConfig:
     """Join the defaults of a provider and the user's options."""
-    return Plan(provider, {**DEFAULT_OPTIONS[provider], **(options or {})}, passed_over)
+    return ProviderConfig(provider, {**DEFAULT_OPTIONS[provider], **(options or {})}, fallback_reasons)
 
 
 def _compiled_in(provider: Provider) -> bool:
@@ -220,7 +224,7 @@ def _compiled_in(provider: Provider) -> bool:
 
 
 @cache
-def _cuda_obstacle() -> str | None:
+def _cuda_unavailable_reason() -> str | None:
     """Ask the CUDA driver for a device without opening a context: ONNX Runtime would crash or fall back instead."""
     try:
         driver = ctypes.CDLL(CUDA_DRIVER)
@@ -237,4 +241,4 @@ def _cuda_obstacle() -> str | None:
 
 def _gpu_present() -> bool:
     """Tell whether the machine has an NVIDIA GPU with a working driver."""
-    return _cuda_obstacle() is None
+    return _cuda_unavailable_reason() is None

@@ -21,7 +21,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
 from clapedge.errors import BundleError, ProviderError, UsageError
 from clapedge.model.cpu import usable_cores
-from clapedge.model.providers import Plan, Provider
+from clapedge.model.providers import Provider, ProviderConfig
 
 ONNX_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,  # what a GPU provider raises when its device or its libraries fail
@@ -75,13 +75,18 @@ FAILURES: tuple[tuple[str, str], ...] = (
 
 
 def open_session(
-    model: Path, plan: Plan, *, threads: int | None = None, spinning: bool = True, batch: int | None = None
+    model: Path,
+    provider_config: ProviderConfig,
+    *,
+    threads: int | None = None,
+    spinning: bool = True,
+    batch: int | None = None,
 ) -> onnxruntime.InferenceSession:
     """Open a session on exactly the planned provider.
 
     Args:
         model: path of the graph.
-        plan: the provider to run on.
+        provider_config: the provider to run on.
         threads: threads within an operator; None means every usable core.
         spinning: whether idle threads wait busily: quicker between two operators, and a burden on a shared device.
         batch: what the symbolic size `batch` of the graph shall be; None leaves it open.
@@ -91,31 +96,33 @@ def open_session(
         ProviderError: the session does not run where it was asked to.
     """
     options = session_options(threads, spinning=spinning, batch=batch)
-    providers = [(plan.onnx_runtime_name, dict(plan.options))]
-    if plan.provider == "openvino":  # it has threads of its own
+    providers = [(provider_config.onnx_runtime_name, dict(provider_config.options))]
+    if provider_config.provider == "openvino":  # it has threads of its own
         providers[0][1].setdefault("num_of_threads", str(options.intra_op_num_threads))
-    if plan.on_gpu:
-        _preload_libraries(plan.provider)
+    if provider_config.on_gpu:
+        _preload_libraries(provider_config.provider)
         options.log_severity_level = LOG_NOTHING
         for key, value in _placement_entries().items():
             options.add_session_config_entry(key, value)
     try:
-        with _silence() if plan.on_gpu else contextlib.nullcontext():
+        with _silence() if provider_config.on_gpu else contextlib.nullcontext():
             session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except ONNX_RUNTIME_ERRORS as error:
         reason = " ".join(str(error).split())
-        if plan.provider == "cpu":
+        if provider_config.provider == "cpu":
             raise BundleError(f"{model} cannot be run by ONNX Runtime ({reason}); export it again") from error
         if GRAPH_REFUSED in reason:  # without its graph the session tells which nodes are in the way
-            options_without = {**plan.options, GRAPH_OPTIONS[plan.provider]: "0"}
-            open_session(model, replace(plan, options=options_without), threads=threads, batch=batch)
-        raise ProviderError(f"provider {plan.provider} did not start: {_explain(plan, reason)}") from error
+            options_without = {**provider_config.options, GRAPH_OPTIONS[provider_config.provider]: "0"}
+            open_session(model, replace(provider_config, options=options_without), threads=threads, batch=batch)
+        raise ProviderError(
+            f"provider {provider_config.provider} did not start: {_explain(provider_config, reason)}"
+        ) from error
     session.disable_fallback()
-    if session.get_providers()[0] != plan.onnx_runtime_name:
+    if session.get_providers()[0] != provider_config.onnx_runtime_name:
         found = f"ONNX Runtime took {session.get_providers()[0]}; run: clapedge doctor, or use --provider cpu"
-        raise ProviderError(f"provider {plan.provider} did not start: {_explain(plan, found)}")
-    if plan.on_gpu:
-        _refuse_strays(session, plan)
+        raise ProviderError(f"provider {provider_config.provider} did not start: {_explain(provider_config, found)}")
+    if provider_config.on_gpu:
+        _refuse_strays(session, provider_config)
     return session
 
 
@@ -170,20 +177,21 @@ def _placement_entries() -> dict[str, str]:
     return {"session.disable_cpu_ep_fallback": "1"}
 
 
-def _refuse_strays(session: onnxruntime.InferenceSession, plan: Plan) -> None:
+def _refuse_strays(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> None:
     """Refuse a session of which the planned provider does not run every node."""
-    found = strays(session, plan.onnx_runtime_name)
+    found = strays(session, provider_config.onnx_runtime_name)
     if found:
         listed = ", ".join(f"{count} {operator}" for operator, count in found.most_common())
         raise ProviderError(
-            f"provider {plan.provider} runs only part of the graph: {found.total()} nodes would run elsewhere "
+            f"provider {provider_config.provider} runs only part of the graph: {found.total()} nodes would run "
+            "elsewhere "
             f"({listed}); use another --precision, or --provider cpu"
         )
 
 
-def _explain(plan: Plan, reason: str) -> str:
+def _explain(provider_config: ProviderConfig, reason: str) -> str:
     """Return why a provider did not start and what to do, from ONNX Runtime's words and the system's loader."""
-    said = missing_library(plan.provider) if plan.on_gpu else None
+    said = missing_library(provider_config.provider) if provider_config.on_gpu else None
     for text in (said, reason):
         for pattern, sentence in FAILURES:
             found = re.search(pattern, text or "")
@@ -193,13 +201,15 @@ def _explain(plan: Plan, reason: str) -> str:
 
 
 @contextlib.contextmanager
-def _failing_as_provider(plan: Plan) -> Iterator[None]:
+def _failing_as_provider(provider_config: ProviderConfig) -> Iterator[None]:
     """Turn what ONNX Runtime raises while a GPU works into an error of the provider."""
     try:
         yield
     except ONNX_RUNTIME_ERRORS as error:
         reason = " ".join(str(error).split())
-        raise ProviderError(f"provider {plan.provider} failed: {_explain(plan, reason)}") from error
+        raise ProviderError(
+            f"provider {provider_config.provider} failed: {_explain(provider_config, reason)}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import onnxruntime
 from clapedge.cache_dir import default_directory
 from clapedge.errors import ProviderError
 from clapedge.model.bundle import sha256
-from clapedge.model.providers import Gpu, Plan, ProviderWarning, describe_gpu
+from clapedge.model.providers import Gpu, ProviderConfig, ProviderWarning, describe_gpu
 from clapedge.model.sessions import open_session
 
 CONTEXT_NAME = "context.onnx"
@@ -30,18 +30,18 @@ LIBRARIES = ("nvinfer_10.dll",) if sys.platform == "win32" else ("libnvinfer.so.
 """TensorRT's library: version 10 is what ONNX Runtime from 1.19 on links, 8 what 1.18 does."""
 
 
-def locate(model: Path, plan: Plan, *, batch: int) -> tuple[Path, Plan]:
+def locate(model: Path, provider_config: ProviderConfig, *, batch: int) -> tuple[Path, ProviderConfig]:
     """Return what to open for a batch size, and how: a built engine where there is one, else the model itself.
 
     Plans of other providers than TensorRT stay as they are, and all do where the cache is switched off.
     """
-    directory = _directory(model, plan, batch) if plan.provider == "tensorrt" else None
+    directory = _directory(model, provider_config, batch) if provider_config.provider == "tensorrt" else None
     if directory is None:
-        return model, plan
+        return model, provider_config
     paths = {"trt_engine_cache_path": str(directory), "trt_timing_cache_path": str(directory.parent)}
-    plan = replace(plan, options={**paths, **plan.options})
+    provider_config = replace(provider_config, options={**paths, **provider_config.options})
     if (directory / CONTEXT_NAME).is_file():
-        return directory / CONTEXT_NAME, plan
+        return directory / CONTEXT_NAME, provider_config
     if not any(directory.glob("*.engine")):
         warnings.warn(
             f"TensorRT builds its engine for batches of {batch} now, which takes a minute or more; "
@@ -49,15 +49,15 @@ def locate(model: Path, plan: Plan, *, batch: int) -> tuple[Path, Plan]:
             ProviderWarning,
             stacklevel=2,
         )
-    return model, plan
+    return model, provider_config
 
 
-def build(model: Path, plan: Plan, *, batch: int) -> Path:
+def build(model: Path, provider_config: ProviderConfig, *, batch: int) -> Path:
     """Build the engine of a batch size and keep it; takes a minute or more.
 
     Args:
         model: path of the exported tower.
-        plan: of the provider `tensorrt`.
+        provider_config: of the provider `tensorrt`.
         batch: rows of every run.
 
     Returns:
@@ -66,13 +66,17 @@ def build(model: Path, plan: Plan, *, batch: int) -> Path:
     Raises:
         ProviderError: TensorRT cannot be used, or the cache is switched off.
     """
-    directory = _directory(model, plan, batch)
+    directory = _directory(model, provider_config, batch)
     if directory is None:
         raise ProviderError("there is no place to keep an engine; set CLAPEDGE_CACHE to a directory")
     building = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
     try:
         building.mkdir(parents=True)
-        open_session(model, replace(plan, options={**plan.options, **context_options(building)}), batch=batch)
+        open_session(
+            model,
+            replace(provider_config, options={**provider_config.options, **context_options(building)}),
+            batch=batch,
+        )
         if not (building / CONTEXT_NAME).is_file():
             raise ProviderError(f"ONNX Runtime {onnxruntime.__version__} kept no engine; it builds one at each start")
         shutil.rmtree(directory, ignore_errors=True)
@@ -113,17 +117,17 @@ def cache_name(model_sha256: str, options: Mapping[str, str], *, onnx_runtime: s
     return f"{model_sha256[:16]}-ort{onnx_runtime}-trt{tensorrt}-{product}-sm{capability}-{settings}"
 
 
-def _directory(model: Path, plan: Plan, batch: int) -> Path | None:
+def _directory(model: Path, provider_config: ProviderConfig, batch: int) -> Path | None:
     """Return the directory of the engine of a batch size; each has its own, as TensorRT names all of them alike."""
     root = default_directory()
     if root is None:
         return None
     name = cache_name(
         sha256(model),
-        plan.options,
+        provider_config.options,
         onnx_runtime=onnxruntime.__version__,
         tensorrt=_tensorrt_version(),
-        gpu=describe_gpu(plan.device_id),
+        gpu=describe_gpu(provider_config.device_id),
     )
     return root / "tensorrt" / name / f"batch-{batch}"
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
 from clapedge.errors import BundleError, ProviderError, UsageError
 from clapedge.model.gpu_session import DeviceSession
-from clapedge.model.providers import Plan, choose
+from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import open_session
 from clapedge.model.tensorrt import locate
 
@@ -27,7 +27,7 @@ class AudioTower:
         self,
         model: str | os.PathLike[str],
         *,
-        plan: Plan | None = None,
+        provider_config: ProviderConfig | None = None,
         threads: int | None = None,
         spinning: bool = True,
     ) -> None:
@@ -35,7 +35,7 @@ class AudioTower:
 
         Args:
             model: path of the exported tower.
-            plan: the provider to run on; None means the CPU.
+            provider_config: the provider to run on; None means the CPU.
             threads: threads within an operator; None means every usable core.
             spinning: whether idle threads wait busily, see `open_session`.
 
@@ -43,16 +43,16 @@ class AudioTower:
             BundleError: ONNX Runtime cannot run the file.
             ProviderError: the session does not run where it was asked to.
         """
-        self._model, self._plan = Path(model), plan or choose("cpu")
+        self._model, self._provider_config = Path(model), provider_config or choose("cpu")
         self._on_device: dict[int, DeviceSession] = {}
         self._lock = threading.Lock()
         self.batch: int | None = None
         """Clips per run if the graph was exported for a fixed batch, else None."""
-        if self._plan.on_gpu:
+        if self._provider_config.on_gpu:
             shape: Sequence[int | str] = self._device_session(1).input_shapes["input_features"]
             self._fused = "is_longer" in self._device_session(1).input_shapes
         else:
-            self._session = open_session(self._model, self._plan, threads=threads, spinning=spinning)
+            self._session = open_session(self._model, self._provider_config, threads=threads, spinning=spinning)
             shape = self._session.get_inputs()[0].shape
             self.batch = shape[0] if isinstance(shape[0], int) else None
             self._fused = any(node.name == "is_longer" for node in self._session.get_inputs())
@@ -82,13 +82,14 @@ class AudioTower:
         embeddings = np.concatenate(parts)
         if not np.isfinite(embeddings).all():
             raise ProviderError(
-                f"{self._model} gives no numbers on {self._plan.provider}; use --precision fp32, or another provider"
+                f"{self._model} gives no numbers on {self._provider_config.provider}; use --precision fp32, or another "
+                "provider"
             )
         return embeddings
 
     def _runs(self, count: int) -> Iterator[tuple[int, int, int]]:
         """Yield (start, stop, batch) of the runs that so many clips take."""
-        if self._plan.on_gpu:
+        if self._provider_config.on_gpu:
             yield from split(count)
             return
         step = self.batch or count
@@ -97,7 +98,7 @@ class AudioTower:
 
     def _run(self, inputs: Mapping[str, npt.NDArray[Any]], batch: int) -> Float32Array:
         """Run one batch."""
-        if self._plan.on_gpu:
+        if self._provider_config.on_gpu:
             return self._device_session(batch).run(inputs)
         (embeddings,) = self._session.run(None, inputs)
         return np.asarray(embeddings, np.float32)
@@ -106,8 +107,8 @@ class AudioTower:
         """Return the session of a batch size, opened when it is first needed."""
         with self._lock:
             if batch not in self._on_device:
-                model, plan = locate(self._model, self._plan, batch=batch)
-                self._on_device[batch] = DeviceSession(model, plan, batch=batch)
+                model, provider_config = locate(self._model, self._provider_config, batch=batch)
+                self._on_device[batch] = DeviceSession(model, provider_config, batch=batch)
             return self._on_device[batch]
 
 
@@ -141,7 +142,7 @@ class TextTower:
         tokenizer: bytes,
         *,
         max_tokens: int,
-        plan: Plan | None = None,
+        provider_config: ProviderConfig | None = None,
         threads: int | None = None,
         spinning: bool = True,
     ) -> None:
@@ -151,7 +152,7 @@ class TextTower:
             model: path of the exported tower.
             tokenizer: content of `tokenizer.json`.
             max_tokens: longest prompt in tokens, special tokens included.
-            plan: the provider to run on; None means the CPU.
+            provider_config: the provider to run on; None means the CPU.
             threads: threads within an operator; None means every usable core.
             spinning: whether idle threads wait busily, see `open_session`.
 
@@ -161,7 +162,7 @@ class TextTower:
         """
         import tokenizers
 
-        self._session = open_session(Path(model), plan or choose("cpu"), threads=threads, spinning=spinning)
+        self._session = open_session(Path(model), provider_config or choose("cpu"), threads=threads, spinning=spinning)
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(tokenizer)
         except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TextIO
 import msgspec
 
 from clapedge.events.timeline import Event, Timeline
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 MILLISECONDS = 3
 """Decimals of a time in seconds: a window's place is not known better."""
@@ -49,12 +49,12 @@ class TableEvents(EventWriter):
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
         """Write a heading, a line an event, and how they came about."""
         heard = timeline.heard
-        print(f"{shown(timeline.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=stream)
+        print(f"{printable(timeline.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=stream)
         for event in events:
             when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
-            print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {shown(event.label)}", file=stream)
+            print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {printable(event.label)}", file=stream)
         count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
-        made_by = f"{shown(timeline.model)} {timeline.variant} on {timeline.provider}"
+        made_by = f"{printable(timeline.model)} {timeline.variant} on {timeline.provider}"
         print(f"  {count} · {made_by} · {timeline.weights} weights", file=stream)
 
 
@@ -145,7 +145,7 @@ def record(timeline: Timeline, event: Event) -> dict[str, Any]:
 
 def _one_line(label: str) -> str:
     """Return a label without what would end its cell or line, or what a terminal would obey."""
-    return shown(" ".join(label.split()))
+    return printable(" ".join(label.split()))
 
 
 def _clock(seconds: float, decimals: int = 2) -> str:

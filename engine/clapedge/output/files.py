@@ -7,7 +7,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge.output.results import CsvWriter, JsonLinesWriter, Writer, columns, failed_row, rows
 from clapedge.scoring.decision import Decision
@@ -102,7 +102,7 @@ def open_output(path: Path, *, top_k: int | None = None, decision: Decision | No
         MissingExtraError: Parquet is asked for without pyarrow.
     """
     check_output(path)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         yield from _sink(file, path.suffix.lower(), top_k, decision or Decision())
         os.fsync(file.fileno())
 

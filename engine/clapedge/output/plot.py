@@ -10,7 +10,7 @@ import numpy as np
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.audio import AudioSource
 from clapedge.errors import ClapEdgeWarning, MissingExtraError
 from clapedge.events.timeline import Event, Timeline
@@ -18,8 +18,8 @@ from clapedge.features.clips import RUN_FRAMES, ClipMaker
 from clapedge.features.frame_buffer import EDGE_FRAMES, Tape
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.log_mel import FLOOR
-from clapedge.scoring.result import Heard
-from clapedge.terminal import shown
+from clapedge.scoring.result import Coverage
+from clapedge.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microso
 """Fonts that have Chinese, Japanese and Korean characters, one of which most systems have."""
 
 
-def spectrogram(source: AudioSource, heard: Heard, front_end: FrontEnd, columns: int = COLUMNS) -> Float32Array:
+def spectrogram(source: AudioSource, heard: Coverage, front_end: FrontEnd, columns: int = COLUMNS) -> Float32Array:
     """Return the mean log-mel (columns, n_mels) in dB of the parts of a recording, read as a stream.
 
     Args:
@@ -114,7 +114,7 @@ def draw(
 
 def _save(figure: "Figure", target: Path) -> None:
     """Write a figure, whole or not at all."""
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=110, format=target.suffix.lower().removeprefix("."))
 
 
@@ -136,7 +136,8 @@ def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, f
     axes.set_yticks(bands, [f"{hertz / 1000:g}" for hertz in TICKS_HERTZ])
     axes.set_ylabel("kHz (mel)")
     axes.set_title(
-        f"{shown(timeline.file)} · {shown(timeline.model)} {timeline.variant} · {timeline.weights} weights", loc="left"
+        f"{printable(timeline.file)} · {printable(timeline.model)} {timeline.variant} · {timeline.weights} weights",
+        loc="left",
     )
 
 
@@ -151,7 +152,7 @@ def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> N
         bars = [(event.start, event.end - event.start) for event in events if event.label == label]
         axes.broken_barh(bars, (base - 0.1, 0.1), color=colour)
         axes.axhline(base, color="0.8", linewidth=0.5)
-    axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], [*map(shown, timeline.labels)])
+    axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], [*map(printable, timeline.labels)])
     axes.set_ylim(-0.2, rows)
     axes.set_xlim(timeline.heard.start, timeline.heard.end)
     axes.set_xlabel("seconds · height: probability, bar: event")

@@ -13,7 +13,7 @@ import msgspec
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
 from clapedge.scoring.result import Result
-from clapedge.terminal import shown
+from clapedge.terminal import printable
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -77,9 +77,9 @@ class TableWriter(Writer):
     def write(self, result: Result) -> None:
         """Write a heading and one line a label."""
         heard = result.heard
-        print(f"{shown(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
+        print(f"{printable(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
         scores = result.labels[: self.top_k]
-        names = [shown(score.name) for score in scores]
+        names = [printable(score.name) for score in scores]
         width = min(max(map(_columns, names)), max(20, shutil.get_terminal_size().columns - 50))
         for name, score in zip(names, scores, strict=True):
             name += " " * (width - _columns(name))  # noqa: PLW2901 - filled up
@@ -88,7 +88,7 @@ class TableWriter(Writer):
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
             print(f"  unsure: {close}", file=self.stream)
         self._explain(result)
-        made_by = f"{shown(result.model)} {result.variant} on {result.provider}"
+        made_by = f"{printable(result.model)} {result.variant} on {result.provider}"
         took = f"{result.ms.total:.0f} ms · " if result.ms else ""
         print(f"  {took}{made_by} · {result.weights} weights\n", file=self.stream, flush=True)
 
@@ -107,7 +107,7 @@ class ExplainingTableWriter(TableWriter):
     def _explain(self, result: Result) -> None:
         """Write one line a reason."""
         for sentence in explain(result, self.decision):
-            print(f"  · {shown(sentence)}", file=self.stream)
+            print(f"  · {printable(sentence)}", file=self.stream)
 
 
 class JsonLinesWriter(Writer):

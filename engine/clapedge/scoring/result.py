@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Coverage:
     """The span of a recording that was heard, and its whole length, in seconds."""
 
     start: float
@@ -29,7 +29,7 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
-class Listened:
+class RecordingEmbeddings:
     """What listening to one recording came to, before any label is known.
 
     Attributes:
@@ -43,7 +43,7 @@ class Listened:
 
     clips: "Float32Array"
     spans: tuple[tuple[float, float], ...]
-    heard: Heard
+    heard: Coverage
     warnings: tuple[str, ...]
     decode: float
     frontend: float
@@ -76,7 +76,7 @@ class Result:
     file: str
     labels: tuple[Score, ...]
     unsure: bool
-    heard: Heard
+    heard: Coverage
     warnings: tuple[str, ...]
     model: str
     weights: str
@@ -94,7 +94,7 @@ AUDIBLE_REST = 0.05
 """Seconds that may go unheard without a word: less than any event."""
 
 
-def unheard(heard: Heard, until: float) -> list[str]:
+def unheard(heard: Coverage, until: float) -> list[str]:
     """Say how much was not heard of the span that was asked for, which lasts until so many seconds."""
     rest = until - heard.end
     if rest < AUDIBLE_REST:

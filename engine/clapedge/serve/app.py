@@ -13,7 +13,7 @@ from starlette.responses import Response
 from clapedge import __version__
 from clapedge.errors import ClapEdgeError, UsageError
 from clapedge.serve import openapi as documents
-from clapedge.serve.middleware import Guard
+from clapedge.serve.middleware import LimitsMiddleware
 from clapedge.serve.responses import answer, answer_status
 from clapedge.serve.routes import inference as api
 from clapedge.serve.routes import labels as label_api
@@ -66,7 +66,7 @@ def create_app(service: Service, *, page: bool = True) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_surprise)
-    app.add_middleware(Guard, service=service)
+    app.add_middleware(LimitsMiddleware, service=service)
     if page:
         from clapedge.serve.page import mount
 

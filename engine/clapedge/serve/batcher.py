@@ -21,7 +21,7 @@ BATCH = BUCKETS[1]
 the bits of a result do not depend on who shared its batch."""
 
 
-class _Wish(NamedTuple):
+class _PendingClips(NamedTuple):
     """Clips that wait to be embedded."""
 
     features: Float32Array
@@ -42,7 +42,7 @@ class Batcher:
             gather: seconds that the first wish of a batch waits for others.
         """
         self._tower, self._metrics, self._size, self._gather = tower, metrics, size, gather
-        self._waiting: deque[_Wish] = deque()
+        self._waiting: deque[_PendingClips] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="clapedge-tower")
@@ -54,7 +54,7 @@ class Batcher:
         wishes = []
         for start in range(0, len(features), self._size):
             part = slice(start, start + self._size)
-            wishes.append(_Wish(features[part], is_longer[part], Future()))
+            wishes.append(_PendingClips(features[part], is_longer[part], Future()))
         with self._changed:
             self._waiting.extend(wishes)
             self._changed.notify()
@@ -81,14 +81,14 @@ class Batcher:
                 else:
                     wish.done.set_result(run.result()[end - len(wish.features) : end])
 
-    def _run(self, batch: list[_Wish]) -> Float32Array:
+    def _run(self, batch: list[_PendingClips]) -> Float32Array:
         """Embed the clips of a batch, filled up with copies of the last one."""
         features = np.concatenate([wish.features for wish in batch])
         is_longer = np.concatenate([wish.is_longer for wish in batch])
         rows = np.minimum(np.arange(self._size), len(features) - 1)
         return self._tower.embed(features[rows], is_longer[rows])
 
-    def _next(self) -> list[_Wish]:
+    def _next(self) -> list[_PendingClips]:
         """Wait for wishes and return those of the next batch; none when it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -96,7 +96,7 @@ class Batcher:
             while not self._closed and self._clips() < self._size:
                 if not self._changed.wait(max(0.0, until - time.monotonic())):
                     break
-            batch: list[_Wish] = []
+            batch: list[_PendingClips] = []
             clips = 0
             while self._waiting and clips + len(self._waiting[0].features) <= self._size:
                 batch.append(self._waiting.popleft())

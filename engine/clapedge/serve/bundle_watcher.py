@@ -121,7 +121,7 @@ class Watcher:
 
     def _warm_labels(self, model: Model) -> None:
         """Embed the label set for requests that name none, which a model has to be able to do."""
-        name = self._service.catalogue.default
+        name = self._service.label_store.default
         if name is not None:
             self._service.embed_labels(model, Named(name))
 

@@ -13,7 +13,7 @@ from clapedge.events.timeline import Event, Timeline
 from clapedge.labels import EmbeddedLabels
 from clapedge.pipeline import Embedder, Told
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Heard, Listened
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
 
 FEWEST_WINDOWS = 32
 """Windows that are gathered before events are looked for: some seconds of work."""
@@ -92,11 +92,11 @@ class Settling:
         clips = np.concatenate(self._rows)
         starts = self._start + self._hop * np.arange(len(clips))
         spans = tuple((float(start), float(start) + self._window) for start in starts)
-        heard = Heard(self._start, spans[-1][1], until)
+        heard = Coverage(self._start, spans[-1][1], until)
         similarity = scoring.similarities(clips, self._labels.embeddings)
         scale = self._engine.bundle.manifest.logit_scale / self._labels.temperature
         probability = scoring.probabilities(similarity, scale)
-        listened = Listened(clips, spans, heard, (), 0.0, 0.0)
+        listened = RecordingEmbeddings(clips, spans, heard, (), 0.0, 0.0)
         return timelines.assemble(
             self._engine, self._file, self._labels.label_set, self._window, listened, similarity, probability
         )

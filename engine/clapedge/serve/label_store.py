@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clapedge.atomic_file import whole_file
+from clapedge.atomic_file import atomic_write
 from clapedge.errors import LabelError, StorageError
 from clapedge.labels import Label, LabelSet, shipped_sets
 from clapedge.serve.errors import RequestError, UnknownError
@@ -22,7 +22,7 @@ SUFFIXES = (".toml", ".csv", ".txt")
 """Label files that are read from `--labels-dir`; sets that are put become the first of them."""
 
 
-class Catalogue:
+class LabelStore:
     """Label sets by name. Those that are put are kept in memory, or in a directory if one was named."""
 
     def __init__(self, settings: Settings) -> None:
@@ -170,7 +170,7 @@ def _write(path: Path, label_set: LabelSet) -> None:
         StorageError: it cannot be written.
     """
     try:
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text("\n".join(map(_table, label_set.labels)), encoding="utf-8")
     except StorageError as error:  # its message names a place that is no client's business
         raise StorageError(f"{path.name} cannot be written; check --labels-dir on the service's side") from error

@@ -58,7 +58,7 @@ LOOK_SECONDS = 1.0
 API_PREFIXES = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
-class Most(NamedTuple):
+class BodyLimit(NamedTuple):
     """How large a body may be.
 
     Attributes:
@@ -70,7 +70,7 @@ class Most(NamedTuple):
     beside: int
 
 
-class Guard:
+class LimitsMiddleware:
     """An ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, *, service: Service) -> None:
@@ -85,7 +85,7 @@ class Guard:
             return
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        most = most_of(scope["path"], headers, self._settings)
+        most = body_limit_of(scope["path"], headers, self._settings)
         body = _Body(receive, self._service, most)
         sent = _Sent(send, scope["path"], self._service)
         try:
@@ -102,7 +102,7 @@ class Guard:
             self._metrics.requests.labels(route, str(sent.status)).inc()
             self._metrics.latency.labels(route).observe(time.perf_counter() - began)
 
-    def _fault(self, scope: Scope, headers: Headers, most: Most) -> ServiceError | None:
+    def _fault(self, scope: Scope, headers: Headers, most: BodyLimit) -> ServiceError | None:
         """Return what stands against a request, judged by its head."""
         if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return ForbiddenError("a page of another site sent this; use the service's own page, or a program")
@@ -158,7 +158,7 @@ def given_keys(headers: Headers) -> list[bytes]:
     return [key.encode() for key in keys if key]
 
 
-def declared_fault(headers: Headers, most: Most) -> ServiceError | None:
+def declared_fault(headers: Headers, most: BodyLimit) -> ServiceError | None:
     """Return what is wrong with the size that a request declares."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > sum(most):
@@ -166,18 +166,18 @@ def declared_fault(headers: Headers, most: Most) -> ServiceError | None:
     return None
 
 
-def most_of(path: str, headers: Headers, settings: Settings) -> Most:
+def body_limit_of(path: str, headers: Headers, settings: Settings) -> BodyLimit:
     """Return how large a body may be: a recording, a form with other fields as well, or fields alone."""
     if path not in UPLOAD_PATHS:
-        return Most(FORM_BYTES, 0)
+        return BodyLimit(FORM_BYTES, 0)
     is_form = headers.get("content-type", "").lower().startswith("multipart/")
-    return Most(settings.max_upload, FORM_BYTES if is_form else 0)
+    return BodyLimit(settings.max_upload, FORM_BYTES if is_form else 0)
 
 
 class _Body:
     """The body of a request, whose size and pace are watched as it comes."""
 
-    def __init__(self, receive: Receive, service: Service, most: Most) -> None:
+    def __init__(self, receive: Receive, service: Service, most: BodyLimit) -> None:
         """Watch a body that may be so large."""
         self._receive, self._service, self._settings, self._most = receive, service, service.settings, most
         self._size = self._since = 0

@@ -68,7 +68,7 @@ class Model:
         bundle = engine.bundle
         self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in bundle.label_sets}
         self.reads_words = bool(bundle.files("text"))
-        self._batcher = Batcher(engine.audio_tower, metrics) if engine.plan.on_gpu else None
+        self._batcher = Batcher(engine.audio_tower, metrics) if engine.provider_config.on_gpu else None
         self.uses = 0
         self.retired = False
         try:
@@ -88,7 +88,7 @@ class Model:
             licence=manifest.licence,
             weights=manifest.weights,
             variant=self.engine.variant,
-            provider=self.engine.plan.provider,
+            provider=self.engine.provider_config.provider,
             variants=tuple(self.engine.bundle.variants("audio")),
             label_sets=tuple(self.stored),
             reads_words=self.reads_words,

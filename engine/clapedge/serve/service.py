@@ -16,10 +16,10 @@ from clapedge.labels.lint import Advice, check, check_with
 from clapedge.model.cpu import usable_workers
 from clapedge.pipeline import Embedder, Hearing, Told
 from clapedge.scoring.decision import Decision
-from clapedge.scoring.result import Listened, Result
+from clapedge.scoring.result import RecordingEmbeddings, Result
 from clapedge.serve.errors import GoneError
 from clapedge.serve.events import Settling
-from clapedge.serve.label_store import Catalogue, check_limits, check_prompts
+from clapedge.serve.label_store import LabelStore, check_limits, check_prompts
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.models import Facts, Model, Models
 from clapedge.serve.pool import Pool
@@ -53,7 +53,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.models = Models()
-        self.catalogue = Catalogue(settings)
+        self.label_store = LabelStore(settings)
         self._halted = threading.Event()
         self.draining = False
         """Whether it is about to end: not ready for more, though it still answers."""
@@ -91,7 +91,7 @@ class Service:
         """Return the named label sets that the model can use: those of `--labels` first, the bundle's own last."""
         with self.models.using() as model:
             stored = {name: embedded.label_set for name, embedded in model.stored.items()}
-            return {**(self.catalogue.sets() if model.reads_words else {}), **stored}
+            return {**(self.label_store.sets() if model.reads_words else {}), **stored}
 
     def label_set(self, name: str) -> LabelSet:
         """Return a named label set.
@@ -100,7 +100,7 @@ class Service:
             UnknownError: there is none of that name.
         """
         with self.models.using() as model:
-            return model.stored[name].label_set if name in model.stored else self.catalogue.get(name)
+            return model.stored[name].label_set if name in model.stored else self.label_store.get(name)
 
     def check_labels(self, label_set: LabelSet) -> tuple[Advice, ...]:
         """Return advice on a label set; waits for its turn."""
@@ -219,10 +219,10 @@ class Service:
 
     def submit_audio(
         self, source: AudioSource, *, stop: threading.Event | None = None, **hearing: "Unpack[Hearing]"
-    ) -> "Future[tuple[Listened, Facts]]":
+    ) -> "Future[tuple[RecordingEmbeddings, Facts]]":
         """Queue a recording to be embedded."""
 
-        def work(model: Model, steps: "_Steps") -> tuple[Listened, Facts]:
+        def work(model: Model, steps: "_Steps") -> tuple[RecordingEmbeddings, Facts]:
             limit = self.settings.max_seconds
             listened = model.engine.listen(source, told=steps.told, tower=steps, longest=limit, **hearing)
             return listened, model.facts
@@ -251,7 +251,7 @@ class Service:
         if isinstance(labels, Named):
             if labels.name in model.stored:
                 return model.stored[labels.name]
-            labels = self.catalogue.get(labels.name)
+            labels = self.label_store.get(labels.name)
         if isinstance(labels, EmbeddedLabels):
             return model.engine.embed_labels(labels)
         label_set = check_limits(labels if isinstance(labels, LabelSet) else LabelSet.of(labels), self.settings)

@@ -22,7 +22,7 @@ VARIABLE = "CLAPEDGE_EVENT"
 """Environment variable that holds the record, for commands that do not read their standard input."""
 
 
-class CommandOutlet:
+class CommandSink:
     """Runs a command for each record: JSON on its standard input, and in its environment."""
 
     def __init__(self, command: str, *, jobs: int = 2, timeout: float = 30.0, say: Callable[[str], None]) -> None:
@@ -52,7 +52,7 @@ class CommandOutlet:
         for thread in self._threads:
             thread.start()
 
-    def take(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all outlets
+    def take(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all sinks
         """Let a record wait for its command."""
         with self._changed:
             self._waiting.append(data)

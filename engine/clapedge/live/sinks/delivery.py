@@ -29,7 +29,7 @@ class RefusedError(Exception):
     """A message will never be taken."""
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """Brings messages to somebody.
 
     Attributes:
@@ -52,8 +52,8 @@ class Carrier(Protocol):
         ...
 
 
-class Courier:
-    """An outlet that puts records into a spool, and a thread that brings them on.
+class SpooledSink:
+    """An sink that puts records into a spool, and a thread that brings them on.
 
     Attributes:
         delivered: messages that were taken.
@@ -63,7 +63,7 @@ class Courier:
     def __init__(
         self,
         spool: Spool,
-        carrier: Carrier,
+        transport: Transport,
         *,
         say: Callable[[str], None],
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
@@ -72,17 +72,17 @@ class Courier:
 
         Args:
             spool: keeps messages.
-            carrier: brings them.
+            transport: brings them.
             say: tells people.
             wait: waits for an event, so many seconds at most.
         """
-        self._spool, self._carrier, self._say, self._wait = spool, carrier, say, wait
+        self._spool, self._carrier, self._say, self._wait = spool, transport, say, wait
         self.delivered = self.refused = 0
         self._failures = 0
         self._stop = threading.Event()
         if len(spool):
-            say(f"{carrier.name}: {len(spool)} messages of an earlier run wait and go first")
-        self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+            say(f"{transport.name}: {len(spool)} messages of an earlier run wait and go first")
+        self._thread = threading.Thread(target=self._work, name="spooled", daemon=True)
         self._thread.start()
 
     def take(self, record: Record, data: bytes) -> None:

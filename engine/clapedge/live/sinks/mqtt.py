@@ -35,7 +35,7 @@ MOST_QUEUED = 16
 """Messages that paho may hold: one and the status; what more there is waits in the spool."""
 
 
-class MqttCarrier:
+class MqttTransport:
     """Publishes messages under one topic, and under `TOPIC/status` whether it is there (retained)."""
 
     def __init__(self, address: str) -> None:
@@ -80,7 +80,7 @@ class MqttCarrier:
         self._client.loop_start()
 
     def carry(self, key: str, data: bytes) -> None:
-        """Publish a message and wait until the broker has it, see `Carrier`."""
+        """Publish a message and wait until the broker has it, see `Transport`."""
         if not self._online.is_set():
             raise UndeliveredError(self._reason, PAUSE_SECONDS)
         if self._sent is None or self._sent[0] != key:  # else paho still has it, and sends it again by itself

@@ -41,7 +41,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Refuse."""
 
 
-class WebhookCarrier:
+class WebhookTransport:
     """Posts messages to one address."""
 
     def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -72,7 +72,7 @@ class WebhookCarrier:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def carry(self, key: str, data: bytes) -> None:
-        """Post a message, see `Carrier`."""
+        """Post a message, see `Transport`."""
         headers = {**self._headers, "Idempotency-Key": key}
         request = urllib.request.Request(self._address, data, headers, method="POST")  # noqa: S310 - http(s) was checked
         try:

@@ -43,7 +43,7 @@ async def facts(request: Request) -> Response:
     words = _words()
     demo = [{"name": None, "labels": words["demo"]}] if model.reads_words else []
     named = [{"name": name, "labels": [_record(label) for label in labels.labels]} for name, labels in sets.items()]
-    default = service.catalogue.default
+    default = service.label_store.default
     return JsonResponse(
         {
             "model": model.model,

@@ -216,7 +216,7 @@ def _labels(service: Service, asked: LabelChoice, upload: Upload) -> Labels:
         return read_label_file(*upload.label_file)
     if asked.labels:
         return LabelSet.parse(asked.labels, template=asked.template or DEFAULT_TEMPLATE)
-    name = asked.label_set or service.catalogue.default
+    name = asked.label_set or service.label_store.default
     if name is None:
         raise LabelError("the request names no labels; give labels=dog barking,rain or label_set=NAME")
     return Named(name)

@@ -28,7 +28,7 @@ async def list_labels(request: Request) -> Response:
     service: Service = request.app.state.service
     sets = await asyncio.to_thread(service.presets)
     described = {name: LabelSetRecord.of(label_set).model_dump() for name, label_set in sets.items()}
-    return JsonResponse({"default": service.catalogue.default, "label_sets": described})
+    return JsonResponse({"default": service.label_store.default, "label_sets": described})
 
 
 @router.post("/check", response_model=AdviceList)
@@ -52,7 +52,7 @@ async def put_labels(request: Request, name: SetName, record: LabelSetRecord) ->
     """Keep a label set under a name, for later requests to name it."""
     service: Service = request.app.state.service
     label_set = check_limits(record.label_set(), service.settings)
-    await asyncio.to_thread(service.catalogue.put, name, label_set)
+    await asyncio.to_thread(service.label_store.put, name, label_set)
     return JsonResponse(LabelSetRecord.of(label_set).model_dump())
 
 
@@ -60,5 +60,5 @@ async def put_labels(request: Request, name: SetName, record: LabelSetRecord) ->
 async def delete_labels(request: Request, name: SetName) -> Response:
     """Forget a label set that was put."""
     service: Service = request.app.state.service
-    await asyncio.to_thread(service.catalogue.delete, name)
+    await asyncio.to_thread(service.label_store.delete, name)
     return Response(status_code=204)

@@ -18,7 +18,7 @@ from clapedge.events import timeline
 from clapedge.events.rules import EventRule
 from clapedge.features.clips import Clips
 from clapedge.features.log_mel import LogMel
-from clapedge.live.clip_recorder import Keeper
+from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Stamps
 from clapedge.live.listener import ListenOptions
 from clapedge.live.segment import Levels
@@ -54,7 +54,7 @@ def test_live_events_are_those_of_a_timeline(
     heard.listener.hear(Script(heard.clock, *chunks_of(planted)))
     found = timeline.listen(engine, planted, labels, window=window, hop=hop).events(rule)
     assert found
-    ended = sorted(heard.outlet.ended(), key=lambda record: (record.start, record.end))
+    ended = sorted(heard.sink.ended(), key=lambda record: (record.start, record.end))
     assert [(r.label, r.start, r.end, r.peak) for r in ended] == [(e.label, e.start, e.end, e.peak) for e in found]
     np.testing.assert_allclose(
         [(r.probability, r.similarity) for r in ended], [(e.probability, e.similarity) for e in found], atol=1e-5
@@ -72,7 +72,7 @@ def test_live_events_of_another_rate_are_those_of_a_timeline(
     heard.listener.hear(Script(heard.clock, *chunks_of(stereo, rate=RATE // 3, seconds=0.05)))
     listened = engine.listen(stereo.T, rate=RATE // 3, window="slide", length=2.0, hop=1.0)
     assert heard.listener.counts.windows == len(listened.spans)
-    events = [(record.label, record.start, record.end) for record in heard.outlet.ended()]
+    events = [(record.label, record.start, record.end) for record in heard.sink.ended()]
     assert [label for label, _, _ in events] == list(PLANTED)
     for (_, start, end), (planted_start, seconds) in zip(events, PLANTED.values(), strict=True):
         assert abs(start - planted_start) <= 1.0
@@ -84,7 +84,7 @@ def test_sound_in_pieces_of_any_length_gives_the_same_records(planted: Float32Ar
     for seconds in (0.013, 7.0):
         heard = listening()
         heard.listener.hear(Script(heard.clock, *chunks_of(planted[3 * RATE : 11 * RATE], seconds=seconds)))
-        told.append([replace(record, latency_ms=0.0, delay_ms=0.0) for record in heard.outlet.records])
+        told.append([replace(record, latency_ms=0.0, delay_ms=0.0) for record in heard.sink.records])
     assert told[0] == told[1]
     assert told[0]
 
@@ -94,14 +94,14 @@ def test_a_sound_of_one_sample_between_two_stalls_ends_nothing(planted: Float32A
     speck = chunks_of(np.ones(1, np.float32), rate=192_000)
     after = chunks_of(planted[: 12 * RATE], start=speck[0].end, fresh=True)
     heard.listener.hear(Script(heard.clock, *speck, "stalled", *after))
-    assert [record.label for record in heard.outlet.ended()] == ["siren"]
+    assert [record.label for record in heard.sink.ended()] == ["siren"]
 
 
 def test_a_stall_ends_events_and_sound_goes_on_after_it(planted: Float32Array, listening: Make) -> None:
     heard = listening(stall=10.0)
     before, after = chunks_of(planted[: 7 * RATE]), chunks_of(planted[7 * RATE : 11 * RATE], start=7.0)
     heard.listener.hear(Script(heard.clock, *before, "stalled", lambda: heard.clock.pass_(33.0), *after))
-    siren = [record for record in heard.outlet.ended() if record.label == "siren"]
+    siren = [record for record in heard.sink.ended() if record.label == "siren"]
     assert [(record.reason, record.end) for record in siren] == [("gap", 7.0), ("quiet", siren[1].end)]
     assert heard.listener.counts.stalls == heard.listener.counts.gaps == 1
     assert heard.said == ["no sound from test for 10 s; waiting for it", "sound again after 33 s more"]
@@ -115,7 +115,7 @@ def test_a_source_that_was_opened_again_leaves_the_stamps_before_it_alone(
     before = chunks_of(planted[: 7 * RATE], fresh=True)
     after = chunks_of(planted[7 * RATE : 11 * RATE], start=7.0, fresh=True)
     heard.listener.hear(Script(heard.clock, *before, lambda: heard.clock.pass_(5.0), *after))
-    first, second = [record for record in heard.outlet.ended() if record.label == "siren"]
+    first, second = [record for record in heard.sink.ended() if record.label == "siren"]
     assert (first.reason, first.end, second.start) == ("gap", 7.0, 7.0)
     assert seconds_between(first.until, second.at) == pytest.approx(5.0)
     assert (heard.listener.counts.gaps, heard.listener.counts.stalls) == (1, 0)
@@ -128,7 +128,7 @@ def test_what_was_dropped_is_a_gap_and_is_said(planted: Float32Array, listening:
         heard.clock, *chunks_of(planted[: 7 * RATE]), lambda: setattr(script, "dropped_seconds", 6.0), *late
     )
     heard.listener.hear(script)
-    assert heard.outlet.ended()[0].reason == "gap"
+    assert heard.sink.ended()[0].reason == "gap"
     assert any("the oldest 6.0 s of sound were dropped, 6.0 s in all" in sentence for sentence in heard.said)
 
 
@@ -136,7 +136,7 @@ def test_places_behind_a_gap_count_what_was_dropped(planted: Float32Array, liste
     heard = listening()
     late = chunks_of(planted[13 * RATE : 23 * RATE], start=13.0)
     heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 7 * RATE]), *late))
-    alarm = heard.outlet.ended()[-1]
+    alarm = heard.sink.ended()[-1]
     assert alarm.label == "smoke alarm"
     assert abs(alarm.start - PLANTED["smoke alarm"][0]) <= 1.0
 
@@ -151,7 +151,7 @@ def test_silence_below_the_gate_is_not_given_to_the_tower_and_ends_events(
     counts = heard.listener.counts
     assert counts.windows + counts.gated == SECONDS - 1
     assert counts.windows <= 7  # those that reach into the siren
-    assert [(record.label, record.reason) for record in heard.outlet.ended()] == [("siren", "quiet")]
+    assert [(record.label, record.reason) for record in heard.sink.ended()] == [("siren", "quiet")]
 
 
 def test_the_level_is_that_of_the_loudest_tenth_of_a_second() -> None:
@@ -176,7 +176,7 @@ def test_stamps_count_samples_from_the_first(planted: Float32Array, listening: M
     began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     heard = listening(stamps=Stamps(began))
     heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 12 * RATE])))
-    (siren,) = heard.outlet.ended()
+    (siren,) = heard.sink.ended()
     assert seconds_between("2026-01-02T03:04:05.000Z", siren.at) == pytest.approx(siren.start, abs=1e-3)
 
 
@@ -192,7 +192,7 @@ def test_latency_is_counted_from_the_arrival_of_the_sound_that_decided(
 
     monkeypatch.setattr(heard.listener, "_scores", slow_scores)
     heard.listener.hear(Script(heard.clock, *chunks_of(planted[: 7 * RATE])))
-    begin = heard.outlet.records[0]
+    begin = heard.sink.records[0]
     assert begin.latency_ms == pytest.approx(40.0)
     assert begin.delay_ms == pytest.approx(40.0 + 1e3 * (6.0 - begin.start))  # told by the window from 4 to 6 s
     counts = heard.listener.counts
@@ -210,12 +210,12 @@ def test_waiting_for_sound_that_does_not_come_is_no_latency(planted: Float32Arra
 
 
 def test_the_sound_of_an_event_is_kept(planted: Float32Array, listening: Make, tmp_path: Path) -> None:
-    heard = listening(keeper=Keeper(tmp_path, 10**9, say=print))
+    heard = listening(clip_store=ClipStore(tmp_path, 10**9, say=print))
     heard.listener.hear(Script(heard.clock, *chunks_of(planted)))
-    for record in heard.outlet.ended():
+    for record in heard.sink.ended():
         assert record.clip
         samples, rate = soundfile.read(tmp_path / record.clip, dtype="float32")
-        begun = next(r for r in heard.outlet.records if r.id == record.id)
+        begun = next(r for r in heard.sink.records if r.id == record.id)
         low, high = round((begun.start - 1.0) * RATE), round((record.end + 1.0) * RATE)
         assert rate == RATE
         np.testing.assert_allclose(samples, planted[low:high], atol=2 / 32768)

@@ -16,9 +16,9 @@ from tests.listen.staging import PATIENCE, eventually, give, spool_of
 
 from clapedge.errors import UsageError
 from clapedge.live.records import Record
-from clapedge.live.sinks.delivery import Carrier, Courier, RefusedError, UndeliveredError
-from clapedge.live.sinks.mqtt import MqttCarrier
-from clapedge.live.sinks.webhook import TOKEN_VARIABLE, WebhookCarrier
+from clapedge.live.sinks.delivery import RefusedError, SpooledSink, Transport, UndeliveredError
+from clapedge.live.sinks.mqtt import MqttTransport
+from clapedge.live.sinks.webhook import TOKEN_VARIABLE, WebhookTransport
 
 
 class Server:
@@ -62,26 +62,26 @@ def server() -> Iterator[Server]:
 
 def test_a_webhook_gets_json_with_a_key_and_a_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "abc")
-    carrier = WebhookCarrier(server.address)
-    carrier.carry("0a1b-1-0", b'{"label": "siren"}')
+    transport = WebhookTransport(server.address)
+    transport.carry("0a1b-1-0", b'{"label": "siren"}')
     ((headers, body),) = server.requests
     assert body == b'{"label": "siren"}'
     assert headers["Idempotency-Key"] == "0a1b-1-0"
     assert headers["Authorization"] == "Bearer abc"
     assert headers["Content-Type"] == "application/json"
-    assert "secret" not in carrier.name
+    assert "secret" not in transport.name
 
 
 def test_a_webhook_is_given_user_and_password_and_nobody_else_is(server: Server) -> None:
     address = server.address.replace("http://", "http://me:p%40ss@")
-    carrier = WebhookCarrier(address)
-    carrier.carry("0a1b-1-0", b"{}")
+    transport = WebhookTransport(address)
+    transport.carry("0a1b-1-0", b"{}")
     ((headers, _),) = server.requests
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"me:p@ss"
-    assert carrier.name == server.address.partition("/events")[0], "a path may be a secret as well"
+    assert transport.name == server.address.partition("/events")[0], "a path may be a secret as well"
     server.close()
     with pytest.raises(UndeliveredError) as raised:
-        carrier.carry("0a1b-2-0", b"{}")
+        transport.carry("0a1b-2-0", b"{}")
     assert "ss" not in str(raised.value)
 
 
@@ -89,7 +89,7 @@ def test_a_webhook_is_given_user_and_password_and_nobody_else_is(server: Server)
 def test_a_token_that_no_header_carries_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, token)
     with pytest.raises(UsageError, match="give the token alone") as raised:
-        WebhookCarrier("http://host/")
+        WebhookTransport("http://host/")
     assert token not in str(raised.value)
 
 
@@ -109,7 +109,7 @@ def test_the_answers_of_a_web_server_decide(
 ) -> None:
     server.answers.append((code, headers))
     with pytest.raises(error, match=str(code)) as raised:
-        WebhookCarrier(server.address).carry("k", b"{}")
+        WebhookTransport(server.address).carry("k", b"{}")
     assert getattr(raised.value, "pause", None) == pause
     assert len(server.requests) == 1
 
@@ -118,11 +118,11 @@ def test_a_web_server_that_is_down_may_come_back() -> None:
     server = Server()
     server.close()
     with pytest.raises(UndeliveredError, match="not to be reached"):
-        WebhookCarrier(server.address).carry("k", b"{}")
+        WebhookTransport(server.address).carry("k", b"{}")
     with pytest.raises(UsageError, match="no address"):
-        WebhookCarrier("ftp://host/")
+        WebhookTransport("ftp://host/")
     with pytest.raises(UsageError, match="no address"):
-        WebhookCarrier("http://host/a b")
+        WebhookTransport("http://host/a b")
 
 
 @pytest.fixture
@@ -185,10 +185,10 @@ class Subscriber:
         self._client.loop_stop()
 
 
-def courier_to(port: int, directory: Path) -> Courier:
-    """Return an outlet to a broker that does not wait long before it tries again."""
-    carrier: Carrier = MqttCarrier(f"mqtt://127.0.0.1:{port}/yard/sounds")
-    return Courier(spool_of(directory), carrier, say=lambda _: None, wait=lambda stop, _: stop.wait(0.01))
+def courier_to(port: int, directory: Path) -> SpooledSink:
+    """Return an sink to a broker that does not wait long before it tries again."""
+    transport: Transport = MqttTransport(f"mqtt://127.0.0.1:{port}/yard/sounds")
+    return SpooledSink(spool_of(directory), transport, say=lambda _: None, wait=lambda stop, _: stop.wait(0.01))
 
 
 def test_a_broker_gets_records_and_the_status(
@@ -196,10 +196,10 @@ def test_a_broker_gets_records_and_the_status(
 ) -> None:
     port, _ = broker()
     subscriber = Subscriber(port)
-    courier = courier_to(port, tmp_path / "spool")
+    spooled = courier_to(port, tmp_path / "spool")
     for number in range(5):
-        give(courier, number)
-    courier.close()
+        give(spooled, number)
+    spooled.close()
     eventually(lambda: ("yard/sounds/status", b"offline") in subscriber.heard)
     subscriber.close()
     assert subscriber.keys() == [f"0a1b-{number}-0" for number in range(5)]
@@ -211,21 +211,21 @@ def test_a_broker_that_goes_away_and_comes_back_misses_nothing(
 ) -> None:
     port, process = broker()
     first = Subscriber(port)
-    courier = courier_to(port, tmp_path / "spool")
-    give(courier, 0)
-    eventually(lambda: first.keys() and courier.delivered == 1)
+    spooled = courier_to(port, tmp_path / "spool")
+    give(spooled, 0)
+    eventually(lambda: first.keys() and spooled.delivered == 1)
     first.close()
     process.terminate()
     process.wait()
     for number in range(1, 4):
-        give(courier, number)
+        give(spooled, number)
     broker()
     second = Subscriber(port)
     for number in range(4, 6):
-        give(courier, number)
-    eventually(lambda: courier.delivered == 6)
-    courier.close()
-    assert courier.notes() == []
+        give(spooled, number)
+    eventually(lambda: spooled.delivered == 6)
+    spooled.close()
+    assert spooled.notes() == []
     heard = {*first.keys(), *second.keys()}
     assert "0a1b-5-0" in heard
     second.close()
@@ -242,4 +242,4 @@ def test_a_broker_that_goes_away_and_comes_back_misses_nothing(
 def test_an_address_that_is_no_broker_is_refused(address: str, complaint: str) -> None:
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed; pip install 'clapedge[mqtt]'")
     with pytest.raises(UsageError, match=complaint):
-        MqttCarrier(address)
+        MqttTransport(address)

@@ -1,4 +1,4 @@
-"""Delivery: records reach commands and carriers in order, once, and through outages and restarts."""
+"""Delivery: records reach commands and transports in order, once, and through outages and restarts."""
 
 import errno
 import json
@@ -13,14 +13,14 @@ import pytest
 from tests.listen.staging import PATIENCE, give, spool_of
 
 from clapedge.errors import StorageError, UsageError
-from clapedge.live.clip_recorder import Keeper
-from clapedge.live.sinks.command import CommandOutlet
-from clapedge.live.sinks.delivery import Courier, RefusedError, UndeliveredError
+from clapedge.live.clip_recorder import ClipStore
+from clapedge.live.sinks.command import CommandSink
+from clapedge.live.sinks.delivery import RefusedError, SpooledSink, UndeliveredError
 from clapedge.live.sinks.spool import BLOCK_BYTES
 
 
 class Friend:
-    """A carrier that does what a script says, and then takes everything."""
+    """A transport that does what a script says, and then takes everything."""
 
     name = "friend"
 
@@ -99,11 +99,13 @@ def read_only(path: Path, **_: object) -> None:
 
 def test_a_clip_that_cannot_be_deleted_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    keeper = Keeper(tmp_path, 1, say=said.append)
+    clip_store = ClipStore(tmp_path, 1, say=said.append)
     monkeypatch.setattr(Path, "unlink", read_only)
-    names = [keeper.keep("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)]
+    names = [
+        clip_store.keep("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)
+    ]
     assert all(names)
-    assert (keeper.written, keeper.deleted) == (2, 0)
+    assert (clip_store.written, clip_store.deleted) == (2, 0)
     assert said == [f"the clip {names[0]} cannot be deleted (Read-only file system); delete it"]
 
 
@@ -114,8 +116,8 @@ def test_a_disk_that_turned_read_only_stops_no_message(tmp_path: Path, monkeypat
         spool.put(f"0a1b-{number}-0", b'{"label": "siren"}')
     monkeypatch.setattr(Path, "unlink", read_only)
     friend = Friend()
-    courier = Courier(spool, friend, say=said.append)
-    courier.close()
+    spooled = SpooledSink(spool, friend, say=said.append)
+    spooled.close()
     assert friend.taken == ["0a1b-1-0", "0a1b-2-0"]
     assert [words for words in said if "cannot be deleted" in words] == [
         f"messages in {tmp_path} cannot be deleted (Read-only file system); check the disk"
@@ -126,25 +128,25 @@ def test_a_message_is_brought_again_until_it_is_taken(tmp_path: Path) -> None:
     waited: list[float] = []
     friend = Friend(UndeliveredError("asleep"), UndeliveredError("asleep"), UndeliveredError("busy", 7.0), None)
     said: list[str] = []
-    courier = Courier(spool_of(tmp_path), friend, say=said.append, wait=lambda _, seconds: waited.append(seconds))
-    give(courier, 1)
-    give(courier, 2)
-    courier.close()
+    spooled = SpooledSink(spool_of(tmp_path), friend, say=said.append, wait=lambda _, seconds: waited.append(seconds))
+    give(spooled, 1)
+    give(spooled, 2)
+    spooled.close()
     assert friend.taken == ["0a1b-1-0", "0a1b-2-0"]
     assert waited == [1.0, 2.0, 7.0]
     assert said[0].startswith("friend: asleep; ")
     assert "takes messages again" in said[-1]
-    assert courier.notes() == []
+    assert spooled.notes() == []
 
 
 def test_a_message_that_is_refused_is_given_up_and_the_next_one_goes(tmp_path: Path) -> None:
     friend = Friend(RefusedError("malformed"), None)
-    courier = Courier(spool_of(tmp_path), friend, say=lambda _: None)
-    give(courier, 1)
-    give(courier, 2)
-    courier.close()
+    spooled = SpooledSink(spool_of(tmp_path), friend, say=lambda _: None)
+    give(spooled, 1)
+    give(spooled, 2)
+    spooled.close()
     assert friend.taken == ["0a1b-2-0"]
-    assert courier.notes() == ["friend: 1 messages were refused and given up"]
+    assert spooled.notes() == ["friend: 1 messages were refused and given up"]
 
 
 def test_what_nobody_took_waits_for_the_next_run(tmp_path: Path) -> None:
@@ -154,14 +156,14 @@ def test_what_nobody_took_waits_for_the_next_run(tmp_path: Path) -> None:
         held.set()
         return stop.wait()
 
-    first = Courier(spool_of(tmp_path), Friend(UndeliveredError("down")), say=lambda _: None, wait=wait)
+    first = SpooledSink(spool_of(tmp_path), Friend(UndeliveredError("down")), say=lambda _: None, wait=wait)
     for number in range(3):
         give(first, number)
     assert held.wait(PATIENCE)
     first.close()
     assert first.notes() == ["friend: 3 messages wait in the spool for the next run"]
     friend, said = Friend(), list[str]()
-    second = Courier(spool_of(tmp_path), friend, say=said.append)
+    second = SpooledSink(spool_of(tmp_path), friend, say=said.append)
     second.close()
     assert friend.taken == ["0a1b-0-0", "0a1b-1-0", "0a1b-2-0"]
     assert said == ["friend: 3 messages of an earlier run wait and go first"]
@@ -177,32 +179,32 @@ SCRIPT = (
 def test_a_command_gets_the_record_on_its_input_and_in_its_environment(tmp_path: Path) -> None:
     out = tmp_path / "it's here"
     said: list[str] = []
-    outlet = CommandOutlet(f'{sys.executable} -c "{SCRIPT}" "{out}"', jobs=1, say=said.append)
-    give(outlet, 1)
-    give(outlet, 2)
-    outlet.close()
+    sink = CommandSink(f'{sys.executable} -c "{SCRIPT}" "{out}"', jobs=1, say=said.append)
+    give(sink, 1)
+    give(sink, 2)
+    sink.close()
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["0a1b-1", "0a1b-2"]
     assert said == []
-    assert outlet.notes() == []
+    assert sink.notes() == []
 
 
 def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
-    outlet = CommandOutlet(f"{sys.executable} -c pass ; touch {tmp_path}/made", say=lambda _: None)
-    give(outlet, 1)
-    outlet.close()
+    sink = CommandSink(f"{sys.executable} -c pass ; touch {tmp_path}/made", say=lambda _: None)
+    give(sink, 1)
+    sink.close()
     assert not (tmp_path / "made").exists()
 
 
 def test_a_command_that_fails_hangs_or_is_missing_is_told() -> None:
     said: list[str] = []
     for command, timeout in ((f"{sys.executable} -c 'raise SystemExit(3)'", 30.0), ("sleep 60", 0.01)):
-        outlet = CommandOutlet(command, timeout=timeout, say=said.append)
-        give(outlet, 1)
-        outlet.close()
-        assert outlet.notes() == ["--on-event failed 1 of 1 times"]
+        sink = CommandSink(command, timeout=timeout, say=said.append)
+        give(sink, 1)
+        sink.close()
+        assert sink.notes() == ["--on-event failed 1 of 1 times"]
     assert "exit code 3" in said[0]
     assert "killed" in said[1]
     with pytest.raises(UsageError, match="names no program"):
-        CommandOutlet("no-such-program --x", say=said.append)
+        CommandSink("no-such-program --x", say=said.append)
     with pytest.raises(UsageError, match="cannot be split"):
-        CommandOutlet("'unclosed", say=said.append)
+        CommandSink("'unclosed", say=said.append)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clapedge.atomic_file import check_target, whole_file
+from clapedge.atomic_file import atomic_write, check_target
 from clapedge.errors import StorageError, UsageError
 
 Run = Callable[..., Any]
@@ -20,7 +20,7 @@ TOO_LONG = "x" * 250 + ".csv"
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
@@ -34,7 +34,7 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path, e
     expected = StorageError if isinstance(error, OSError) else type(error)
 
     def write_half() -> None:
-        with whole_file(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("half")
             raise error
 

@@ -13,8 +13,8 @@ from clapedge.arrays import Float32Array
 from clapedge.live.buffer import Chunk
 from clapedge.live.listener import Listener
 from clapedge.live.records import Record
-from clapedge.live.sinks.command import CommandOutlet
-from clapedge.live.sinks.delivery import Courier
+from clapedge.live.sinks.command import CommandSink
+from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sinks.spool import Spool
 
 RATE = 48_000
@@ -81,7 +81,7 @@ def chunks_of(
 
 
 class Kept:
-    """An outlet that keeps what it takes."""
+    """An sink that keeps what it takes."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -110,7 +110,7 @@ class Listening:
 
     listener: Listener
     clock: StillClock
-    outlet: Kept
+    sink: Kept
     said: list[str] = field(default_factory=list)
 
 
@@ -127,10 +127,10 @@ def record_of(number: int) -> Record:
     )  # fmt: skip
 
 
-def give(outlet: Courier | CommandOutlet, number: int) -> None:
-    """Hand a record to an outlet."""
+def give(sink: SpooledSink | CommandSink, number: int) -> None:
+    """Hand a record to an sink."""
     record = record_of(number)
-    outlet.take(record, msgspec.json.encode(record))
+    sink.take(record, msgspec.json.encode(record))
 
 
 def eventually(done: Callable[[], object]) -> None:

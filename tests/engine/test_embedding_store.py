@@ -13,9 +13,9 @@ from clapedge.batch.embedding_store import (
     HEADER_BYTES,
     INDEX_NAME,
     ROWS_NAME,
-    Archive,
-    GrowingArchive,
-    Making,
+    EmbeddingConfig,
+    EmbeddingStore,
+    EmbeddingWriter,
     Stamp,
     appending,
 )
@@ -24,10 +24,10 @@ from clapedge.errors import LabelError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Heard, Listened
+from clapedge.scoring.result import Coverage, RecordingEmbeddings
 
 SIZE = 8
-MAKING = Making(
+MAKING = EmbeddingConfig(
     model="model",
     weights="random",
     variant="fp32",
@@ -49,13 +49,15 @@ def unit_rows(count: int, seed: int) -> Float32Array:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def listened(index: int) -> Listened:
+def listened(index: int) -> RecordingEmbeddings:
     """Make what listening to one of the recordings came to."""
     spans = tuple((10.0 * clip, 10.0 * clip + 10.0) for clip in range(CLIPS[index]))
-    return Listened(unit_rows(CLIPS[index], index), spans, Heard(0.0, spans[-1][1], spans[-1][1]), (), 0.0, 0.0)
+    return RecordingEmbeddings(
+        unit_rows(CLIPS[index], index), spans, Coverage(0.0, spans[-1][1], spans[-1][1]), (), 0.0, 0.0
+    )
 
 
-def fill(archive: GrowingArchive) -> None:
+def fill(archive: EmbeddingWriter) -> None:
     """Add the recordings that an archive does not hold."""
     for index, name in enumerate(NAMES):
         if not archive.unchanged(name, Stamp(1, index)):
@@ -76,7 +78,7 @@ def kept(tmp_path: Path) -> Path:
 
 
 def test_what_is_kept_is_read_back_and_numpy_reads_it_too(kept: Path) -> None:
-    archive = Archive.open(kept)
+    archive = EmbeddingStore.open(kept)
     assert tuple(archive.by_file) == NAMES
     expected = np.stack([scoring.merge(listened(index).clips) for index in range(len(NAMES))])
     np.testing.assert_array_equal(archive.embeddings([archive.by_file[name] for name in NAMES]), expected)
@@ -100,7 +102,7 @@ def test_a_row_without_its_line_is_written_over(kept: Path) -> None:
     with (kept / ROWS_NAME).open("ab") as rows, (kept / INDEX_NAME).open("ab") as index:
         rows.write(b"half a row")
         index.write(b'{"file":"half a line')
-    assert len(Archive.open(kept).by_file) == len(NAMES)
+    assert len(EmbeddingStore.open(kept).by_file) == len(NAMES)
     with appending(kept, MAKING):
         pass
     assert content(kept) == whole
@@ -111,7 +113,7 @@ def test_a_copy_under_another_name_shares_its_rows(kept: Path) -> None:
         known = archive.same_content("hash of b.wav")
         assert known is not None
         archive.add_copy("z.wav", Stamp(1, 9), known)
-    opened = Archive.open(kept)
+    opened = EmbeddingStore.open(kept)
     assert opened.by_file["z.wav"].row == opened.by_file["b.wav"].row
     assert len(opened.clips()) == sum(CLIPS)
 
@@ -120,7 +122,7 @@ def test_a_recording_that_changed_is_found_by_its_newest_content_alone(kept: Pat
     with appending(kept, MAKING) as archive:
         assert not archive.unchanged("a.wav", Stamp(2, 0))
         archive.add("a.wav", Stamp(2, 0), "other hash", listened(3))
-    opened = Archive.open(kept)
+    opened = EmbeddingStore.open(kept)
     assert opened.by_file["a.wav"].row == sum(CLIPS)
     assert len(opened.by_file) == len(NAMES)
 
@@ -144,20 +146,20 @@ def test_an_archive_to_which_nothing_was_added_is_begun_anew_in_another_way(tmp_
     other = msgspec.structs.replace(MAKING, variant="int8")
     with appending(path, other) as archive:
         archive.add("a.wav", Stamp(1, 0), "hash", listened(0))
-    assert Archive.open(path).making == other
+    assert EmbeddingStore.open(path).config == other
 
 
 @pytest.mark.parametrize("end", [0, HEADER_BYTES, -1])
 def test_embeddings_that_are_cut_off_are_never_passed_over_in_silence(kept: Path, end: int) -> None:
-    rows, whole = kept / ROWS_NAME, Archive.open(kept).by_file
+    rows, whole = kept / ROWS_NAME, EmbeddingStore.open(kept).by_file
     os.truncate(rows, end if end >= 0 else rows.stat().st_size - 1)
     with pytest.raises(StorageError, match=rf"embeddings\.npy is cut off: \d of the {len(whole)} .*clapedge embed"):
-        Archive.open(kept)
+        EmbeddingStore.open(kept)
     with appending(kept, MAKING) as archive:
         for at, name in enumerate(NAMES):
             if name not in archive.by_file:
                 archive.add(name, Stamp(1, at), f"hash of {name}", listened(at))
-    assert Archive.open(kept).by_file.keys() == whole.keys()
+    assert EmbeddingStore.open(kept).by_file.keys() == whole.keys()
 
 
 def test_one_process_writes_at_a_time(kept: Path) -> None:
@@ -171,26 +173,26 @@ def test_one_process_writes_at_a_time(kept: Path) -> None:
 
 def test_what_is_no_archive_is_refused(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="holds no embeddings"):
-        Archive.open(tmp_path)
+        EmbeddingStore.open(tmp_path)
     with pytest.raises(StorageError, match="holds other files"), appending(tmp_path, MAKING):
         pass
     (kept / INDEX_NAME).write_text('{"file": 1}\n')
     with pytest.raises(StorageError, match=r"index\.jsonl is damaged"):
-        Archive.open(kept)
+        EmbeddingStore.open(kept)
     (kept / "archive.json").write_text("{")
     with pytest.raises(StorageError, match=r"archive\.json is damaged"):
-        Archive.open(kept)
+        EmbeddingStore.open(kept)
 
 
 def test_rows_that_do_not_fit_their_index_are_refused(kept: Path) -> None:
-    archive = Archive.open(kept)
+    archive = EmbeddingStore.open(kept)
     np.save(kept / ROWS_NAME, unit_rows(2, 0))
     with pytest.raises(StorageError, match="not the file of its index"):
         archive.clips()
 
 
 def test_search_finds_the_clip_and_where_it_lies(kept: Path) -> None:
-    archive = Archive.open(kept)
+    archive = EmbeddingStore.open(kept)
     wanted = listened(1).clips[2:]
     query = EmbeddedLabels(LabelSet.of(["words"]), wanted, "t")
     matches = search_archive(archive, query, count=3)

@@ -8,13 +8,13 @@ from clapedge import audio
 from clapedge.cli.progress import StepProgress
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
-from clapedge_calib.calibration_data import Heard, hear, split
+from clapedge_calib.calibration_data import Coverage, hear, split
 from clapedge_calib.dataset import Example, read_dataset
 
 QUIET = StepProgress(shown=False)
 
 
-def heard(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> Heard:
+def heard(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> Coverage:
     return hear(examples, FrontEnd(fusion=fusion), windows=windows, progress=QUIET, step="")
 
 

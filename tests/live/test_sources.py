@@ -17,7 +17,7 @@ from tests.listen.staging import CLIPS, StillClock
 
 from clapedge import audio
 from clapedge.errors import AudioError, MissingExtraError, UsageError
-from clapedge.live.buffer import Ring
+from clapedge.live.buffer import AudioBuffer
 from clapedge.live.reader import Reader, backoff
 from clapedge.live.sources import local as sources
 from clapedge.live.sources import network
@@ -278,7 +278,7 @@ class Impatient(threading.Event):
 
 def test_a_lost_source_is_opened_again_with_longer_and_longer_pauses() -> None:
     lost = SourceLostError("nobody there; plug it in")
-    ring, stop, said = Ring(60.0), Impatient(), list[str]()
+    ring, stop, said = AudioBuffer(60.0), Impatient(), list[str]()
     source = Flaky(2, lost, lost, lost, 1)
     reader = Reader(source, ring, StillClock(), retries=None, say=said.append, stop=stop)
     reader.run()
@@ -295,7 +295,7 @@ def test_a_lost_source_is_opened_again_with_longer_and_longer_pauses() -> None:
 
 def test_a_source_is_given_up_after_so_many_failures_in_a_row() -> None:
     lost = SourceLostError("nobody there; plug it in")
-    ring, stop = Ring(60.0), Impatient()
+    ring, stop = AudioBuffer(60.0), Impatient()
     Reader(Flaky(1, lost, lost, lost), ring, StillClock(), retries=2, say=lambda _: None, stop=stop).run()
     assert len(stop.waited) == 2
     assert ring.failure is lost
@@ -306,7 +306,7 @@ def test_pauses_grow_to_a_minute() -> None:
 
 
 def test_a_source_that_cannot_be_used_ends_the_reading() -> None:
-    ring, error = Ring(60.0), AudioError("no such thing; name another")
+    ring, error = AudioBuffer(60.0), AudioError("no such thing; name another")
     Reader(Flaky(error), ring, StillClock(), retries=None, say=lambda _: None, stop=Impatient()).run()
     assert ring.failure is error
 

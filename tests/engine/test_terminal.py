@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clapedge import Bundle
 from clapedge.model.bundle import demo_directory, write_manifest
-from clapedge.terminal import counted, shown
+from clapedge.terminal import counted, printable
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""
@@ -45,17 +45,17 @@ def bundle(tmp_path: Path) -> Path:
 
 @given(st.text())
 def test_what_is_shown_is_one_line_that_a_terminal_prints(text: str) -> None:
-    assert len(shown(text).splitlines()) <= 1
-    assert not any(mark in shown(text) for mark in UNSHOWN)
+    assert len(printable(text).splitlines()) <= 1
+    assert not any(mark in printable(text) for mark in UNSHOWN)
 
 
 @pytest.mark.parametrize("text", ["轴承异响", "naïve café", "👩\u200d🔧", "a\u00a0b", "\u3000"])
 def test_words_of_any_language_stay_as_they_are(text: str) -> None:
-    assert shown(text) == text
+    assert printable(text) == text
 
 
 def test_what_a_terminal_would_obey_is_written_out() -> None:
-    assert shown(EVIL) == PLAIN
+    assert printable(EVIL) == PLAIN
 
 
 @pytest.mark.parametrize(

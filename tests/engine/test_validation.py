@@ -12,7 +12,7 @@ import pytest
 from clapedge import Bundle, EmbeddedLabels, LabelSet
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError
 from clapedge.model.bundle import MANIFEST_NAME, demo_directory, describe, write_manifest
-from clapedge.validation import misfit
+from clapedge.validation import describe_mismatch
 
 Run = Callable[..., Any]
 """The fixture `run`: gives what `conftest.Done` describes."""
@@ -42,7 +42,7 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True):
 def test_a_misfit_is_named_with_its_place(content: bytes, words: str) -> None:
     with pytest.raises(msgspec.MsgspecError) as caught:
         msgspec.json.decode(content, type=Layout)
-    assert misfit(caught.value) == words
+    assert describe_mismatch(caught.value) == words
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from tests.listen.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening,
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeWarning
-from clapedge.live.clip_recorder import Keeper
+from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Stamps
-from clapedge.live.listener import Listener, ListenOptions, Surroundings
+from clapedge.live.listener import Listener, ListenerContext, ListenOptions
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +46,10 @@ def planted() -> Float32Array:
 def listening(engine: Engine, labels: EmbeddedLabels) -> Callable[..., Listening]:
     """Return what makes a listener with some options."""
 
-    def make(*, stamps: Stamps | None = None, keeper: Keeper | None = None, **options: object) -> Listening:
-        clock, outlet, said = StillClock(), Kept(), list[str]()
-        around = Surroundings("test", "0a1b", clock, stamps or Stamps(), (outlet,), said.append, keeper)
+    def make(*, stamps: Stamps | None = None, clip_store: ClipStore | None = None, **options: object) -> Listening:
+        clock, sink, said = StillClock(), Kept(), list[str]()
+        around = ListenerContext("test", "0a1b", clock, stamps or Stamps(), (sink,), said.append, clip_store)
         chosen: dict[str, object] = {"window": 2.0, "hop": 1.0} | options
-        return Listening(Listener(engine, labels, ListenOptions(**chosen), around), clock, outlet, said)  # type: ignore[arg-type]
+        return Listening(Listener(engine, labels, ListenOptions(**chosen), around), clock, sink, said)  # type: ignore[arg-type]
 
     return make

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from clapedge.events.rules import EventRule, Span
 from clapedge.events.timeline import Event, Timeline
-from clapedge.events.tracker import Happening, Tracker
-from clapedge.scoring.result import Heard
+from clapedge.events.tracker import EventUpdate, Tracker
+from clapedge.scoring.result import Coverage
 
 LABELS = ("a", "b")
 
@@ -32,7 +32,7 @@ def timeline_of(scores: Sequence[Sequence[float]], *, window: float, hop: float,
         edges=np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [end]]),
         probabilities=similarities.astype(np.float64),
         similarities=similarities,
-        heard=Heard(0.0, end, end),
+        heard=Coverage(0.0, end, end),
         warnings=(),
         model="",
         weights="",
@@ -41,13 +41,13 @@ def timeline_of(scores: Sequence[Sequence[float]], *, window: float, hop: float,
     )
 
 
-def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> list[Happening]:
+def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> list[EventUpdate]:
     """Track the windows of a timeline."""
     numbers = itertools.count(1)
     tracker = Tracker(
         timeline.thresholds, rule, window=timeline.window, start=0.0, update=update, number=lambda: next(numbers)
     )
-    told: list[Happening] = []
+    told: list[EventUpdate] = []
     for centre, probabilities, similarities in zip(
         timeline.centres.tolist(), timeline.probabilities.tolist(), timeline.similarities.tolist(), strict=True
     ):
@@ -56,13 +56,13 @@ def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> l
     return told + list(tracker.close(timeline.heard.end))
 
 
-def event_of(happening: Happening) -> Event:
+def event_of(event_update: EventUpdate) -> Event:
     """Return what a timeline would call this."""
-    peak = happening.peak
+    peak = event_update.peak
     return Event(
-        LABELS[happening.label],
-        round(happening.start, 3),
-        round(happening.end, 3),
+        LABELS[event_update.label],
+        round(event_update.start, 3),
+        round(event_update.end, 3),
         round(peak.centre, 3),
         peak.probability,
         peak.similarity,
@@ -90,7 +90,7 @@ def test_what_ends_is_what_a_timeline_finds(
     scores: list[tuple[float, float]], rule: EventRule, shape: tuple[float, float], rest: float
 ) -> None:
     timeline = timeline_of(scores, window=shape[0], hop=shape[1], rest=rest)
-    ended = [event_of(happening) for happening in happenings_of(timeline, rule) if happening.kind == "end"]
+    ended = [event_of(event_update) for event_update in happenings_of(timeline, rule) if event_update.kind == "end"]
     expected = timeline.events(rule)
     assert sorted(ended, key=lambda event: (event.label, event.start)) == sorted(
         expected, key=lambda event: (event.label, event.start)
@@ -102,14 +102,14 @@ def test_every_event_begins_once_goes_on_and_ends_once(
     scores: list[tuple[float, float]], rule: EventRule, update: float
 ) -> None:
     told = happenings_of(timeline_of(scores, window=4.0, hop=1.0, rest=0.0), rule, update)
-    for number in {happening.number for happening in told}:
-        own = [happening for happening in told if happening.number == number]
-        assert [happening.kind for happening in own] == ["begin", *["update"] * (len(own) - 2), "end"]
-        assert [happening.sequence for happening in own] == list(range(len(own)))
-        assert {happening.label for happening in own} == {own[0].label}
+    for number in {event_update.number for event_update in told}:
+        own = [event_update for event_update in told if event_update.number == number]
+        assert [event_update.kind for event_update in own] == ["begin", *["update"] * (len(own) - 2), "end"]
+        assert [event_update.sequence for event_update in own] == list(range(len(own)))
+        assert {event_update.label for event_update in own} == {own[0].label}
         assert all(one.start <= other.start and one.end <= other.end for one, other in itertools.pairwise(own))
     if not update:
-        assert "update" not in {happening.kind for happening in told}
+        assert "update" not in {event_update.kind for event_update in told}
 
 
 def test_an_event_is_told_with_the_first_window_that_hears_it() -> None:

@@ -16,7 +16,7 @@ from clapedge import Engine
 from clapedge.batch.embedding_store import appending
 from clapedge.batch.ray import Actors, connect
 from clapedge.batch.ray import embed_files as embed_files_on_ray
-from clapedge.batch.run import Progress, embed_files, making_of
+from clapedge.batch.run import Progress, embed_files, embedding_config
 from clapedge.model.bundle import default_directory
 
 pytest.importorskip("ray.data", reason="the extra ray is not installed: pip install 'clapedge[ray]'")
@@ -55,7 +55,7 @@ def on_this_machine(files: tuple[str, ...], kept: Path) -> dict[str, bytes]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine = Engine.load(threads=1)
-    with appending(kept, making_of(engine, {"window": "first"})) as archive:
+    with appending(kept, embedding_config(engine, {"window": "first"})) as archive:
         embed_files(engine, files, archive, workers=2, report=lambda _: None, window="first")
     return {path.name: path.read_bytes() for path in kept.iterdir()}
 
@@ -90,9 +90,9 @@ def test_a_ray_run_whose_workers_are_killed_keeps_what_a_local_run_keeps(
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    making = ACTORS.making()
-    with appending(tmp_path / "ray", making) as archive:
-        done = embed_files_on_ray(files, archive, ACTORS.like(making), report=kill_once)
+    config = ACTORS.config()
+    with appending(tmp_path / "ray", config) as archive:
+        done = embed_files_on_ray(files, archive, ACTORS.like(config), report=kill_once)
     assert killed
     assert later - killed, "what was left was done by other processes"
     assert (done.embedded, list(done.failures)) == (COUNT - 1, [files[40]])

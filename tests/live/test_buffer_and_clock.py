@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.live.buffer import Chunk, Ring
+from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.clock import Stamps
 
 
@@ -19,7 +19,7 @@ def chunk(start: float, seconds: float = 1.0) -> Chunk:
 
 @given(steps=st.lists(st.one_of(st.floats(0.1, 3.0), st.none()), max_size=60))
 def test_what_is_read_is_heard_dropped_or_waits(steps: list[float | None]) -> None:
-    ring, at, waiting = Ring(5.0), 0.0, 0
+    ring, at, waiting = AudioBuffer(5.0), 0.0, 0
     for step in steps:
         if step is None:
             ring.take(0.0)
@@ -36,7 +36,7 @@ def test_what_is_read_is_heard_dropped_or_waits(steps: list[float | None]) -> No
 
 
 def test_a_full_buffer_drops_the_oldest_half_at_once() -> None:
-    ring = Ring(10.0)
+    ring = AudioBuffer(10.0)
     for second in range(11):
         ring.put(chunk(float(second)))
     first = ring.take(0.0)
@@ -45,7 +45,7 @@ def test_a_full_buffer_drops_the_oldest_half_at_once() -> None:
 
 
 def test_a_source_that_waits_loses_nothing() -> None:
-    ring = Ring(2.0, lossless=True)
+    ring = AudioBuffer(2.0, lossless=True)
 
     def write() -> None:
         for second in range(50):
@@ -63,7 +63,7 @@ def test_a_source_that_waits_loses_nothing() -> None:
 
 
 def test_nothing_is_told_from_the_end() -> None:
-    ring = Ring(2.0)
+    ring = AudioBuffer(2.0)
     assert ring.take(0.0) == "stalled"
     ring.end()
     ring.put(chunk(0.0))
