@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from tests.listen.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening, StillClock
+from tests.live.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening, StillClock
 
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array

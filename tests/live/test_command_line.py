@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
-from tests.listen.staging import PLANTED, RATE, eventually
+from tests.live.staging import PLANTED, RATE, eventually
 
 from clapedge import EmbeddedLabels
 from clapedge.arrays import Float32Array

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.listen.staging import PATIENCE, give, spool_of
+from tests.live.staging import PATIENCE, give, spool_of
 
 from clapedge.errors import StorageError, UsageError
 from clapedge.live.clip_recorder import ClipStore

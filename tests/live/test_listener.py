@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import soxr
 from msgspec.structs import replace
-from tests.listen.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks_of
+from tests.live.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks_of
 
 from clapedge import EmbeddedLabels, Engine
 from clapedge.arrays import Float32Array

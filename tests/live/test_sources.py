@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.listen.staging import CLIPS, StillClock
+from tests.live.staging import CLIPS, StillClock
 
 from clapedge import audio
 from clapedge.errors import AudioError, MissingExtraError, UsageError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.listen.staging import PATIENCE, eventually, give, spool_of
+from tests.live.staging import PATIENCE, eventually, give, spool_of
 
 from clapedge.errors import UsageError
 from clapedge.live.records import Record
