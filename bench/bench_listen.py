@@ -101,7 +101,7 @@ def _clip(label: str) -> npt.NDArray[np.float64]:
     import soxr
 
     samples = audio.read(CLIPS / f"{label.replace(' ', '-')}.flac").samples
-    return np.asarray(soxr.resample(samples, audio.SAMPLING_RATE, RATE), np.float64)
+    return np.asarray(soxr.resample(samples, audio.SAMPLE_RATE, RATE), np.float64)
 
 
 @dataclass

@@ -81,7 +81,7 @@ def print_accuracy(minutes: int, seeds: int) -> None:
     for window in WINDOWS:
         row = []
         for recordings in material.values():
-            found = [(timeline.listen(engine, samples, labels, window=window), where) for samples, where in recordings]
+            found = [(engine.timeline(samples, labels, window=window), where) for samples, where in recordings]
             row.append(np.mean([f1(one.events(), where, timeline.HOP_SECONDS) for one, where in found]))
         print(f"| {window or 'default'} | {' | '.join(f'{value:.2f}' for value in row)} |", flush=True)
 

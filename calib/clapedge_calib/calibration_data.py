@@ -9,6 +9,7 @@ import numpy as np
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
+from clapedge.audio import ReadOptions
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError, UsageError
 from clapedge.features.clips import ClipMaker, ClipOptions
@@ -133,13 +134,13 @@ def _sounds(example: Example, maker: ClipMaker, *, windows: int, fuse: bool) -> 
     """Make the inputs of one recording: its windows, and the fused one where it is long or `fuse` says so."""
     front_end = maker.front_end
     with audio.opened(example.path) as stream:
-        length = stream.of
+        length = stream.duration
     is_long = math.isfinite(length) and length > front_end.clip_seconds
     count = min(windows, math.ceil(length / front_end.clip_seconds)) if is_long else 1
     starts = np.linspace(0, length - front_end.clip_seconds, count) if is_long else np.zeros(1)
     sounds = []
     for place, start in enumerate(starts):
-        samples = audio.read(example.path, start=float(start), duration=front_end.clip_seconds).samples
+        samples = audio.read(example.path, ReadOptions(start=float(start), duration=front_end.clip_seconds)).samples
         mels = maker(samples).features[0, :1]
         sounds.append(Sound(mels, is_longer=False, example=example, heard_first=place == 0))
     if is_long and front_end.fusion:

@@ -15,7 +15,7 @@ from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.providers import ProviderWish
-from clapedge.pipeline import Hearing
+from clapedge.pipeline import RecordingOptions
 from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
@@ -34,7 +34,7 @@ class Comparison:
         work: directory that keeps embeddings; None keeps none.
         provider: where to run.
         fusion: which clips are fused, see `ClipOptions`.
-        hearing: how recordings are heard.
+        options: which part of a recording is read and how it becomes clips.
     """
 
     bundle: str | None
@@ -43,7 +43,7 @@ class Comparison:
     work: Path | None = None
     provider: ProviderWish = "auto"
     fusion: Fusion = "long"
-    hearing: Hearing
+    options: RecordingOptions
 
     def engine(self, variant: Variant) -> Engine:
         """Load a variant with one thread, since recordings share the cores between them."""
@@ -117,6 +117,6 @@ def _embed(comparison: Comparison, examples: Sequence[Example]) -> dict[Variant,
     with EmbeddingJournal(comparison.work) as journal, StepProgress() as progress:
         for variant in comparison.variants:
             with comparison.engine(variant) as engine:
-                embedded[variant] = embed_examples(engine, examples, comparison.hearing, journal, progress=progress)
+                embedded[variant] = embed_examples(engine, examples, comparison.options, journal, progress=progress)
             warnings.simplefilter("ignore")  # the first variant has said what there is to say
     return embedded

@@ -8,7 +8,7 @@ from clapedge.arrays import Float32Array
 from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
-from clapedge.pipeline import Hearing
+from clapedge.pipeline import RecordingOptions
 from clapedge_calib.dataset import Example
 from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
 from clapedge_calib.workers import side_by_side
@@ -30,7 +30,7 @@ class Embedded:
 def embed_examples(
     engine: Engine,
     examples: Sequence[Example],
-    hearing: Hearing,
+    options: RecordingOptions,
     journal: EmbeddingJournal,
     *,
     progress: StepProgress,
@@ -40,12 +40,12 @@ def embed_examples(
     Args:
         engine: loaded with one thread, since recordings share the cores between them.
         examples: the recordings.
-        hearing: how they are heard.
+        options: which part of a recording is read and how it becomes clips.
         journal: is asked first, and keeps what is made.
         progress: is told how far it is.
     """
     tower = engine.bundle.file("audio", engine.variant).sha256
-    heard = [__version__, hearing, engine.bundle.manifest.front_end, engine.fusion, engine.provider_config.provider]
+    heard = [__version__, options, engine.bundle.manifest.front_end, engine.fusion, engine.provider_config.provider]
     done = Embedded()
 
     def embed(place: int) -> None:
@@ -53,7 +53,7 @@ def embed_examples(
         try:
             key = journal_key(path, tower, heard)
             known = journal.get(key)
-            row = engine.embed_audio([path], **hearing)[0] if known is None else known
+            row = engine.embed_audio([path], **options)[0] if known is None else known
         except (AudioError, OSError) as error:
             done.failures[place] = str(error)
             return

@@ -79,7 +79,7 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         work=work,
         provider=hearing.pop("provider"),
         fusion=hearing.pop("fusion"),
-        hearing=hearing,  # type: ignore[arg-type]  # click has checked the choices
+        options=hearing,  # type: ignore[arg-type]  # click has checked the choices
     )
     evaluations, failures = compare(comparison, examples)
     _tell(failures, len(examples))

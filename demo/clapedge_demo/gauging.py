@@ -91,7 +91,7 @@ def synthesised_tests(count: int, *, first_seed: int = GAUGE_SEEDS) -> TestSet:
 
 def measure(engine: Engine, always: Engine, test: TestSet) -> Figures:
     """Measure one variant: `engine` fuses only long recordings, `always` short ones, too."""
-    heard = engine.embed_audio(test.short, rate=synth.RATE)
+    heard = engine.embed_audio(test.short, sample_rate=synth.RATE)
     template = [captions.PLAIN[0].format(kind) for kind in test.kinds]
     wordings = [captions.held_out(kind) for kind in test.kinds]
     rounds = range(min(map(len, wordings)))
@@ -102,8 +102,10 @@ def measure(engine: Engine, always: Engine, test: TestSet) -> Figures:
         bare=accuracy(engine, heard, test.kinds, test.truth),
         template=accuracy(engine, heard, template, test.truth),
         wordings=float(np.mean([accuracy(engine, heard, [w[n] for w in wordings], test.truth) for n in rounds])),
-        fused=accuracy(engine, engine.embed_audio(test.long, rate=synth.RATE, window="fuse"), template, test.truth),
-        fused_short=accuracy(always, always.embed_audio(test.short, rate=synth.RATE), template, test.truth),
+        fused=accuracy(
+            engine, engine.embed_audio(test.long, sample_rate=synth.RATE, window="fuse"), template, test.truth
+        ),
+        fused_short=accuracy(always, always.embed_audio(test.short, sample_rate=synth.RATE), template, test.truth),
     )
 
 

@@ -1,46 +1,44 @@
-"""The engine: a bundle, recordings and labels to results. The few lines that join the modules before it."""
+"""The engine: a bundle, recordings and labels to results. The few lines that join the rooms before it."""
 
 import os
 import threading
-import time
 import warnings
-from collections import OrderedDict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain, islice
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio import AudioSource
-from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, LabelError, ProviderError, UsageError
-from clapedge.features.clips import ClipMaker
+from clapedge.audio import SAMPLE_RATE, AudioSource, BlockDecoder
+from clapedge.errors import AudioError, ClapEdgeWarning, ProviderError, UsageError
+from clapedge.events.event import LiveEvent
+from clapedge.events.rules import EventRule
+from clapedge.events.stream import EventStream
+from clapedge.events.timeline import HOP_SECONDS, Timeline, default_window, window_options
+from clapedge.features.clips import BATCH_CLIPS, ClipMaker
 from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.labels.prompt_cache import PromptCache
-from clapedge.model.bundle import Bundle, BundleFile, Variant
+from clapedge.labels.encoder import LabelEncoder, Labels, closed_error
+from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
 from clapedge.model.precision import PrecisionWish, preferred_variant
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
-from clapedge.model.towers import AudioTower, TextTower
-from clapedge.pipeline import Embedder, Hearing, Told, listen, listen_many
-from clapedge.scoring import similarity as scoring
+from clapedge.model.towers import AudioTower
+from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOptions, embed_many, split_options
 from clapedge.scoring.decision import Decision
-from clapedge.scoring.result import RecordingEmbeddings, Result, Timing
+from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
+from clapedge.scoring.similarity import Scorer
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
-
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
-
-LABEL_SETS_KEPT = 64
-"""Label sets whose embeddings are kept: more than a program switches between, and no more memory than one clip's."""
 
 WEIGHTS_NOTES = {
     "random": "the weights of {} are random: its scores mean nothing",
@@ -67,13 +65,12 @@ class Engine:
         self.provider_config = provider_config
         self.variant = variant
         self.fusion = fusion
-        self._threads, self._spinning, self._prompt_cache = threads, spinning, prompt_cache
-        self._listen = partial(listen, clip_maker=ClipMaker(bundle.manifest.front_end), fusion=fusion)
+        self._threads = threads
+        self._encoder = LabelEncoder(bundle, variant, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
+        self.clip_maker = ClipMaker(bundle.manifest.front_end)
         open_tower = partial(AudioTower, provider_config=provider_config, threads=threads, spinning=spinning)
         self._wide_tower: AudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
         self._narrow_tower: AudioTower | None = None
-        self._text_tower: TextTower | None = None
-        self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
         self._closed = False
         self._lock = threading.Lock()
 
@@ -130,107 +127,210 @@ class Engine:
         labels: Labels,
         *,
         decision: Decision | None = None,
-        told: Told | None = None,
-        tower: Embedder | None = None,
-        longest: float | None = None,
-        **hearing: "Unpack[Hearing]",
+        **options: "Unpack[RecordingOptions]",
     ) -> Result:
         """Score one recording against labels.
 
-        A recording heard in several clips (`slide`) is scored by the mean of their embeddings; it is read and embedded
-        a few clips at a time, so that hours need no more memory than a minute.
+        A recording of several clips (`window="slide"`) is scored by the mean of their embeddings; it is read and
+        embedded a few clips at a time, so that hours need no more memory than a minute.
 
         Args:
-            source: a path, bytes, a file object, or samples: (samples,) or (channels, samples).
+            source: a path, bytes, a file object, samples (samples,) or (channels, samples), or a pair of samples and
+                their sample rate.
             labels: a label set, an embedded one, or a list of words.
-            decision: whether labels are decided apart, and when a decision is unsure.
-            told: is told how far it was heard, see `listen`.
-            tower: embeds the clips instead of the engine's own tower.
-            longest: second of the recording beyond which nothing is decoded.
-            **hearing: how the recording is heard, see `Hearing`.
+            decision: whether each label is decided against its own threshold, and when a decision is unsure.
+            **options: which part is read and how it becomes clips, see `ReadOptions` and `ClipOptions`.
 
         Raises:
             AudioError: the recording cannot be used.
             LabelError: the labels cannot be used.
         """
-        embedded = self.embed_labels(labels)
-        began = time.perf_counter()
-        listened = self._listen(source, hearing, tower or self.audio_tower, told=told, longest=longest)
-        manifest = self.bundle.manifest
-        scale = manifest.logit_scale / embedded.temperature
-        ranked = scoring.rank(listened.embedding, embedded.embeddings, embedded.label_set, scale)
-        scores, unsure = scoring.decide(ranked, embedded.label_set, decision)
-        total = time.perf_counter() - began
-        seconds = (listened.decode, listened.frontend, total - listened.decode - listened.frontend, total)
-        return Result(
-            file=audio.source_name(source),
-            labels=scores,
-            unsure=unsure,
-            heard=listened.heard,
-            warnings=listened.warnings,
-            model=manifest.model,
-            weights=manifest.weights,
-            variant=self.variant,
-            provider=self.provider_config.provider,
-            ms=Timing(*(round(1e3 * value, 3) for value in seconds)),
-        )
+        scorer = self.scorer(labels)
+        return self.result(self.embed_stream(source, **options).collect(), scorer, decision)
 
-    def listen(
+    def score_many(
         self,
-        source: AudioSource,
+        sources: Iterable[AudioSource],
+        labels: Labels,
         *,
-        told: Told | None = None,
-        tower: Embedder | None = None,
-        longest: float | None = None,
-        **hearing: "Unpack[Hearing]",
-    ) -> RecordingEmbeddings:
-        """Embed every clip of one recording, read and embedded a few clips at a time.
+        decision: Decision | None = None,
+        workers: int | None = None,
+        **options: "Unpack[RecordingOptions]",
+    ) -> Iterator[Result | AudioError]:
+        """Yield the result of each recording, in their order; one that cannot be used gives its error.
 
         Args:
-            source: a path, bytes, a file object, or samples.
-            told: is told after each step up to which second the recording was heard, and where it ends.
-            tower: embeds the clips instead of the engine's own tower.
-            longest: second of the recording beyond which nothing is decoded.
-            **hearing: how the recording is heard, see `Hearing`.
+            sources: taken one by one, a few ahead of what was taken of the results.
+            labels: see `score`.
+            decision: see `score`.
+            workers: recordings that are embedded at once; None means as many as the usable cores take.
+            **options: see `score`.
         """
-        return self._listen(source, hearing, tower or self.audio_tower, told=told, longest=longest)
+        scorer = self.scorer(labels)
+        with closing(self.embed_many(sources, workers=workers, **options)) as recordings:
+            for one in recordings:
+                yield one if isinstance(one, AudioError) else self.result(one, scorer, decision)
 
-    def embed_audio(self, sources: Sequence[AudioSource], **hearing: "Unpack[Hearing]") -> Float32Array:
-        """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
+    def timeline(
+        self,
+        source: AudioSource,
+        labels: Labels,
+        *,
+        window: float | None = None,
+        hop: float = HOP_SECONDS,
+        **options: "Unpack[ReadKeywords]",
+    ) -> Timeline:
+        """Score a recording over time; `Timeline.events` finds the events in it.
 
-        Many recordings are embedded side by side, see `listen_many`.
+        It is read as a stream: only the embedding of each window is kept.
+
+        Args:
+            source: see `score`.
+            labels: see `score`.
+            window: seconds of each window, at most a clip's 10; None means twice the hop, see `default_window`.
+            hop: seconds from one window to the next; on multiples of 10 ms, windows share their log-mels.
+            **options: which part is read, see `ReadOptions`.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            LabelError: the labels cannot be used.
+            UsageError: the window or the hop is impossible.
         """
-        if isinstance(sources, (str, bytes, os.PathLike)):
-            raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
-        rows = np.empty((len(sources), self.bundle.manifest.embedding_size), np.float32)
-        workers = usable_workers(self._threads) if len(sources) >= MANY else 1
-        with closing(self.listen_many(sources, workers=workers, **hearing)) as everything:
-            for row, source, listened in zip(rows, sources, everything, strict=True):
-                if isinstance(listened, AudioError):
-                    raise listened
-                row[:] = listened.embedding
-                for sentence in listened.warnings:
-                    warnings.warn(f"{audio.source_name(source)}: {sentence}", ClapEdgeWarning, stacklevel=2)
-        return rows
+        window = default_window(hop) if window is None else window
+        scorer = self.scorer(labels)
+        windows: RecordingOptions = {**options, **window_options(window, hop)}
+        recording = self.embed_stream(source, **windows).collect()
+        return self.timeline_of(recording, scorer, window=window)
 
-    def listen_many(
-        self, sources: Iterable[AudioSource], *, workers: int, **hearing: "Unpack[Hearing]"
+    def stream(
+        self,
+        blocks: Iterable[npt.NDArray[np.generic]],
+        labels: Labels,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        rule: EventRule | None = None,
+        window: float | None = None,
+        hop: float = HOP_SECONDS,
+        update: float = 0.0,
+    ) -> Iterator[LiveEvent]:
+        """Yield the events in live sound, each as soon as it is certain.
+
+        Args:
+            blocks: the samples as they come, (n,) or (channels, n), of any length.
+            labels: see `score`.
+            sample_rate: Hz of the samples.
+            rule: when a label counts as present.
+            window: see `timeline`.
+            hop: see `timeline`.
+            update: seconds after which an event that goes on is yielded again; 0 never does.
+        """
+        window = default_window(hop) if window is None else window
+        events = EventStream(self.scorer(labels), rule or EventRule(), window=window, update=update)
+        stream = self.embed_stream(BlockDecoder(blocks, sample_rate), batch=1, **window_options(window, hop))
+        for batch in stream:
+            yield from events.push(batch)
+        yield from events.close(stream.coverage.end)
+
+    def embed_stream(
+        self,
+        source: AudioSource | BlockDecoder,
+        *,
+        tower: Embedder | None = None,
+        max_seconds: float | None = None,
+        batch: int = BATCH_CLIPS,
+        **options: "Unpack[RecordingOptions]",
+    ) -> EmbedStream:
+        """Return the embeddings of one recording's clips as a stream: progress and cancelling are the caller's loop.
+
+        Args:
+            source: see `score`.
+            tower: `audio_tower` or `single_core_tower()`; None means the first.
+            max_seconds: second of the recording beyond which nothing is decoded; None decodes to its end.
+            batch: clips at once, at most.
+            **options: see `score`.
+
+        Raises:
+            UsageError: an option has an impossible value.
+        """
+        read_options, clip_options = split_options(options, fusion=self.fusion)
+        return EmbedStream(
+            source,
+            self.clip_maker,
+            tower or self.audio_tower,
+            read_options,
+            clip_options,
+            max_seconds=max_seconds,
+            batch=batch,
+        )
+
+    def embed_many(
+        self, sources: Iterable[AudioSource], *, workers: int | None = None, **options: "Unpack[RecordingOptions]"
     ) -> Generator[RecordingEmbeddings | AudioError, None, None]:
-        """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
+        """Yield the embeddings of each recording, in their order; one that cannot be used gives its error.
 
-        Several workers listen side by side, a few recordings ahead of what was taken. On the CPU each then uses one
-        core, by a second session: cores that work apart do more than cores that share every operator.
+        Several workers read and embed side by side, a few recordings ahead of what was taken. On the CPU each then
+        uses one core, by a second session: cores that work apart do more than cores that share every operator.
         Close it (`contextlib.closing`) where it may be left early: the garbage collector doing so can block a thread.
 
         Args:
             sources: taken one by one, as workers become free.
-            workers: recordings that are listened to at once.
-            **hearing: how a recording is heard, see `Hearing`.
+            workers: recordings that are embedded at once; None means as many as the usable cores take.
+            **options: see `score`.
         """
-        tower = self.single_core_tower() if workers > 1 and self.provider_config.provider == "cpu" else self.audio_tower
-        return listen_many(
-            sources, lambda source, told: self._listen(source, hearing, tower, told=told), workers=workers
+        workers = usable_workers(self._threads) if workers is None else workers
+        tower = self.single_core_tower() if workers > 1 and not self.provider_config.on_gpu else self.audio_tower
+        return embed_many((self.embed_stream(one, tower=tower, **options) for one in sources), workers=workers)
+
+    def embed_audio(self, sources: Iterable[AudioSource], **options: "Unpack[RecordingOptions]") -> Float32Array:
+        """Embed recordings: (N, E) float32, one unit row each; the options are those of `score`.
+
+        Many recordings are embedded side by side, see `embed_many`; `sources` may be an iterator, which is read as
+        workers become free.
+
+        Raises:
+            AudioError: a recording cannot be used.
+        """
+        if isinstance(sources, (str, bytes, os.PathLike, np.ndarray)):
+            raise UsageError(f"expected a list of recordings, found {sources!r:.60}; put it into a list")
+        remaining = iter(sources)
+        first = list(islice(remaining, MANY))
+        workers = None if len(first) == MANY else 1
+        rows = []
+        with closing(self.embed_many(chain(first, remaining), workers=workers, **options)) as recordings:
+            for one in recordings:
+                if isinstance(one, AudioError):
+                    raise one
+                rows.append(one.embedding)
+                for sentence in one.warnings:
+                    warnings.warn(f"{one.file}: {sentence}", ClapEdgeWarning, stacklevel=2)
+        return np.stack(rows) if rows else np.empty((0, self.bundle.manifest.embedding_size), np.float32)
+
+    def scorer(self, labels: Labels) -> Scorer:
+        """Return what scores embeddings of this engine against labels; see `embed_labels` for errors."""
+        return Scorer(self.embed_labels(labels), self.bundle.manifest.logit_scale)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What results of this engine say of how they were made."""
+        manifest = self.bundle.manifest
+        return Provenance(manifest.model, manifest.weights, self.variant, self.provider_config.provider)
+
+    def result(self, recording: RecordingEmbeddings, scorer: Scorer, decision: Decision | None = None) -> Result:
+        """Return the result of an embedded recording."""
+        ((scores, unsure),) = scorer.decide(recording.embedding[None], decision)
+        return Result(
+            file=recording.file,
+            labels=scores,
+            unsure=unsure,
+            coverage=recording.coverage,
+            warnings=recording.warnings,
+            provenance=self.provenance,
+            timing=recording.timing,
         )
+
+    def timeline_of(self, recording: RecordingEmbeddings, scorer: Scorer, *, window: float) -> Timeline:
+        """Return the timeline of a recording that was embedded in windows, see `window_options`."""
+        return Timeline.from_windows(recording, scorer, window=window, provenance=self.provenance)
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
@@ -238,18 +338,11 @@ class Engine:
         Raises:
             BundleError: the bundle has no text tower.
         """
-        tower = self._text()
-        for prompt in tower.truncated(prompts):
-            warnings.warn(
-                f"only the first {tower.max_tokens} tokens of the prompt {prompt[:40]!r}… are read",
-                ClapEdgeWarning,
-                stacklevel=2,
-            )
-        return tower.embed(prompts)
+        return self._encoder.embed_text(prompts)
 
     def count_tokens(self, prompt: str) -> int:
         """Return the length of a prompt in tokens; of more than `max_tokens` of the manifest the rest is not read."""
-        return self._text().count_tokens(prompt)
+        return self._encoder.tower().count_tokens(prompt)
 
     def embed_labels(self, labels: Labels) -> EmbeddedLabels:
         """Embed labels once; the same set is not encoded twice.
@@ -258,26 +351,19 @@ class Engine:
             LabelError: embedded labels come from another text tower.
             BundleError: words are given and the bundle has no text tower.
         """
-        own = self.bundle.manifest.text_tower
-        if isinstance(labels, EmbeddedLabels):
-            if labels.text_tower != own:
-                raise LabelError(
-                    "the labels were embedded by another model than this bundle's; "
-                    f"embed them again: clapedge labels embed --bundle {self.bundle.directory}"
-                )
-            return labels
-        label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
-        with self._lock:
-            known = self._embedded.get(label_set)
-            if known is not None:
-                self._embedded.move_to_end(label_set)
-                return known
-        embedded = EmbeddedLabels.embed(label_set, self._encode_labels, own or "")
-        with self._lock:
-            self._embedded[label_set] = embedded
-            while len(self._embedded) > LABEL_SETS_KEPT:
-                self._embedded.popitem(last=False)
-        return embedded
+        return self._encoder.embed_labels(labels)
+
+    def has_embedded(self, label_set: LabelSet) -> bool:
+        """Return whether the embeddings of a label set are kept."""
+        return self._encoder.has_embedded(label_set)
+
+    def stored_labels(self, name: str) -> EmbeddedLabels:
+        """Return the label set `labels/NAME.npz` of the bundle.
+
+        Raises:
+            BundleError: the bundle holds no such set, or something else; the message names those that it holds.
+        """
+        return self._encoder.stored_labels(name)
 
     @property
     def audio_tower(self) -> AudioTower:
@@ -286,10 +372,9 @@ class Engine:
         Raises:
             UsageError: the engine is closed.
         """
-        tower = self._wide_tower
-        if tower is None:
-            raise self._is_closed()
-        return tower
+        if self._wide_tower is None:
+            raise closed_error(self.bundle)
+        return self._wide_tower
 
     def single_core_tower(self) -> AudioTower:
         """Return the audio tower in a session without threads of its own, opened when it is first needed.
@@ -303,35 +388,17 @@ class Engine:
             return self.audio_tower
         with self._lock:
             if self._closed:
-                raise self._is_closed()
+                raise closed_error(self.bundle)
             if self._narrow_tower is None:
                 path = self.bundle.path(self.bundle.file("audio", self.variant))
                 self._narrow_tower = AudioTower(path, provider_config=self.provider_config, threads=1)
             return self._narrow_tower
 
-    def has_embedded(self, label_set: LabelSet) -> bool:
-        """Tell whether the embeddings of a label set are at hand."""
-        return label_set in self._embedded
-
-    def stored_labels(self, name: str) -> EmbeddedLabels:
-        """Return the label set `labels/NAME.npz` of the bundle.
-
-        Raises:
-            BundleError: the bundle holds no such set, or something else; the message names those that it holds.
-        """
-        stored = self.bundle.label_sets
-        if name not in stored:
-            held = ", ".join(stored) or "none"
-            raise BundleError(f"bundle {self.bundle.directory} holds no label set {name!r} (it holds: {held})")
-        try:
-            return EmbeddedLabels.load(self.bundle.path(stored[name]))
-        except LabelError as error:
-            raise BundleError(f"bundle {self.bundle.directory}: {error}") from error
-
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
-        self._wide_tower = self._narrow_tower = self._text_tower = None
+        self._wide_tower = self._narrow_tower = None
         self._closed = True
+        self._encoder.close()
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""
@@ -342,53 +409,3 @@ class Engine:
     ) -> None:
         """Close the engine."""
         self.close()
-
-    def _is_closed(self) -> UsageError:
-        """Return the error of whoever uses the engine after it was closed."""
-        return UsageError(f"the engine of {self.bundle.directory} is closed; load it again: Engine.load(...)")
-
-    def _encode_labels(self, prompts: Sequence[str]) -> Float32Array:
-        """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
-
-        A byte-level tokenizer makes at most one token a byte, so what fits in bytes is never truncated; a longer
-        prompt passes the cache by, so that its truncation is said each time.
-        """
-        limit = self.bundle.manifest.max_tokens - 2  # <s> and </s>, which RoBERTa puts around a prompt
-        if (
-            not self._prompt_cache
-            or not self.bundle.files("text")
-            or any(len(prompt.encode()) > limit for prompt in prompts)
-        ):
-            return self.embed_text(prompts)
-        made_by = (self._text_file().sha256, self.bundle.file("tokenizer").sha256)
-        return PromptCache(*made_by).encode(prompts, self.embed_text)
-
-    def _text_file(self) -> BundleFile:
-        """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs."""
-        return self.bundle.file("text", preferred_variant(self.bundle, "text", "cpu", like=self.variant))
-
-    def _text(self) -> TextTower:
-        """Return the text tower, opened when it is first needed: precomputed labels never need it."""
-        with self._lock:
-            if self._closed:
-                raise self._is_closed()
-            if self._text_tower is None:
-                self._text_tower = self._open_text()
-            return self._text_tower
-
-    def _open_text(self) -> TextTower:
-        """Open the text tower of the bundle."""
-        bundle = self.bundle
-        if not bundle.files("text"):
-            raise BundleError(
-                f"bundle {bundle.directory} has no text tower, so it knows only its stored label sets; "
-                "name one of them with --labels, or export the bundle without --no-text"
-            )
-        open_tower = partial(
-            TextTower,
-            tokenizer=bundle.read(bundle.file("tokenizer")),
-            max_tokens=bundle.manifest.max_tokens,
-            threads=self._threads,
-            spinning=self._spinning,
-        )
-        return bundle.opened(self._text_file(), open_tower)

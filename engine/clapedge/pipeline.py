@@ -1,66 +1,57 @@
-"""Listening: a recording to the embeddings of its clips, read and embedded a few clips at a time."""
+"""A recording to the embeddings of its clips, read and embedded a few clips at a time.
 
-import math
+`embed_stream` is the one way from sound to embeddings: progress is the loop over it, cancelling is leaving that loop.
+"""
+
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Any, Protocol, TypeAlias, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from clapedge import audio
 from clapedge.arrays import BoolArray, Float32Array
-from clapedge.audio import AudioSource, Resample
-from clapedge.errors import AudioError, AudioSpanError
-from clapedge.features.clips import ClipMaker, ClipOptions, Window
+from clapedge.audio import AudioSource, BlockDecoder, ReadOptions, Resample
+from clapedge.errors import AudioError
+from clapedge.features.clips import BATCH_CLIPS, ClipMaker, ClipOptions, Window
 from clapedge.features.fusion import Fusion
 from clapedge.features.padding import Pad
-from clapedge.scoring.result import Coverage, RecordingEmbeddings, unheard
+from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
 
 AHEAD = 4
-"""Recordings that wait or are listened to for each worker, so that none idles while a long one is at the head."""
+"""Recordings that wait or are embedded for each worker, so that none idles while a long one is at the head."""
 
-ROUNDING_SECONDS = 0.001
-"""A limit is not exceeded by less: spans are rounded to samples."""
-
-Told: TypeAlias = Callable[[float, float], None]
-"""Is told after each step up to which second a recording was heard, and where it ends."""
+AUDIBLE_REST = 0.05
+"""Seconds that may be left out without a warning: less than any event."""
 
 
 class Embedder(Protocol):
-    """What embeds clips: an `AudioTower`, or what stands in front of one."""
+    """What embeds clips: an `AudioTower`."""
 
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Embed clips, see `AudioTower.embed`."""
         ...
 
 
-class Hearing(TypedDict, total=False):
-    """How a recording is heard: keyword arguments of `Engine.score` and `Engine.embed_audio`, each with a default.
+class ReadKeywords(TypedDict, total=False):
+    """The fields of `ReadOptions` as keyword arguments."""
 
-    Attributes:
-        rate: Hz of samples (default 48000); files carry their own.
-        start: where to begin, in seconds.
-        duration: seconds to hear at most; None hears all.
-        channel: the channel to hear, counted from 0; None hears the mean of all.
-        trim_silence: dBFS; leading and trailing silence below it is left out, None leaves nothing out.
-        resample: quality of the resampler, `VHQ` unless said otherwise.
-        window: `first`, `slide` or `fuse`, see `ClipOptions`.
-        pad: how a short recording fills a clip, see `ClipOptions`.
-        hop: seconds from one sliding clip to the next.
-        length: seconds that each sliding clip hears; None means all that a clip can.
-        seed: of random crops in `fuse`; None takes the centre of each third.
-    """
-
-    rate: int | None
+    sample_rate: int | None
     start: float
     duration: float | None
     channel: int | None
     trim_silence: float | None
     resample: Resample
+
+
+class RecordingOptions(ReadKeywords, total=False):
+    """The fields of `ReadOptions` and of `ClipOptions`, less `fusion`, as keyword arguments."""
+
     window: Window
     pad: Pad
     hop: float
@@ -68,144 +59,141 @@ class Hearing(TypedDict, total=False):
     seed: int | None
 
 
-class Listening(TypedDict, total=False):
-    """What goes along with listening: keyword arguments of `Engine.listen` beside those of `Hearing`.
-
-    Attributes:
-        told: is told after each step how far the recording was heard; what it raises ends the listening.
-        tower: embeds the clips instead of the engine's own tower.
-        longest: second of the recording beyond which nothing is decoded.
-    """
-
-    told: Told | None
-    tower: Embedder | None
-    longest: float | None
+READ_FIELDS = frozenset(field.name for field in fields(ReadOptions))
 
 
-CLIP_OPTIONS = frozenset({"window", "pad", "hop", "length", "seed"})
-"""Those of `Hearing` that say how clips are made; the others say what is read."""
-
-
-def listen(
-    source: AudioSource,
-    hearing: Hearing,
-    tower: Embedder,
-    *,
-    clip_maker: ClipMaker,
-    fusion: Fusion,
-    told: Told | None = None,
-    longest: float | None = None,
-) -> RecordingEmbeddings:
-    """Read a recording and embed it, a few clips at a time and no more of it than the clips can hear.
-
-    Args:
-        source: a path, bytes, a file object, or samples.
-        hearing: how it is heard.
-        tower: embeds the clips.
-        clip_maker: makes them.
-        fusion: which clips are fused, see `ClipOptions`.
-        told: is told how far it got; what it raises ends the listening.
-        longest: second of the recording beyond which nothing is decoded; None reads to its end.
+def split_options(options: Mapping[str, Any], *, fusion: Fusion) -> tuple[ReadOptions, ClipOptions]:
+    """Return what is read, and how clips are made of it, from `RecordingOptions`.
 
     Raises:
-        AudioError: the recording cannot be used.
-        UsageError: the options contradict each other.
+        UsageError: a value is impossible.
+        TypeError: there is no such option.
     """
-    clip_options: dict[str, Any] = {name: value for name, value in hearing.items() if name in CLIP_OPTIONS}
-    span: dict[str, Any] = {name: value for name, value in hearing.items() if name not in CLIP_OPTIONS}
-    options = ClipOptions(fusion=fusion, **clip_options)
-    began = time.perf_counter()
-    rows, spans, embedding = [], [], 0.0
-    if longest is not None:
-        _check_span(span, longest)
-    with audio.opened(source, **span) as stream:
-        wanted = clip_maker.wanted_seconds(options)
-        stream.limit(wanted)
-        blocks = stream if longest is None else _Bounded(stream, longest, wanted)
-        opened = time.perf_counter() - began
-        for clips in clip_maker.stream(blocks, options, samples=stream.samples):
-            made = time.perf_counter()
-            rows.append(tower.embed(clips.features, clips.is_longer))
-            spans += [(stream.start + first, stream.start + last) for first, last in clips.spans]
-            embedding += time.perf_counter() - made
-            if told:
-                told(spans[-1][1], stream.until)
-        decode = opened + stream.spent
-        end = min(stream.end, max(last for _, last in spans))
-        heard = Coverage(round(stream.start, 3), round(end, 3), round(stream.of, 3))
-        said = (*stream.warnings, *unheard(heard, stream.until))
-    frontend = time.perf_counter() - began - decode - embedding
-    return RecordingEmbeddings(np.concatenate(rows), tuple(spans), heard, said, decode, frontend)
+    read = {name: value for name, value in options.items() if name in READ_FIELDS}
+    clip = {name: value for name, value in options.items() if name not in READ_FIELDS}
+    return ReadOptions(**read), ClipOptions(fusion=fusion, **clip)
 
 
-class _Bounded:
-    """The blocks of a stream, which end in an error where the recording goes on for too long."""
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """The embeddings of some clips of a recording.
 
-    def __init__(self, stream: audio.Stream, longest: float, wanted: float | None) -> None:
-        """Refuse at once what is known to be too long.
+    Attributes:
+        embeddings: (n, E) float32, rows of unit norm.
+        spans: what each clip covers, in seconds of the recording.
+        position: second up to which the recording is embedded.
+        end: second where it ends, as far as known.
+    """
+
+    embeddings: Float32Array
+    spans: tuple[tuple[float, float], ...]
+    position: float
+    end: float
+
+
+class EmbedStream:
+    """Iterates the embeddings of one recording's clips; nothing is opened before the first one is asked for.
+
+    Leaving the loop closes the recording. `coverage`, `warnings` and `timing` are there when it is exhausted.
+
+    Attributes:
+        source: the recording.
+        tower: embeds the next batch; it may be exchanged between two of them for one that gives the same bits.
+        coverage: the span that the clips cover.
+        warnings: sentences about the recording.
+        timing: where the time went.
+    """
+
+    coverage: Coverage
+    warnings: tuple[str, ...]
+    timing: Timing
+
+    def __init__(
+        self,
+        source: AudioSource | BlockDecoder,
+        clip_maker: ClipMaker,
+        tower: Embedder,
+        read_options: ReadOptions,
+        clip_options: ClipOptions,
+        *,
+        max_seconds: float | None = None,
+        batch: int = BATCH_CLIPS,
+    ) -> None:
+        """Prepare to read a recording; use `Engine.embed_stream`.
 
         Args:
-            stream: the recording.
-            longest: the last second that may be decoded.
-            wanted: seconds that are decoded at most.
+            source: a path, bytes, a file object, or samples.
+            clip_maker: makes the clips.
+            tower: embeds them.
+            read_options: which part of the recording.
+            clip_options: how it becomes clips.
+            max_seconds: second of the recording beyond which nothing is decoded; None decodes to its end.
+            batch: clips at once, at most.
         """
-        self._stream, self._longest = stream, longest
-        self._check(min(stream.until, stream.start + (math.inf if wanted is None else wanted)))
+        self.tower = tower
+        self.source, self._clip_maker = source, clip_maker
+        self._read_options, self._clip_options = read_options, clip_options
+        self._max_seconds, self._batch = max_seconds, batch
 
-    def __iter__(self) -> Iterator[Float32Array]:
-        """Read the stream; it may be done again."""
-        for block in self._stream:
-            self._check(self._stream.end)
-            yield block
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """Read and embed the recording from its beginning.
 
-    def _check(self, until: float) -> None:
-        """Raise `AudioSpanError` if the recording would be decoded too far."""
-        if until > self._longest + ROUNDING_SECONDS:
-            raise _too_long(f"{self._stream.name} would be decoded to {until:.0f} s", self._longest)
+        Raises:
+            AudioError: it cannot be used.
+            UsageError: the options contradict each other.
+        """
+        began = time.perf_counter()
+        reached = embedding = paused = 0.0
+        with audio.opened(self.source, self._read_options, max_seconds=self._max_seconds) as recording:
+            recording.limit(self._clip_maker.wanted_seconds(self._clip_options))
+            decoding = time.perf_counter() - began
+            for clips in self._clip_maker.stream(
+                recording, self._clip_options, samples=recording.samples, batch=self._batch
+            ):
+                made = time.perf_counter()
+                embeddings = self.tower.embed(clips.features, clips.is_longer)
+                embedding += time.perf_counter() - made
+                spans = tuple((recording.start + first, recording.start + last) for first, last in clips.spans)
+                reached = max(reached, *(last for _, last in spans))
+                left = time.perf_counter()
+                yield ClipBatch(embeddings, spans, spans[-1][1], recording.until)
+                paused += time.perf_counter() - left
+            decoding += recording.spent
+            end = min(recording.end, reached)
+            self.coverage = Coverage(*(round(place, 3) for place in (recording.start, end, recording.duration)))
+            self.warnings = (*recording.warnings, *_uncovered(self.coverage, recording.until))
+        total = time.perf_counter() - began - paused
+        seconds = (decoding, total - decoding - embedding, embedding, total)
+        self.timing = Timing(*(round(1e3 * value, 3) for value in seconds))
+
+    def collect(self) -> RecordingEmbeddings:
+        """Embed the whole recording at once."""
+        return self.join(list(self))
+
+    def join(self, batches: Sequence[ClipBatch]) -> RecordingEmbeddings:
+        """Return what all the batches of an exhausted stream come to."""
+        clips = np.concatenate([batch.embeddings for batch in batches])
+        spans = tuple(span for batch in batches for span in batch.spans)
+        file = audio.source_name(self.source)
+        return RecordingEmbeddings(file, clips, spans, self.coverage, self.warnings, self.timing)
 
 
-def _check_span(span: Mapping[str, Any], longest: float) -> None:
-    """Refuse a span that begins too late, and one that would be searched for silence too far, before it is read."""
-    start, duration = span.get("start", 0.0), span.get("duration")
-    if start > longest:
-        raise _too_long(f"start is {start:g} s", longest)
-    if span.get("trim_silence") is None:
-        return
-    if duration is None:
-        raise AudioSpanError("silence is trimmed only of a span with an end here; give a duration")
-    if start + duration > longest + ROUNDING_SECONDS:
-        raise _too_long(f"silence would be searched for to {start + duration:g} s", longest)
-
-
-def _too_long(found: str, longest: float) -> AudioSpanError:
-    """Return the error of a recording that would be decoded too far."""
-    return AudioSpanError(
-        f"{found}, and no more than {longest:g} s are decoded here; ask for a part with start and duration"
-    )
-
-
-def listen_many(
-    sources: Iterable[AudioSource], hear: Callable[[AudioSource, Told], RecordingEmbeddings], *, workers: int
+def embed_many(
+    streams: Iterable[EmbedStream], *, workers: int
 ) -> Generator[RecordingEmbeddings | AudioError, None, None]:
-    """Yield what listening to each recording came to, in their order; one that cannot be used gives its error.
+    """Yield what each recording is embedded to, in their order; one that cannot be used gives its error.
 
     Args:
-        sources: taken one by one, as workers become free, a few ahead of what was taken.
-        hear: listens to one recording, and tells how far it got.
-        workers: recordings that are listened to at once.
+        streams: taken one by one, as workers become free, a few ahead of what was taken.
+        workers: recordings that are embedded at once.
     """
     waiting: deque[Future[RecordingEmbeddings]] = deque()
-    remaining, left = iter(sources), threading.Event()
-
-    def told(*_: float) -> None:
-        if left.is_set():
-            raise AudioError("nobody waits for the rest of this recording")
-
+    remaining, left = iter(streams), threading.Event()
     pool = ThreadPoolExecutor(workers)
     try:
         while True:
-            for source in islice(remaining, AHEAD * workers - len(waiting)):
-                waiting.append(pool.submit(hear, source, told))
+            for stream in islice(remaining, AHEAD * workers - len(waiting)):
+                waiting.append(pool.submit(_collect_unless, left, stream))
             if not waiting:
                 return
             try:
@@ -215,3 +203,26 @@ def listen_many(
     finally:
         left.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _collect_unless(left: threading.Event, stream: EmbedStream) -> RecordingEmbeddings:
+    """Embed a recording, unless an event is set meanwhile."""
+    batches = []
+    for batch in stream:
+        if left.is_set():
+            raise AudioError("the rest of this recording was not read, since nobody waits for it")
+        batches.append(batch)
+    return stream.join(batches)
+
+
+def _uncovered(coverage: Coverage, until: float) -> list[str]:
+    """Return a warning of how much is left out of the span that was asked for, which lasts until so many seconds."""
+    rest = until - coverage.end
+    if rest < AUDIBLE_REST:
+        return []
+    return [
+        (
+            f"covers {coverage.start:g} to {coverage.end:g} s, not the remaining {rest:.1f} s; "
+            'use window="slide" or window="fuse" for all of it'
+        )
+    ]

@@ -157,7 +157,7 @@ def _recording(front_end: FrontEnd, seed: int) -> Float32Array:
     """Return log-mels (channels, frames, mels) of different sounds: chirps, bursts and noise at everyday levels."""
     log_mel = ClipMaker(front_end).log_mel
     generator = np.random.default_rng(seed)
-    seconds = np.arange(front_end.clip_samples) / front_end.sampling_rate
+    seconds = np.arange(front_end.clip_samples) / front_end.sample_rate
     mels = []
     for _ in range(front_end.channels):
         low, sweep, rate = generator.uniform([80.0, 10.0, 0.5], [2000.0, 600.0, 6.0])

@@ -58,7 +58,7 @@ def test_every_demo_clip_has_the_right_label_first(engine: Engine) -> None:
 
 def test_unseen_synthesised_sounds_are_named_in_wordings_that_training_never_saw(engine: Engine) -> None:
     sounds = unseen_sounds()
-    heard = engine.embed_audio(sounds.short, rate=synth.RATE)
+    heard = engine.embed_audio(sounds.short, sample_rate=synth.RATE)
     template = [captions.PLAIN[0].format(kind) for kind in sounds.kinds]
     wordings = [captions.held_out(kind)[0] for kind in sounds.kinds]
     assert gauging.accuracy(engine, heard, template, sounds.truth) >= LEAST_SYNTHESISED
@@ -71,7 +71,7 @@ def test_unseen_synthesised_sounds_are_named_when_they_are_long_enough_to_be_fus
         warnings.simplefilter("ignore")
         opened = Engine.load(demo_directory(), provider="cpu")
     with opened:
-        heard = opened.embed_audio(sounds.long, rate=synth.RATE, window="fuse")
+        heard = opened.embed_audio(sounds.long, sample_rate=synth.RATE, window="fuse")
         template = [captions.PLAIN[0].format(kind) for kind in sounds.kinds]
         assert gauging.accuracy(opened, heard, template, sounds.truth) >= LEAST_SYNTHESISED
 
@@ -79,6 +79,6 @@ def test_unseen_synthesised_sounds_are_named_when_they_are_long_enough_to_be_fus
 @pytest.mark.filterwarnings("ignore:.*it is clipped")  # as some of the recordings are
 def test_most_of_the_recordings_that_were_held_out_are_named(engine: Engine, esc10: Path) -> None:
     sounds = gauging.recorded_tests(esc10, 4)
-    heard = engine.embed_audio(sounds.short, rate=synth.RATE)
+    heard = engine.embed_audio(sounds.short, sample_rate=synth.RATE)
     prompts = [captions.PLAIN[0].format(kind) for kind in sounds.kinds]
     assert gauging.accuracy(engine, heard, prompts, sounds.truth) >= LEAST_RECORDED

@@ -12,7 +12,7 @@ import soundfile
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio import sources
+from clapedge.audio import ReadOptions, sources
 from clapedge.errors import (
     AudioError,
     AudioFileNotFoundError,
@@ -222,12 +222,12 @@ def test_channels_are_averaged_or_picked() -> None:
     pair = noise(0.5, channels=2)
     np.testing.assert_allclose(audio.read(pair).samples, pair.mean(axis=0), atol=1e-7)
     for channel in (0, 1):
-        np.testing.assert_array_equal(audio.read(pair, channel=channel).samples, pair[channel])
-        np.testing.assert_array_equal(audio.read(encoded(pair), channel=channel).samples, pair[channel])
+        np.testing.assert_array_equal(audio.read(pair, ReadOptions(channel=channel)).samples, pair[channel])
+        np.testing.assert_array_equal(audio.read(encoded(pair), ReadOptions(channel=channel)).samples, pair[channel])
     with pytest.raises(AudioError, match="there is no 2"):
-        audio.read(pair, channel=2)
+        audio.read(pair, ReadOptions(channel=2))
     with pytest.raises(UsageError, match="counted from 0"):
-        audio.read(pair, channel=-1)
+        audio.read(pair, ReadOptions(channel=-1))
 
 
 def test_a_recording_does_not_change_with_the_array_that_it_was_read_from() -> None:
@@ -242,9 +242,9 @@ def test_a_recording_does_not_change_with_the_array_that_it_was_read_from() -> N
 @pytest.mark.parametrize("most", [0, 1000, 100_000])
 def test_more_samples_than_were_promised_are_gathered_all_the_same(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     samples = noise(3, rate=44_100, channels=2)
-    expected = audio.read(samples, rate=44_100).samples
+    expected = audio.read(samples, ReadOptions(sample_rate=44_100)).samples
     monkeypatch.setattr(audio, "PROMISED_SAMPLES", most)
-    np.testing.assert_array_equal(audio.read(samples, rate=44_100).samples, expected)
+    np.testing.assert_array_equal(audio.read(samples, ReadOptions(sample_rate=44_100)).samples, expected)
 
 
 def test_reading_never_changes_the_callers_array() -> None:
@@ -258,22 +258,22 @@ def test_reading_never_changes_the_callers_array() -> None:
 @pytest.mark.parametrize("rate", [0, -1, 3_999, 384_001, 2**31 - 1])
 def test_a_rate_that_no_recording_has_is_refused(rate: int) -> None:
     with pytest.raises(AudioFormatError, match="Hz are understood"):
-        audio.read(noise(0.1), rate=rate)
+        audio.read(noise(0.1), ReadOptions(sample_rate=rate))
 
 
 def test_a_rate_is_a_whole_number_of_whatever_type() -> None:
     samples = noise(0.5, rate=44_100)
-    expected = audio.read(samples, rate=44_100).samples
+    expected = audio.read(samples, ReadOptions(sample_rate=44_100)).samples
     for rate in (44_100.0, np.float64(44_100), np.int32(44_100)):
-        np.testing.assert_array_equal(audio.read(samples, rate=rate).samples, expected)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(audio.read(samples, ReadOptions(sample_rate=rate)).samples, expected)  # type: ignore[arg-type]
     for rate in (44_100.5, float("nan")):
         with pytest.raises(UsageError, match="whole number"):
-            audio.read(samples, rate=rate)  # type: ignore[arg-type]
+            audio.read(samples, ReadOptions(sample_rate=rate))  # type: ignore[arg-type]
 
 
 def test_a_rate_is_not_given_for_a_file_that_has_one() -> None:
     with pytest.raises(UsageError, match="carries its own"):
-        audio.read(encoded(noise(0.1)), rate=48_000)
+        audio.read(encoded(noise(0.1)), ReadOptions(sample_rate=48_000))
 
 
 # ---- rates
@@ -281,7 +281,7 @@ def test_a_rate_is_not_given_for_a_file_that_has_one() -> None:
 
 @pytest.mark.parametrize("rate", [4_000, 8_000, 11_025, 16_000, 22_050, 44_100, 47_999, 88_200, 192_000, 384_000])
 def test_a_tone_keeps_its_pitch_level_and_length_at_any_rate(rate: int) -> None:
-    samples = audio.read(tone(1_000, rate=rate), rate=rate).samples
+    samples = audio.read(tone(1_000, rate=rate), ReadOptions(sample_rate=rate)).samples
     assert len(samples) == 2 * RATE
     inner = slice(RATE // 2, 3 * RATE // 2)
     assert np.abs(samples[inner] - tone(1_000, rate=RATE)[inner]).max() < 1e-5
@@ -290,7 +290,7 @@ def test_a_tone_keeps_its_pitch_level_and_length_at_any_rate(rate: int) -> None:
 @pytest.mark.parametrize("rate", [96_000, 192_000, 384_000])
 @pytest.mark.parametrize("hertz", [26_500.0, 30_000.0, 40_000.0])
 def test_what_lies_above_half_the_rate_is_at_least_100_decibels_down(rate: int, hertz: float) -> None:
-    samples = audio.read(tone(hertz, rate=rate), rate=rate).samples[RATE // 2 : 3 * RATE // 2]
+    samples = audio.read(tone(hertz, rate=rate), ReadOptions(sample_rate=rate)).samples[RATE // 2 : 3 * RATE // 2]
     assert 20 * np.log10(np.abs(samples).max() / 0.5) < -100
 
 
@@ -302,8 +302,10 @@ def test_a_fitting_rate_is_not_resampled() -> None:
 
 def test_the_quality_of_resampling_is_a_choice() -> None:
     wave = tone(1_000, rate=44_100)
-    best, quick = (audio.read(wave, rate=44_100, resample=quality).samples for quality in ("VHQ", "QQ"))
+    best, quick = (
+        audio.read(wave, ReadOptions(sample_rate=44_100, resample=quality)).samples for quality in ("VHQ", "QQ")
+    )
     assert best.shape == quick.shape
     assert (best != quick).any()
     with pytest.raises(UsageError, match="VHQ"):
-        audio.read(wave, resample="best")  # type: ignore[arg-type]
+        audio.read(wave, ReadOptions(resample="best"))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio import stream
+from clapedge.audio import ReadOptions, stream
 from clapedge.audio.decoders import BLOCK_VALUES
 from clapedge.errors import AudioError, AudioSpanError, UsageError
 
@@ -53,20 +53,20 @@ def tone(hertz: float, *, rate: int, seconds: float = 2.0) -> Float32Array:
 )
 def test_a_span_that_no_recording_has_is_wrong_usage(options: dict[str, float], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        audio.read(noise(2), **options)  # type: ignore[arg-type]
+        audio.read(noise(2), ReadOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("start", "said"), [(2.0, "2.000 s long, so it cannot start at 2 s"), (1e300, "2.000 s long")])
 def test_a_span_beyond_the_end_is_refused_with_the_length(start: float, said: str) -> None:
     for source in (noise(2), encoded(noise(2)), encoded(noise(2), "FLAC", "PCM_16")):
         with pytest.raises(AudioSpanError, match=said):
-            audio.read(source, start=start)
+            audio.read(source, ReadOptions(start=start))
 
 
 def test_a_span_says_where_it_lies() -> None:
-    recording = audio.read(noise(5), start=1.5, duration=2.0)
-    assert (recording.start, recording.end, recording.of) == (1.5, 3.5, 5.0)
-    assert audio.read(noise(5), start=4.0, duration=2.0).end == 5.0
+    recording = audio.read(noise(5), ReadOptions(start=1.5, duration=2.0))
+    assert (recording.start, recording.end, recording.duration) == (1.5, 3.5, 5.0)
+    assert audio.read(noise(5), ReadOptions(start=4.0, duration=2.0)).end == 5.0
 
 
 KINDS = [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
@@ -91,7 +91,7 @@ def file_of(kind: str, subtype: str, rate: int) -> bytes:
 def test_seeking_gives_what_reading_all_gives(kind: tuple[str, str], rate: int, start: float, duration: float) -> None:
     data = file_of(*kind, rate)
     whole = audio.read(data).samples
-    part = audio.read(data, start=start, duration=duration)
+    part = audio.read(data, ReadOptions(start=start, duration=duration))
     first = round(start * RATE)
     expected = whole[first : first + max(1, round(duration * RATE))]
     assert part.samples.shape == expected.shape
@@ -118,7 +118,9 @@ def test_any_array_gives_finite_samples_of_the_right_length_the_same_each_time(
         expected = min(expected, max(1, round(duration * RATE)))
     if expected < 2:
         return
-    first, second = (audio.read(array, rate=rate, start=begin, duration=duration).samples for _ in range(2))
+    first, second = (
+        audio.read(array, ReadOptions(sample_rate=rate, start=begin, duration=duration)).samples for _ in range(2)
+    )
     assert abs(len(first) - expected) <= 1
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
@@ -140,7 +142,9 @@ def test_several_threads_read_one_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.ogg"
     path.write_bytes(file_of("OGG", "VORBIS", 48_000))
     found: list[Float32Array] = []
-    readers = [threading.Thread(target=lambda: found.append(audio.read(path, start=3).samples)) for _ in range(4)]
+    readers = [
+        threading.Thread(target=lambda: found.append(audio.read(path, ReadOptions(start=3)).samples)) for _ in range(4)
+    ]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -164,31 +168,31 @@ def test_silence_at_both_ends_is_trimmed() -> None:
     samples = np.concatenate([np.zeros(RATE), noise(2), np.zeros(15 * RATE)]).astype(np.float32)
     samples[RATE] = samples[3 * RATE - 1] = 0.5
     for source in (samples, encoded(samples), encoded(samples, "FLAC", "PCM_16")):
-        recording = audio.read(source, trim_silence=-60)
-        assert (recording.start, recording.end, recording.of) == (1.0, 3.0, 18.0)
+        recording = audio.read(source, ReadOptions(trim_silence=-60))
+        assert (recording.start, recording.end, recording.duration) == (1.0, 3.0, 18.0)
         assert len(recording.samples) == 2 * RATE
 
 
 def test_silence_is_trimmed_within_the_span() -> None:
     samples = np.zeros(20 * RATE, np.float32)
     samples[[2 * RATE, 5 * RATE, 19 * RATE]] = 0.5
-    recording = audio.read(samples, start=3, duration=10, trim_silence=-20)
+    recording = audio.read(samples, ReadOptions(start=3, duration=10, trim_silence=-20))
     assert (recording.start, recording.end) == (5.0, 5.0 + 1 / RATE)
 
 
 def test_any_level_of_silence_is_a_number() -> None:
     silence = np.zeros(RATE, np.float32)
-    assert "nothing exceeds -1e+09 dBFS" in audio.read(silence, trim_silence=-1e9).warnings[0]
+    assert "nothing exceeds -1e+09 dBFS" in audio.read(silence, ReadOptions(trim_silence=-1e9)).warnings[0]
     with pytest.raises(UsageError, match="trim_silence"):
-        audio.read(silence, trim_silence=-np.inf)
+        audio.read(silence, ReadOptions(trim_silence=-np.inf))
 
 
 def test_what_holds_no_sound_is_not_trimmed_and_that_is_said() -> None:
-    recording = audio.read(np.zeros(RATE, np.float32), trim_silence=-60)
+    recording = audio.read(np.zeros(RATE, np.float32), ReadOptions(trim_silence=-60))
     assert recording.end == 1.0
     assert any("no silence was trimmed" in sentence for sentence in recording.warnings)
     with pytest.raises(UsageError, match="below full scale"):
-        audio.read(noise(1), trim_silence=60)
+        audio.read(noise(1), ReadOptions(trim_silence=60))
 
 
 @settings(deadline=None, max_examples=40)
@@ -197,7 +201,7 @@ def test_the_trimmed_span_reaches_from_the_first_to_the_last_sound(loud: list[in
     samples = np.zeros(25 * rate, np.float32)
     at = [position * rate // RATE for position in loud]
     samples[at] = 0.5
-    recording = audio.read(samples, rate=rate, trim_silence=-20)
+    recording = audio.read(samples, ReadOptions(sample_rate=rate, trim_silence=-20))
     slack = 1e-9 if rate == RATE else 0.01
     assert abs(recording.start - min(at) / rate) <= slack
     assert abs(recording.end - (max(at) / rate + 1 / RATE)) <= slack
@@ -210,21 +214,21 @@ def test_sound_behind_an_estimated_end_is_not_taken_for_silence() -> None:
         .replace(b"Info", bytes(4))
         .replace(b"Xing", bytes(4))
     )
-    recording = audio.read(data, trim_silence=-40)
+    recording = audio.read(data, ReadOptions(trim_silence=-40))
     assert abs(recording.end - 24) < 0.1
 
 
 def test_trimming_bears_a_header_that_promises_years() -> None:
     data = bytearray(encoded(np.concatenate([noise(2), np.zeros(2 * RATE, np.float32)]), "FLAC", "PCM_16"))
     data[21:26] = (int.from_bytes(data[21:26], "big") >> 36 << 36 | 2**35).to_bytes(5, "big")
-    assert abs(audio.read(bytes(data), trim_silence=-60).end - 2) < 0.01
+    assert abs(audio.read(bytes(data), ReadOptions(trim_silence=-60)).end - 2) < 0.01
 
 
 # ---- what is wrong with a recording
 
 
 def said(source: Any, **options: Any) -> str:  # noqa: ANN401 - whatever `read` takes
-    return "; ".join(audio.read(source, **options).warnings)
+    return "; ".join(audio.read(source, ReadOptions(**options)).warnings)
 
 
 def test_an_ordinary_recording_is_not_spoken_of() -> None:
@@ -253,7 +257,7 @@ def test_silence_clipping_and_unscaled_integers_are_said() -> None:
 def test_silence_beside_sound_is_not_taken_for_channels_that_cancel_each_other() -> None:
     samples = np.concatenate([noise(1, rate=44_100), np.zeros(2 * 44_100, np.float32)])
     for array in (samples, np.stack([samples, samples])):
-        (sentence,) = audio.read(array, rate=44_100, start=1.05, duration=1).warnings
+        (sentence,) = audio.read(array, ReadOptions(sample_rate=44_100, start=1.05, duration=1)).warnings
         assert sentence.startswith("it is silent")
 
 
@@ -267,7 +271,7 @@ def test_a_recording_that_is_cut_off_is_read_to_the_cut_and_that_is_said(kind: s
     data = encoded(noise(8), kind, subtype)
     recording = audio.read(data[: len(data) // 2])
     assert 3 < recording.end < 5
-    assert recording.of == recording.end
+    assert recording.duration == recording.end
     assert any("cut off" in sentence or "ends early" in sentence for sentence in recording.warnings)
 
 
@@ -285,10 +289,10 @@ def test_an_mp3_without_a_length_is_read_to_its_real_end() -> None:
     assert bare != data
     recording = audio.read(bare)
     assert abs(recording.end - 12) < 0.1
-    first = audio.read(bare, duration=3)
+    first = audio.read(bare, ReadOptions(duration=3))
     assert any("does not say how long" in sentence for sentence in first.warnings)
     with pytest.raises(AudioSpanError):
-        audio.read(bare, start=20)
+        audio.read(bare, ReadOptions(start=20))
 
 
 def test_mp3s_joined_end_to_end_are_read_to_the_end() -> None:
@@ -306,7 +310,7 @@ def test_a_header_that_contradicts_itself_is_said() -> None:
     data = bytearray(encoded(noise(1), "WAV", "PCM_16"))
     data[24:28] = (8_000).to_bytes(4, "little")
     recording = audio.read(bytes(data))
-    assert recording.of == 6.0
+    assert recording.duration == 6.0
     assert any("contradicts itself" in sentence for sentence in recording.warnings)
 
 
@@ -325,9 +329,9 @@ def test_a_flac_that_lies_about_its_length_is_read_to_its_end(total: int) -> Non
     field = int.from_bytes(data[21:26], "big") >> 36 << 36 | total
     data[21:26] = field.to_bytes(5, "big")
     recording = audio.read(bytes(data))
-    assert (recording.end, recording.of) == (2.0, 2.0)
+    assert (recording.end, recording.duration) == (2.0, 2.0)
     np.testing.assert_allclose(recording.samples, samples, atol=1e-4)
-    assert len(audio.read(bytes(data), start=1.5).samples) == RATE // 2
+    assert len(audio.read(bytes(data), ReadOptions(start=1.5)).samples) == RATE // 2
 
 
 def test_a_thousand_channels_are_read_in_small_blocks() -> None:
@@ -340,6 +344,6 @@ def test_a_thousand_channels_are_read_in_small_blocks() -> None:
 def test_margins_exceed_the_longest_filter() -> None:
     impulse = np.zeros(8_000, np.float32)
     impulse[4_000] = 1.0
-    samples = audio.read(impulse, rate=4_000).samples
+    samples = audio.read(impulse, ReadOptions(sample_rate=4_000)).samples
     reach = np.flatnonzero(np.abs(samples) > 1e-7)
     assert (reach[-1] - reach[0]) / 2 / RATE < stream.RESAMPLE_MARGIN_SECONDS

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
+from clapedge.audio import ReadOptions
 from clapedge.errors import UsageError
 from clapedge.features.clips import ClipMaker, ClipOptions, Clips, Window
 from clapedge.features.front_end import FrontEnd
@@ -192,9 +193,9 @@ def test_memory_does_not_grow_with_the_recording(window: Window) -> None:
 def test_a_stream_of_a_file_gives_the_clips_of_its_samples() -> None:
     array = SOUND[: 25 * RATE].reshape(1, -1).repeat(2, axis=0)
     options = ClipOptions(window="slide", hop=2.0)
-    with audio.opened(array, rate=44_100) as stream:
+    with audio.opened(array, ReadOptions(sample_rate=44_100)) as stream:
         parts = list(FUSED.stream(stream, options, samples=stream.samples))
-    assert same(joined(parts), FUSED(audio.read(array, rate=44_100).samples, options))
+    assert same(joined(parts), FUSED(audio.read(array, ReadOptions(sample_rate=44_100)).samples, options))
 
 
 @settings(deadline=None, max_examples=60)

@@ -15,7 +15,7 @@ from clapedge.errors import UsageError
 from clapedge.labels import Label, LabelSet
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
-from clapedge.scoring.result import Coverage, Result, Timing
+from clapedge.scoring.result import Coverage, Provenance, Result, Timing
 from clapedge.scoring.similarity import decide
 
 LABELS = LabelSet((Label("rain", ("rain",), threshold=0.5), Label("wind", ("wind",)), Label("dog", ("dog",))))
@@ -26,8 +26,8 @@ SIREN = Path(clapedge.__file__).parent / "demo_clips" / "siren.flac"
 def result(decision: Decision | None = None, *warnings: str) -> Result:
     """Return a result of the scores above."""
     scores, unsure = decide(SCORES, LABELS, decision)
-    about = ("model", "pretrained", "fp32", "cpu", Timing(1, 1, 1, 3))
-    return Result("yard.wav", scores, unsure, Coverage(0, 10, 40), warnings, *about)
+    made_by = Provenance("model", "pretrained", "fp32", "cpu")
+    return Result("yard.wav", scores, unsure, Coverage(0, 10, 40), warnings, made_by, Timing(1, 1, 1, 3))
 
 
 def test_without_multi_the_scores_stay_as_they_are() -> None:

@@ -24,10 +24,10 @@ from clapedge.errors import LabelError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Coverage, RecordingEmbeddings
+from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
 
 SIZE = 8
-MAKING = EmbeddingConfig(
+CONFIG = EmbeddingConfig(
     model="model",
     weights="random",
     variant="fp32",
@@ -37,7 +37,7 @@ MAKING = EmbeddingConfig(
     embedding_size=SIZE,
     front_end=FrontEnd(),
     fusion="long",
-    hearing={"window": "slide", "hop": 10.0},
+    options={"window": "slide", "hop": 10.0},
 )
 NAMES = ("a.wav", "b.wav", "雨.wav", "d.wav")
 CLIPS = (1, 3, 1, 2)
@@ -49,19 +49,18 @@ def unit_rows(count: int, seed: int) -> Float32Array:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def listened(index: int) -> RecordingEmbeddings:
-    """Make what listening to one of the recordings came to."""
+def embedded(index: int) -> RecordingEmbeddings:
+    """Make the embeddings of one of the recordings."""
     spans = tuple((10.0 * clip, 10.0 * clip + 10.0) for clip in range(CLIPS[index]))
-    return RecordingEmbeddings(
-        unit_rows(CLIPS[index], index), spans, Coverage(0.0, spans[-1][1], spans[-1][1]), (), 0.0, 0.0
-    )
+    coverage = Coverage(0.0, spans[-1][1], spans[-1][1])
+    return RecordingEmbeddings(NAMES[index], unit_rows(CLIPS[index], index), spans, coverage, (), Timing(0, 0, 0, 0))
 
 
 def fill(archive: EmbeddingWriter) -> None:
     """Add the recordings that an archive does not hold."""
     for index, name in enumerate(NAMES):
         if not archive.unchanged(name, Stamp(1, index)):
-            archive.add(name, Stamp(1, index), f"hash of {name}", listened(index))
+            archive.add(name, Stamp(1, index), f"hash of {name}", embedded(index))
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -72,7 +71,7 @@ def content(directory: Path) -> dict[str, bytes]:
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     """Make an archive."""
-    with appending(tmp_path / "kept", MAKING) as archive:
+    with appending(tmp_path / "kept", CONFIG) as archive:
         fill(archive)
     return tmp_path / "kept"
 
@@ -80,7 +79,7 @@ def kept(tmp_path: Path) -> Path:
 def test_what_is_kept_is_read_back_and_numpy_reads_it_too(kept: Path) -> None:
     archive = EmbeddingStore.open(kept)
     assert tuple(archive.by_file) == NAMES
-    expected = np.stack([scoring.merge(listened(index).clips) for index in range(len(NAMES))])
+    expected = np.stack([scoring.mean_embedding(embedded(index).clips) for index in range(len(NAMES))])
     np.testing.assert_array_equal(archive.embeddings([archive.by_file[name] for name in NAMES]), expected)
     assert np.load(kept / ROWS_NAME, allow_pickle=False).shape == (sum(CLIPS), SIZE)
 
@@ -92,7 +91,7 @@ def test_an_archive_cut_off_anywhere_goes_on_to_the_same_bytes(kept: Path, name:
     chance = random.Random(name)  # noqa: S311 - no secret
     for cut in [0, 1, HEADER_BYTES, length - 1, *(chance.randrange(length) for _ in range(40))]:
         (kept / name).write_bytes(whole[name][:cut])
-        with appending(kept, MAKING) as archive:
+        with appending(kept, CONFIG) as archive:
             fill(archive)
         assert content(kept) == whole
 
@@ -103,13 +102,13 @@ def test_a_row_without_its_line_is_written_over(kept: Path) -> None:
         rows.write(b"half a row")
         index.write(b'{"file":"half a line')
     assert len(EmbeddingStore.open(kept).by_file) == len(NAMES)
-    with appending(kept, MAKING):
+    with appending(kept, CONFIG):
         pass
     assert content(kept) == whole
 
 
 def test_a_copy_under_another_name_shares_its_rows(kept: Path) -> None:
-    with appending(kept, MAKING) as archive:
+    with appending(kept, CONFIG) as archive:
         known = archive.same_content("hash of b.wav")
         assert known is not None
         archive.add_copy("z.wav", Stamp(1, 9), known)
@@ -119,33 +118,33 @@ def test_a_copy_under_another_name_shares_its_rows(kept: Path) -> None:
 
 
 def test_a_recording_that_changed_is_found_by_its_newest_content_alone(kept: Path) -> None:
-    with appending(kept, MAKING) as archive:
+    with appending(kept, CONFIG) as archive:
         assert not archive.unchanged("a.wav", Stamp(2, 0))
-        archive.add("a.wav", Stamp(2, 0), "other hash", listened(3))
+        archive.add("a.wav", Stamp(2, 0), "other hash", embedded(3))
     opened = EmbeddingStore.open(kept)
     assert opened.by_file["a.wav"].row == sum(CLIPS)
     assert len(opened.by_file) == len(NAMES)
 
 
 def test_embeddings_made_in_another_way_are_not_mixed_in(kept: Path) -> None:
-    other = msgspec.structs.replace(MAKING, variant="int8")
+    other = msgspec.structs.replace(CONFIG, variant="int8")
     with pytest.raises(UsageError, match="made with variant fp32, not int8"), appending(kept, other):
         pass
 
 
 def test_the_one_option_that_differs_is_named(kept: Path) -> None:
-    other = msgspec.structs.replace(MAKING, hearing={**MAKING.hearing, "start": 3.0})
+    other = msgspec.structs.replace(CONFIG, options={**CONFIG.options, "start": 3.0})
     with pytest.raises(UsageError, match=r"made with start None, not 3\.0; use"), appending(kept, other):
         pass
 
 
 def test_an_archive_to_which_nothing_was_added_is_begun_anew_in_another_way(tmp_path: Path) -> None:
     path = tmp_path / "kept"
-    with appending(path, MAKING):
+    with appending(path, CONFIG):
         pass
-    other = msgspec.structs.replace(MAKING, variant="int8")
+    other = msgspec.structs.replace(CONFIG, variant="int8")
     with appending(path, other) as archive:
-        archive.add("a.wav", Stamp(1, 0), "hash", listened(0))
+        archive.add("a.wav", Stamp(1, 0), "hash", embedded(0))
     assert EmbeddingStore.open(path).config == other
 
 
@@ -155,18 +154,18 @@ def test_embeddings_that_are_cut_off_are_never_passed_over_in_silence(kept: Path
     os.truncate(rows, end if end >= 0 else rows.stat().st_size - 1)
     with pytest.raises(StorageError, match=rf"embeddings\.npy is cut off: \d of the {len(whole)} .*clapedge embed"):
         EmbeddingStore.open(kept)
-    with appending(kept, MAKING) as archive:
+    with appending(kept, CONFIG) as archive:
         for at, name in enumerate(NAMES):
             if name not in archive.by_file:
-                archive.add(name, Stamp(1, at), f"hash of {name}", listened(at))
+                archive.add(name, Stamp(1, at), f"hash of {name}", embedded(at))
     assert EmbeddingStore.open(kept).by_file.keys() == whole.keys()
 
 
 def test_one_process_writes_at_a_time(kept: Path) -> None:
     with (
-        appending(kept, MAKING),
+        appending(kept, CONFIG),
         pytest.raises(StorageError, match="being written by another process"),
-        appending(kept, MAKING),
+        appending(kept, CONFIG),
     ):
         pass
 
@@ -174,7 +173,7 @@ def test_one_process_writes_at_a_time(kept: Path) -> None:
 def test_what_is_no_archive_is_refused(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="holds no embeddings"):
         EmbeddingStore.open(tmp_path)
-    with pytest.raises(StorageError, match="holds other files"), appending(tmp_path, MAKING):
+    with pytest.raises(StorageError, match="holds other files"), appending(tmp_path, CONFIG):
         pass
     (kept / INDEX_NAME).write_text('{"file": 1}\n')
     with pytest.raises(StorageError, match=r"index\.jsonl is damaged"):
@@ -193,7 +192,7 @@ def test_rows_that_do_not_fit_their_index_are_refused(kept: Path) -> None:
 
 def test_search_finds_the_clip_and_where_it_lies(kept: Path) -> None:
     archive = EmbeddingStore.open(kept)
-    wanted = listened(1).clips[2:]
+    wanted = embedded(1).clips[2:]
     query = EmbeddedLabels(LabelSet.of(["words"]), wanted, "t")
     matches = search_archive(archive, query, count=3)
     assert (matches[0].file, matches[0].start, matches[0].end) == ("b.wav", 20.0, 30.0)

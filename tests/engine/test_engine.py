@@ -12,8 +12,9 @@ import pytest
 import soundfile
 
 from clapedge import EmbeddedLabels, Engine, LabelSet
-from clapedge.engine import LABEL_SETS_KEPT, MANY
+from clapedge.engine import MANY
 from clapedge.errors import AudioFileNotFoundError, BundleError, ClapEdgeWarning, LabelError, UsageError
+from clapedge.labels.encoder import LABEL_SETS_KEPT
 from clapedge.model.towers import AudioTower
 
 if TYPE_CHECKING:
@@ -85,13 +86,13 @@ def test_a_span_scores_like_the_same_samples_alone(engine: Engine) -> None:
     whole = sound(30)
     part = engine.score(whole, LABELS, start=12, duration=3)
     assert part.labels == engine.score(whole[12 * RATE : 15 * RATE], LABELS).labels
-    assert (part.heard.start, part.heard.end, part.heard.of) == (12.0, 15.0, 30.0)
+    assert (part.coverage.start, part.coverage.end, part.coverage.duration) == (12.0, 15.0, 30.0)
 
 
 def test_a_long_recording_is_heard_in_part_or_whole(engine: Engine) -> None:
     whole = sound(25)
     first, slide, fuse = (engine.score(whole, LABELS, window=window) for window in ("first", "slide", "fuse"))
-    assert (first.heard.end, slide.heard.end, fuse.heard.end) == (10.0, 25.0, 25.0)
+    assert (first.coverage.end, slide.coverage.end, fuse.coverage.end) == (10.0, 25.0, 25.0)
     assert [bool(result.warnings) for result in (first, slide, fuse)] == [True, False, False]
     assert len({result.labels for result in (first, slide, fuse)}) == 3
 
@@ -173,7 +174,7 @@ def test_a_long_recording_that_nobody_waits_for_is_left(engine: Engine, monkeypa
         return embed(tower, features, is_longer)
 
     monkeypatch.setattr(AudioTower, "embed", counted)
-    beginning = engine.listen_many([sound(0.5), sound(60)], workers=2, window="slide", hop=0.1)
+    beginning = engine.embed_many([sound(0.5), sound(60)], workers=2, window="slide", hop=0.1)
     next(iter(beginning))
     beginning.close()  # it is a generator
     assert sum(clips) < 250, "all of it are 501 clips"

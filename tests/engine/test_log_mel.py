@@ -108,9 +108,7 @@ def test_any_front_end_gives_the_plain_transform(
     n_fft: int, hop_length: int, n_mels: int, f_min: float, f_max: float
 ) -> None:
     samples = noise(5_000)
-    transform = LogMel(
-        sampling_rate=16_000, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, f_min=f_min, f_max=f_max
-    )
+    transform = LogMel(sample_rate=16_000, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, f_min=f_min, f_max=f_max)
     expected = plain_log_mel(samples, mel_bank(16_000, n_fft, n_mels, f_min, f_max, "htk"), n_fft, hop_length)
     assert np.abs(transform(samples) - expected).max() <= TOLERANCE
 

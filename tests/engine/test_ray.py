@@ -27,7 +27,7 @@ ACTORS = Actors(
     provider="cpu",
     precision="auto",
     fusion="long",
-    hearing={"window": "first"},
+    options={"window": "first"},
     count=2,
 )
 
@@ -56,11 +56,11 @@ def on_this_machine(files: tuple[str, ...], kept: Path) -> dict[str, bytes]:
         warnings.simplefilter("ignore")
         engine = Engine.load(threads=1)
     with appending(kept, embedding_config(engine, {"window": "first"})) as archive:
-        embed_files(engine, files, archive, workers=2, report=lambda _: None, window="first")
+        list(embed_files(engine, files, archive, workers=2, window="first"))
     return {path.name: path.read_bytes() for path in kept.iterdir()}
 
 
-def listeners() -> list[int]:
+def actors_alive() -> list[int]:
     """Return the processes of this test's actors."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, check=True, text=True).stdout  # noqa: S607
     rows = [line.split(maxsplit=2) for line in listed.splitlines()[1:]]
@@ -71,7 +71,7 @@ def listeners() -> list[int]:
             pid = parents[pid]
         return pid == os.getpid()
 
-    named = [int(row[0]) for row in rows if len(row) > 2 and row[2].startswith("ray::") and "Listener" in row[2]]
+    named = [int(row[0]) for row in rows if len(row) > 2 and row[2].startswith("ray::") and "EmbeddingActor" in row[2]]
     return [pid for pid in named if is_ours(pid)]
 
 
@@ -84,15 +84,16 @@ def test_a_ray_run_whose_workers_are_killed_keeps_what_a_local_run_keeps(
 
     def kill_once(progress: Progress) -> None:
         if killed:
-            later.update(listeners())
+            later.update(actors_alive())
         elif progress.embedded >= 3:
-            killed.update(listeners())
+            killed.update(actors_alive())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
     config = ACTORS.config()
     with appending(tmp_path / "ray", config) as archive:
-        done = embed_files_on_ray(files, archive, ACTORS.like(config), report=kill_once)
+        for done in embed_files_on_ray(files, archive, ACTORS.like(config)):
+            kill_once(done)
     assert killed
     assert later - killed, "what was left was done by other processes"
     assert (done.embedded, list(done.failures)) == (COUNT - 1, [files[40]])

@@ -8,14 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clapedge.labels import Label, LabelSet
-from clapedge.scoring.decision import Score
-from clapedge.scoring.similarity import is_unsure, merge, probabilities, rank
+from clapedge.arrays import Float32Array
+from clapedge.labels import EmbeddedLabels, Label, LabelSet
+from clapedge.scoring.decision import UNSURE_MARGIN, Score
+from clapedge.scoring.similarity import Scorer, is_unsure, mean_embedding, probabilities
 
 f32 = partial(np.array, dtype=np.float32)
 unit = hnp.arrays(np.float32, (3, 8), elements=st.floats(-1, 1, width=32)).filter(
     lambda rows: bool((np.linalg.norm(rows, axis=1) > 0.1).all())
 )
+
+
+def rank(audio: Float32Array, rows: Float32Array, labels: LabelSet, scale: float) -> tuple[Score, ...]:
+    """Rank labels for one embedding (E,)."""
+    return Scorer(EmbeddedLabels(labels, rows, "tower"), scale).rank(audio[None])[0]
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 9), elements=st.floats(-1, 1)), st.floats(0.1, 100))
@@ -37,7 +43,7 @@ def test_huge_logits_do_not_overflow() -> None:
 @given(unit)
 def test_the_mean_embedding_has_unit_norm(rows: np.ndarray) -> None:
     rows = np.abs(rows)
-    assert np.linalg.norm(merge(rows)) == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.norm(mean_embedding(rows)) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_hidden_labels_take_probability_and_are_not_reported() -> None:
@@ -54,6 +60,6 @@ def test_equal_labels_keep_the_users_order() -> None:
 
 
 def test_a_result_is_unsure_when_its_two_best_are_close() -> None:
-    assert is_unsure((Score("a", 0.5, 0.2), Score("b", 0.45, 0.19)))
-    assert not is_unsure((Score("a", 0.9, 0.4), Score("b", 0.1, 0.1)))
-    assert not is_unsure((Score("a", 1.0, 0.4),))
+    assert is_unsure((Score("a", 0.5, 0.2), Score("b", 0.45, 0.19)), UNSURE_MARGIN)
+    assert not is_unsure((Score("a", 0.9, 0.4), Score("b", 0.1, 0.1)), UNSURE_MARGIN)
+    assert not is_unsure((Score("a", 1.0, 0.4),), UNSURE_MARGIN)

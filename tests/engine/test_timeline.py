@@ -15,8 +15,9 @@ from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
 from clapedge.errors import AudioFileNotFoundError, ClapEdgeWarning, UsageError
 from clapedge.events import timeline
+from clapedge.events.event import Event
 from clapedge.events.rules import EventRule, Span, hysteresis, merge_close, trim_ends
-from clapedge.events.timeline import Event
+from clapedge.scoring.result import Coverage, Provenance
 
 RATE = 48_000
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"
@@ -66,7 +67,7 @@ def planted() -> Float32Array:
 @pytest.fixture(scope="module")
 def found(engine: Engine, labels: EmbeddedLabels, planted: Float32Array) -> timeline.Timeline:
     """Return the timeline of the planted recording, in windows of 2 s."""
-    return timeline.listen(engine, planted, labels, window=2.0, hop=1.0)
+    return engine.timeline(planted, labels, window=2.0, hop=1.0)
 
 
 def test_planted_events_are_found_within_one_hop_and_nothing_else(found: timeline.Timeline) -> None:
@@ -82,7 +83,7 @@ def test_planted_events_are_found_within_one_hop_and_nothing_else(found: timelin
 def test_with_no_settings_at_all_planted_events_are_found_within_one_hop(
     engine: Engine, labels: EmbeddedLabels, planted: Float32Array
 ) -> None:
-    events = timeline.listen(engine, planted, labels).events()
+    events = engine.timeline(planted, labels).events()
     hits = {
         event.label
         for event in events
@@ -94,7 +95,7 @@ def test_with_no_settings_at_all_planted_events_are_found_within_one_hop(
 
 @pytest.mark.parametrize(("hop", "window"), [(1.0, 2.0), (0.1, 1.0), (2.5, 5.0), (10.0, 10.0), (1e9, 10.0)])
 def test_a_window_that_nobody_chose_is_twice_the_hop_as_far_as_that_goes(hop: float, window: float) -> None:
-    assert timeline.window_for(hop) == window
+    assert timeline.default_window(hop) == window
 
 
 def test_labels_apart_find_them_by_similarity_too(found: timeline.Timeline) -> None:
@@ -116,7 +117,7 @@ def test_a_timeline_covers_the_recording_without_gaps(found: timeline.Timeline) 
 def test_a_part_of_a_recording_is_placed_in_the_whole(
     engine: Engine, labels: EmbeddedLabels, planted: Float32Array
 ) -> None:
-    part = timeline.listen(engine, planted, labels, window=2.0, hop=1.0, start=10.0, duration=15.0)
+    part = engine.timeline(planted, labels, window=2.0, hop=1.0, start=10.0, duration=15.0)
     (event,) = part.events(EventRule(min_duration=1.0))
     assert (part.edges[0], part.edges[-1]) == (10.0, 25.0)
     assert event.label == "smoke alarm"
@@ -124,7 +125,7 @@ def test_a_part_of_a_recording_is_placed_in_the_whole(
 
 
 def test_a_window_scores_as_its_span_alone(engine: Engine, labels: EmbeddedLabels, planted: Float32Array) -> None:
-    whole = timeline.listen(engine, planted[: 12 * RATE], labels, window=3.0, hop=0.7)
+    whole = engine.timeline(planted[: 12 * RATE], labels, window=3.0, hop=0.7)
     alone = engine.score(planted, labels, start=4.2, duration=3.0)
     index = int(np.abs(whole.centres - 5.7).argmin())
     expected = {score.name: score.similarity for score in alone.labels}
@@ -132,32 +133,32 @@ def test_a_window_scores_as_its_span_alone(engine: Engine, labels: EmbeddedLabel
 
 
 def test_a_recording_shorter_than_a_window_is_one_window(engine: Engine, labels: EmbeddedLabels) -> None:
-    short = timeline.listen(engine, np.zeros(RATE, np.float32), labels)
+    short = engine.timeline(np.zeros(RATE, np.float32), labels)
     assert short.edges.tolist() == [0.0, 1.0]
     assert short.centres.tolist() == [0.5]
 
 
 @pytest.mark.parametrize("samples", [1, 24, 100])
 def test_a_recording_of_no_length_has_an_event_too(engine: Engine, samples: int) -> None:
-    found = timeline.listen(engine, np.ones(samples, np.float32), ["a siren", "rain"])
+    found = engine.timeline(np.ones(samples, np.float32), ["a siren", "rain"])
     assert len(found.events(EventRule(on=0.0, off=0.0))) == 2
 
 
-def test_progress_is_told_up_to_the_end(engine: Engine, labels: EmbeddedLabels, planted: Float32Array) -> None:
-    told: list[tuple[float, float]] = []
-    timeline.listen(engine, planted[: 30 * RATE], labels, window=5.0, hop=5.0, told=lambda *state: told.append(state))
-    assert told[-1] == (30.0, 30.0)
-    assert told == sorted(told)
-    assert len(told) > 1
+def test_a_stream_reports_its_position_up_to_the_end(engine: Engine, planted: Float32Array) -> None:
+    stream = engine.embed_stream(planted[: 30 * RATE], **timeline.window_options(5.0, 5.0), batch=1)
+    reached = [(batch.position, batch.end) for batch in stream]
+    assert reached[-1] == (30.0, 30.0)
+    assert reached == sorted(reached)
+    assert len(reached) > 1
 
 
 def test_what_cannot_be_is_refused(engine: Engine, labels: EmbeddedLabels) -> None:
-    with pytest.raises(UsageError, match="leaves parts unheard"):
-        timeline.listen(engine, np.zeros(RATE, np.float32), labels, window=2.0, hop=3.0)
+    with pytest.raises(UsageError, match="leaves gaps between windows"):
+        engine.timeline(np.zeros(RATE, np.float32), labels, window=2.0, hop=3.0)
     with pytest.raises(UsageError, match="10 s long at most"):
-        timeline.listen(engine, np.zeros(RATE, np.float32), labels, window=11.0)
+        engine.timeline(np.zeros(RATE, np.float32), labels, window=11.0)
     with pytest.raises(AudioFileNotFoundError):
-        timeline.listen(engine, "none.wav", labels)
+        engine.timeline("none.wav", labels)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +222,11 @@ def test_events_are_sorted_and_short_ones_left_out() -> None:
     scores = np.zeros((10, 2))
     scores[2:8, 0] = 0.9
     scores[1, 1] = scores[5:9, 1] = 0.6
-    about = ("model", "demo", "fp32", "cpu")
+    coverage, about = Coverage(0.0, 10.0, 10.0), Provenance("model", "demo", "fp32", "cpu")
     edges = np.arange(11.0)
     one = timeline.Timeline(
         *("x.wav", ("rain", "wind"), (None, None), 1.0, edges[:-1] + 0.5, edges),
-        *(scores, scores.astype(np.float32), audio.read(np.zeros(10 * RATE, np.float32)), (), *about),  # type: ignore[arg-type]
+        *(scores, scores.astype(np.float32), coverage, (), about),
     )
     assert [(event.label, event.start, event.end) for event in one.events()] == [
         ("wind", 1.25, 1.75),

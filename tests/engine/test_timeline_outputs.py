@@ -14,12 +14,13 @@ import soundfile
 import clapedge
 from clapedge.cli import main
 from clapedge.errors import ClapEdgeWarning
-from clapedge.events.timeline import Event, Timeline
+from clapedge.events.event import Event
+from clapedge.events.timeline import Timeline
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
 from clapedge.output import plot as timeline_plot
 from clapedge.output.events import EVENT_WRITERS
-from clapedge.scoring.result import Coverage
+from clapedge.scoring.result import Coverage, Provenance
 
 RATE = 48_000
 EVENTS = (
@@ -35,12 +36,9 @@ TIMELINE = Timeline(
     edges=np.arange(11.0),
     probabilities=np.linspace(0, 1, 20).reshape(10, 2),
     similarities=np.linspace(0, 1, 20, dtype=np.float32).reshape(10, 2),
-    heard=Coverage(0.0, 10.0, 10.0),
+    coverage=Coverage(0.0, 10.0, 10.0),
     warnings=(),
-    model="model",
-    weights="demo",
-    variant="int8",
-    provider="cpu",
+    provenance=Provenance("model", "demo", "int8", "cpu"),
 )
 FIELDS = [
     "file",

@@ -17,7 +17,7 @@ import numpy as np
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio import sources
+from clapedge.audio import ReadOptions, sources
 from clapedge.audio.decoders import NotRecognisedError, SoundFileDecoder
 
 SECONDS = 4.0
@@ -202,7 +202,7 @@ def try_format(form: Format, directory: Path) -> Outcome:
     """Make one format, read it in every way, and compare."""
     path = make(form, directory)
     whole = audio.read(path)
-    part = audio.read(path, start=2.1, duration=1.0).samples
+    part = audio.read(path, ReadOptions(start=2.1, duration=1.0)).samples
     first = round(2.1 * 48_000)
     expected = decoded_by_ffmpeg(path)
     both = min(len(expected), len(whole.samples))

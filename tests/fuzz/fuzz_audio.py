@@ -122,17 +122,18 @@ def with_checksums(data: bytearray) -> bytearray:
 def read_as_a_user_would(data: bytes, number: int) -> str:
     """Read a mutant in one of four ways; return `ok` or the name of the error that a user would see."""
     from clapedge import audio
+    from clapedge.audio import ReadOptions
     from clapedge.errors import ClapEdgeError
 
     options: dict[str, float] = ({}, {"duration": 10.0}, {"start": 1.5, "duration": 1.0}, {"trim_silence": -60.0})[
         number % 4
     ]
     try:
-        with audio.opened(data, **options) as stream:  # type: ignore[arg-type]  # only floats are given
+        with audio.opened(data, ReadOptions(**options)) as stream:  # type: ignore[arg-type]  # only floats are given
             finite = [bool(np.isfinite(block).all()) for block in stream]
             if not all(finite):
                 return "NOT FINITE"
-            if not stream.start < stream.end <= stream.of + 1e-9 or "" in stream.warnings:
+            if not stream.start < stream.end <= stream.duration + 1e-9 or "" in stream.warnings:
                 return "NOT CONSISTENT"
     except ClapEdgeError as error:
         return type(error).__name__

@@ -14,7 +14,6 @@ from tests.live.staging import PLANTED, RATE, SECONDS, Listening, Script, chunks
 from clapedge import EmbeddedLabels, Engine
 from clapedge.arrays import Float32Array
 from clapedge.errors import UsageError
-from clapedge.events import timeline
 from clapedge.events.rules import EventRule
 from clapedge.features.clips import Clips
 from clapedge.features.log_mel import LogMel
@@ -52,16 +51,14 @@ def test_live_events_are_those_of_a_timeline(
 ) -> None:
     heard = listening(window=window, hop=hop, rule=rule)
     heard.listener.hear(Script(heard.clock, *chunks_of(planted)))
-    found = timeline.listen(engine, planted, labels, window=window, hop=hop).events(rule)
+    found = engine.timeline(planted, labels, window=window, hop=hop).events(rule)
     assert found
     ended = sorted(heard.sink.ended(), key=lambda record: (record.start, record.end))
     assert [(r.label, r.start, r.end, r.peak) for r in ended] == [(e.label, e.start, e.end, e.peak) for e in found]
     np.testing.assert_allclose(
         [(r.probability, r.similarity) for r in ended], [(e.probability, e.similarity) for e in found], atol=1e-5
     )
-    assert heard.listener.counts.windows == len(
-        timeline.listen(engine, planted, labels, window=window, hop=hop).centres
-    )
+    assert heard.listener.counts.windows == len(engine.timeline(planted, labels, window=window, hop=hop).centres)
 
 
 def test_live_events_of_another_rate_are_those_of_a_timeline(
@@ -70,8 +67,8 @@ def test_live_events_of_another_rate_are_those_of_a_timeline(
     stereo = np.stack([planted[::3], planted[::3]], axis=1)
     heard = listening()
     heard.listener.hear(Script(heard.clock, *chunks_of(stereo, rate=RATE // 3, seconds=0.05)))
-    listened = engine.listen(stereo.T, rate=RATE // 3, window="slide", length=2.0, hop=1.0)
-    assert heard.listener.counts.windows == len(listened.spans)
+    embedded = engine.embed_stream(stereo.T, sample_rate=RATE // 3, window="slide", length=2.0, hop=1.0).collect()
+    assert heard.listener.counts.windows == len(embedded.spans)
     events = [(record.label, record.start, record.end) for record in heard.sink.ended()]
     assert [label for label, _, _ in events] == list(PLANTED)
     for (_, start, end), (planted_start, seconds) in zip(events, PLANTED.values(), strict=True):

@@ -7,10 +7,11 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clapedge.events.event import Event
 from clapedge.events.rules import EventRule, Span
-from clapedge.events.timeline import Event, Timeline
+from clapedge.events.timeline import Timeline
 from clapedge.events.tracker import EventUpdate, Tracker
-from clapedge.scoring.result import Coverage
+from clapedge.scoring.result import Coverage, Provenance
 
 LABELS = ("a", "b")
 
@@ -32,12 +33,9 @@ def timeline_of(scores: Sequence[Sequence[float]], *, window: float, hop: float,
         edges=np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [end]]),
         probabilities=similarities.astype(np.float64),
         similarities=similarities,
-        heard=Coverage(0.0, end, end),
+        coverage=Coverage(0.0, end, end),
         warnings=(),
-        model="",
-        weights="",
-        variant="",
-        provider="",
+        provenance=Provenance("", "", "", ""),
     )
 
 
@@ -53,7 +51,7 @@ def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> l
     ):
         span = Span(centre - timeline.window / 2, centre + timeline.window / 2)
         told += tracker.hear(span, probabilities, similarities)
-    return told + list(tracker.close(timeline.heard.end))
+    return told + list(tracker.close(timeline.coverage.end))
 
 
 def event_of(event_update: EventUpdate) -> Event:

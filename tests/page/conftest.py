@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import soundfile
 
-from clapedge.audio import SAMPLING_RATE, read
+from clapedge.audio import SAMPLE_RATE, read
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -108,7 +108,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str],
         if suffix == "m4a":
             _write_m4a(path, samples)
         else:
-            soundfile.write(path, samples, SAMPLING_RATE)
+            soundfile.write(path, samples, SAMPLE_RATE)
         return path
 
     return make
@@ -118,8 +118,8 @@ def _write_m4a(path: Path, samples: "object") -> None:
     """Encode samples as AAC."""
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'clapedge[formats]'")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=SAMPLING_RATE, layout="mono")
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")  # type: ignore[index]
-        frame.sample_rate = SAMPLING_RATE
+        frame.sample_rate = SAMPLE_RATE
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapedge.audio import SAMPLING_RATE, read
+from clapedge.audio import SAMPLE_RATE, read
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -148,7 +148,7 @@ def test_a_set_that_ships_brings_its_labels_with_prompts_and_its_hidden_one(open
 def test_a_long_recording_gets_a_timeline_and_its_events(opens: Opens, tmp_path: Path) -> None:
     clips = [read(CLIPS / f"{name}.flac").samples for name in ("siren", "door-knock")]
     path = tmp_path / "long.wav"
-    soundfile.write(path, np.concatenate([np.tile(clips[0], 4), np.tile(clips[1], 4)]), SAMPLING_RATE)
+    soundfile.write(path, np.concatenate([np.tile(clips[0], 4), np.tile(clips[1], 4)]), SAMPLE_RATE)
     page = opens()
     page.set_input_files("#file", path)
     page.wait_for_selector("#events table")

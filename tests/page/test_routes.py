@@ -14,7 +14,6 @@ import pytest
 from tests.serve.staging import CLIPS, SIREN, made
 
 from clapedge.engine import Engine
-from clapedge.events import timeline
 from clapedge.labels import LabelSet, shipped_sets
 from clapedge.serve.models import load
 from clapedge.serve.service import Service
@@ -73,7 +72,7 @@ def test_a_timeline_tells_how_far_it_is_and_ends_as_the_engines_own(client: "Tes
     assert steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = timeline.listen(Engine.load(threads=2), SIREN, LabelSet.from_file(labels))
+        found = Engine.load(threads=2).timeline(SIREN, LabelSet.from_file(labels))
     assert last["edges"] == found.edges.round(3).tolist()
     assert np.array(last["probabilities"]) == pytest.approx(found.probabilities, abs=1e-4)
     assert last["events"] == json.loads(json.dumps([asdict(event) for event in found.events()]))

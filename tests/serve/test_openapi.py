@@ -91,7 +91,7 @@ def test_a_generated_client_scores_a_file_to_the_last_digit(
         (label.name, label.probability, label.similarity) for label in expected.labels
     ]
     assert answer.file == "siren.flac"
-    assert answer.heard.end == expected.heard.end
+    assert answer.heard.end == expected.coverage.end
 
 
 def test_a_generated_client_understands_what_went_wrong(generated: Any, running: Running) -> None:  # noqa: ANN401

@@ -134,7 +134,7 @@ def test_a_bundle_that_vanishes_is_served_on(tmp_path: Path) -> None:
     service, watcher = watched(place)
     shutil.rmtree(place)
     look(watcher)
-    assert service.score(SIREN, ["a siren", "rain"]).top.name == "a siren"
+    assert service.submit_score(SIREN, ["a siren", "rain"]).result().top.name == "a siren"
     watcher.end()
     service.close()
 
@@ -150,7 +150,7 @@ def test_requests_go_on_through_a_swap_and_the_old_model_ends_with_its_last_requ
 
         def ask() -> None:
             while not done.is_set():
-                result = service.score(SIREN, ["a siren", "rain"])
+                result = service.submit_score(SIREN, ["a siren", "rain"]).result()
                 if result.top.name != "a siren":
                     failed.append(result)
 

@@ -5,29 +5,26 @@ samples are those of the same span of the whole recording. Reading goes block by
 not the recording's; `read` gathers the blocks, `opened` hands them on.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, get_args
 
 import numpy as np
 
 from clapedge.arrays import Float32Array
 from clapedge.audio import sources
-from clapedge.audio.decoders import ArrayDecoder, Decoder, NotRecognisedError, SoundFileDecoder
+from clapedge.audio.decoders import ArrayDecoder, BlockDecoder, Decoder, NotRecognisedError, SoundFileDecoder
 from clapedge.audio.ffmpeg import FfmpegDecoder
+from clapedge.audio.options import ReadOptions, Resample
 from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_name
-from clapedge.audio.stream import SAMPLING_RATE, Resample, Stream
+from clapedge.audio.stream import SAMPLE_RATE, Stream, check_span
 from clapedge.errors import AudioError, AudioFormatError, UsageError
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 __all__ = [
-    "SAMPLING_RATE",
+    "SAMPLE_RATE",
     "AudioSource",
-    "Reading",
+    "BlockDecoder",
+    "ReadOptions",
     "Recording",
     "Resample",
     "Stream",
@@ -42,7 +39,7 @@ LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 LONGEST_READ_SECONDS = 3660
 """Most that `read` holds in memory (703 MB): an hour and what encoders add to it. Streams have no limit."""
 
-PROMISED_SAMPLES = 60 * SAMPLING_RATE
+PROMISED_SAMPLES = 60 * SAMPLE_RATE
 """Most that is allocated because a header promises it (12 MB); what comes beyond is gathered as it comes."""
 
 
@@ -54,96 +51,81 @@ class Recording:
         samples: (L,) float32 in ±1, mono, 48 kHz.
         start: where the span begins in the recording, in seconds.
         end: where it ends, in seconds.
-        of: length of the whole recording in seconds, as far as it is known.
+        duration: length of the whole recording in seconds, as far as it is known.
         warnings: sentences about what was wrong with it and was mended.
     """
 
     samples: Float32Array
     start: float
     end: float
-    of: float
+    duration: float
     warnings: tuple[str, ...] = ()
 
 
-class Reading(TypedDict, total=False):
-    """What is read of a recording: keyword arguments of `read` and `opened`, each with a default.
-
-    Attributes:
-        rate: Hz of an array (default 48000); files carry their own.
-        start: where to begin, in seconds.
-        duration: how many seconds to read at most; None reads to the end.
-        channel: the channel to hear, counted from 0; None hears the mean of all.
-        trim_silence: dBFS (say -60); what the span begins and ends with is left out while no sample exceeds it.
-        resample: soxr's quality, from `VHQ` to `QQ`; a recording at 48 kHz is not resampled.
-    """
-
-    rate: int | None
-    start: float
-    duration: float | None
-    channel: int | None
-    trim_silence: float | None
-    resample: Resample
-
-
-def read(source: AudioSource, **reading: "Unpack[Reading]") -> Recording:
+def read(source: AudioSource, options: ReadOptions | None = None) -> Recording:
     """Read a span of a recording as mono float32 at 48 kHz.
 
     Args:
-        source: a path, the bytes of a file, a binary file object (read from its beginning, seekable or not), or an
-            array of samples: (samples,) or (channels, samples), floating point in ±1 or integers of full scale,
-            unsigned ones around their middle.
-        **reading: what is read of it, see `Reading`.
+        source: a path, the bytes of a file, a binary file object (read from its beginning, seekable or not), or
+            samples: an array (samples,) or (channels, samples), floating point in ±1 or integers of full scale,
+            unsigned ones around their middle; or such an array and its sample rate in Hz, as a pair.
+        options: which part of it, see `ReadOptions`.
 
     Raises:
         AudioFileNotFoundError: the path names no file.
-        AudioFormatError: the bytes are no audio, or damaged.
+        AudioFormatError: the bytes are not audio, or damaged.
         AudioSpanError: the span begins beyond the end.
         AudioError: the recording cannot be read, has no such channel, or is too long to be held in memory.
-        UsageError: an option has a value that it cannot have.
+        UsageError: a sample rate is given for a file, which carries its own.
     """
-    with opened(source, **reading) as stream:
-        return Recording(_gathered(stream), stream.start, stream.end, stream.of, stream.warnings)
+    with opened(source, options) as stream:
+        return Recording(_gathered(stream), stream.start, stream.end, stream.duration, stream.warnings)
 
 
 @contextmanager
 def opened(
-    source: AudioSource,
-    *,
-    rate: int | None = None,
-    start: float = 0.0,
-    duration: float | None = None,
-    channel: int | None = None,
-    trim_silence: float | None = None,
-    resample: Resample = "VHQ",
-) -> Iterator["Stream"]:
-    """Open a span of a recording as a stream of blocks; arguments and errors are those of `read`."""
-    if not (math.isfinite(start) and start >= 0):
-        raise UsageError(f"start is {start} s; give seconds from the beginning, 0 or more")
-    if duration is not None and not (math.isfinite(duration) and duration > 0):
-        raise UsageError(f"duration is {duration} s; give a number of seconds greater than 0")
-    if resample not in get_args(Resample):
-        raise UsageError(f"resample is {resample!r}; give one of {', '.join(get_args(Resample))}")
-    if trim_silence is not None and not (math.isfinite(trim_silence) and trim_silence <= 0):
-        raise UsageError(f"trim_silence is {trim_silence} dBFS; give a level below full scale, such as -60")
-    if channel is not None and channel < 0:
-        raise UsageError(f"channel is {channel}; channels are counted from 0")
-    with _decoder(source, rate) as decoder:
-        stream = Stream(decoder, shown_name(source), channel=channel, resample=resample)
-        stream.narrow(start, duration)
-        if trim_silence is not None:
-            stream.trim(trim_silence)
+    source: AudioSource | BlockDecoder, options: ReadOptions | None = None, *, max_seconds: float | None = None
+) -> Iterator[Stream]:
+    """Open a span of a recording as a stream of blocks; see `read` for arguments and errors.
+
+    Args:
+        source: the recording, or blocks of samples as they come.
+        options: which part of it.
+        max_seconds: second of the recording beyond which nothing is decoded: an `AudioSpanError` ends the reading.
+    """
+    options = options or ReadOptions()
+    if max_seconds is not None:
+        check_span(options, max_seconds)
+    with _decoder(source, options.sample_rate) as decoder:
+        stream = Stream(
+            decoder,
+            shown_name(source),
+            channel=options.channel,
+            resample=options.resample,
+            max_seconds=max_seconds,
+        )
+        stream.narrow(options.start, options.duration)
+        if options.trim_silence is not None:
+            stream.trim(options.trim_silence)
         yield stream
 
 
 @contextmanager
-def _decoder(source: AudioSource, rate: int | None) -> Iterator[Decoder]:
+def _decoder(source: AudioSource | BlockDecoder, rate: int | None) -> Iterator[Decoder]:
     """Open any source with the decoder that knows it."""
     name = shown_name(source)
+    if isinstance(source, BlockDecoder):
+        yield _within_rates(source, name)
+        return
+    if isinstance(source, tuple):
+        if rate is not None:
+            raise UsageError(f"sample_rate={rate} was given beside samples that come with theirs; leave it out")
+        source, rate = source[0], ReadOptions(sample_rate=source[1]).sample_rate
     if isinstance(source, np.ndarray):
-        yield _within_rates(ArrayDecoder(source, SAMPLING_RATE if rate is None else _whole_hertz(rate)), name)
+        yield _within_rates(ArrayDecoder(source, SAMPLE_RATE if rate is None else int(rate)), name)
         return
     if rate is not None:
-        raise UsageError(f"rate={rate} was given for {name}, which carries its own; leave it out")
+        raise UsageError(f"sample_rate={rate} was given for {name}, which carries its own; leave it out")
     with sources.opened(source) as view, closing(_file_decoder(view, name)) as decoder:
         yield _within_rates(decoder, name)
 
@@ -154,13 +136,6 @@ def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | FfmpegDecoder
         return SoundFileDecoder(view, name)
     except NotRecognisedError:
         return FfmpegDecoder(view, name)
-
-
-def _whole_hertz(rate: float) -> int:
-    """Return a rate as a whole number: other libraries hand it on as a float."""
-    if not float(rate).is_integer():
-        raise UsageError(f"rate is {rate} Hz; give a whole number")
-    return int(rate)
 
 
 def _within_rates(decoder: Decoder, name: str) -> Decoder:

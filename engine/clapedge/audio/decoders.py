@@ -4,7 +4,7 @@ A decoder promises little and reads in blocks of bounded size: what a header say
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -82,6 +82,30 @@ class ArrayDecoder:
         step = max(1, BLOCK_VALUES // channels)
         for at in range(first, stop, step):
             yield to_float(self._array[:, at : min(at + step, stop)]).T
+
+
+class BlockDecoder:
+    """Presents samples that come in blocks, (n,) or (channels, n), as a recording that can be read once."""
+
+    exact = False
+    frames: int | None = None
+
+    def __init__(self, blocks: Iterable[npt.NDArray[np.generic]], sample_rate: int) -> None:
+        """Begin before the first block."""
+        self._blocks, self.rate = blocks, sample_rate
+        self.notes: list[str] = []
+
+    def blocks(self, first: int, stop: int | None) -> Iterator[Float32Array]:
+        """Yield the frames [first, stop), see `Decoder`."""
+        position = 0
+        for block in self._blocks:
+            frames = to_float(np.atleast_2d(block)).T
+            wanted = frames[max(0, first - position) : None if stop is None else max(0, stop - position)]
+            position += len(frames)
+            if len(wanted):
+                yield wanted
+            if stop is not None and position >= stop:
+                return
 
 
 def to_float(samples: npt.NDArray[np.generic]) -> Float32Array:

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
 from clapedge.terminal import printable
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]"
+AudioSource: TypeAlias = (
+    str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], int]
+)
 
 SPOOL_BYTES = 32 * 2**20
 """A stream in which one cannot seek is kept in memory up to this, and beyond it in a temporary file."""
@@ -118,14 +120,14 @@ class ByteView:
         return data[:low] + patch[low - at : high - at] + data[high:]
 
 
-def source_name(source: AudioSource) -> str:
+def source_name(source: object) -> str:
     r"""Return what records call a source: its path, else what kind of thing it is.
 
     What is no text in a path is written as `\udcNN`, so that every record can be encoded.
     """
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source).encode("utf-8", "backslashreplace").decode()
-    if isinstance(source, np.ndarray):
+    if isinstance(source, (np.ndarray, tuple)):
         return "array"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "bytes"
@@ -133,7 +135,7 @@ def source_name(source: AudioSource) -> str:
     return name if isinstance(name, str) else "stream"
 
 
-def shown_name(source: AudioSource) -> str:
+def shown_name(source: object) -> str:
     """Return the name of a source as a message shows it: on one line, whatever the path holds."""
     return printable(source_name(source))
 
@@ -169,11 +171,11 @@ def _opened_file(source: AudioSource, name: str) -> Iterator[BinaryIO]:
             yield file
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(bytes(source))
-    elif not isinstance(source, np.ndarray) and hasattr(source, "read"):
+    elif not isinstance(source, (np.ndarray, tuple)) and hasattr(source, "read"):
         yield source
     else:
         raise UsageError(
-            f"{type(source).__name__} is no recording; give a path, bytes, a binary file object or an array"
+            f"{type(source).__name__} is not a recording; give a path, bytes, a binary file object or an array"
         )
 
 

@@ -3,19 +3,17 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import soxr
 
 from clapedge.arrays import Float32Array, Int64Array
 from clapedge.audio.decoders import Decoder
+from clapedge.audio.options import ReadOptions, Resample
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
 from clapedge.terminal import counted
 
-Resample = Literal["VHQ", "HQ", "MQ", "LQ", "QQ"]
-
-SAMPLING_RATE = 48_000
+SAMPLE_RATE = 48_000
 """Hz of everything behind this module: the rate at which CLAP was trained."""
 
 RESAMPLE_MARGIN_SECONDS = 0.1
@@ -46,11 +44,15 @@ TRIM_SECONDS = 10
 """How much is read at once in the search for the end of the last sound, which goes backwards."""
 
 
+ROUNDING_SECONDS = 0.001
+"""A limit is not exceeded by less: spans are rounded to samples."""
+
+
 class Stream:
     """A span of a recording, as blocks of mono float32 samples (n,) in ±1 at 48 kHz.
 
     Iterating reads the span from its beginning; doing it again reads it again, with the same bits. Blocks hold at
-    most some 20 seconds, whatever the recording's length. `start` is known at once; `end`, `of`, `samples` and
+    most some 20 seconds, whatever the recording's length. `start` is known at once; `end`, `duration`, `samples` and
     `warnings` are as far as reading has come, and complete when an iteration has ended.
 
     Attributes:
@@ -58,7 +60,15 @@ class Stream:
         spent: seconds spent in decoding and resampling so far.
     """
 
-    def __init__(self, decoder: Decoder, name: str, *, channel: int | None = None, resample: Resample = "VHQ") -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        name: str,
+        *,
+        channel: int | None = None,
+        resample: Resample = "VHQ",
+        max_seconds: float | None = None,
+    ) -> None:
         """Prepare to read all of a recording; use `clapedge.audio.opened`.
 
         Args:
@@ -66,12 +76,14 @@ class Stream:
             name: what messages call it.
             channel: the channel to hear, counted from 0; None hears the mean of all.
             resample: soxr's quality.
+            max_seconds: second of the recording beyond which nothing is decoded; None decodes to its end.
         """
         self.name = name
         self.spent = 0.0
         self._decoder = decoder
         self._channel = channel
         self._resample = resample
+        self._max_seconds = max_seconds
         self._first = 0
         self._stop: int | None = None
         self._most: int | None = None
@@ -84,16 +96,16 @@ class Stream:
     @property
     def start(self) -> float:
         """Where the span begins in the recording, in seconds."""
-        return self._first / SAMPLING_RATE
+        return self._first / SAMPLE_RATE
 
     @property
     def end(self) -> float:
         """Where the samples heard so far end in the recording, in seconds."""
-        end = (self._first + self._heard) / SAMPLING_RATE
+        end = (self._first + self._heard) / SAMPLE_RATE
         return end if self._length is None else min(end, max(self._length, self.start))
 
     @property
-    def of(self) -> float:
+    def duration(self) -> float:
         """Length of the recording in seconds: as met at its end, else as promised, but no less than was heard."""
         if self._length is not None:
             return self._length
@@ -103,7 +115,7 @@ class Stream:
     @property
     def until(self) -> float:
         """Where the span ends that was asked for, in seconds."""
-        return self.of if self._stop is None else min(self.of, self._stop / SAMPLING_RATE)
+        return self.duration if self._stop is None else min(self.duration, self._stop / SAMPLE_RATE)
 
     @property
     def samples(self) -> int | None:
@@ -125,14 +137,14 @@ class Stream:
             AudioSpanError: the span begins beyond the end that the header promises.
         """
         promised = self._promised_samples() if self._decoder.exact else None
-        if start >= LATEST_START_SECONDS or (promised is not None and round(start * SAMPLING_RATE) >= promised > 0):
+        if start >= LATEST_START_SECONDS or (promised is not None and round(start * SAMPLE_RATE) >= promised > 0):
             raise self._beyond(start)
-        self._first = round(start * SAMPLING_RATE)
-        self._stop = None if duration is None else self._first + max(1, round(duration * SAMPLING_RATE))
+        self._first = round(start * SAMPLE_RATE)
+        self._stop = None if duration is None else self._first + max(1, round(duration * SAMPLE_RATE))
 
     def limit(self, seconds: float | None) -> None:
         """Read no further than so many seconds into the span; None reads all of it."""
-        self._most = None if seconds is None else round(seconds * SAMPLING_RATE)
+        self._most = None if seconds is None else round(seconds * SAMPLE_RATE)
 
     def trim(self, level: float) -> None:
         """Narrow the span to what lies from the first to the last sample that exceeds a level in dBFS.
@@ -162,7 +174,7 @@ class Stream:
 
         Raises:
             AudioFormatError: nothing can be read.
-            AudioSpanError: the recording ends before the span begins.
+            AudioSpanError: the recording ends before the span begins, or goes on beyond `max_seconds`.
             AudioError: there is no such channel.
         """
         self._meter = _Meter()
@@ -170,9 +182,11 @@ class Stream:
         self._finished = False
         began = time.perf_counter()
         stops = [self._stop, None if self._most is None else self._first + self._most]
+        self._check_length(self.until if self._most is None else min(self.until, self.start + self._most / SAMPLE_RATE))
         for block in self._span(self._first, min((stop for stop in stops if stop is not None), default=None)):
             self._meter.hear(block)
             self._heard += len(block)
+            self._check_length(self.end)
             self.spent += time.perf_counter() - began
             yield block
             began = time.perf_counter()
@@ -181,6 +195,11 @@ class Stream:
             raise self._nothing()
         self._finished = self._most is None
 
+    def _check_length(self, end: float) -> None:
+        """Raise `AudioSpanError` if decoding up to `end`, in seconds, exceeds the limit."""
+        if self._max_seconds is not None and end > self._max_seconds + ROUNDING_SECONDS:
+            raise _too_long(f"{self.name} would be decoded to {end:.0f} s", self._max_seconds)
+
     def _span(self, first: int, stop: int | None) -> Iterator[Float32Array]:
         """Yield the samples [first, stop) of the recording at 48 kHz.
 
@@ -188,15 +207,15 @@ class Stream:
         on which it would fall for the whole recording.
         """
         rate = self._decoder.rate
-        if rate == SAMPLING_RATE:
+        if rate == SAMPLE_RATE:
             yield from self._mono(first, stop)
             return
-        divisor = math.gcd(rate, SAMPLING_RATE)
-        block_in, block_out = rate // divisor, SAMPLING_RATE // divisor
-        margin = math.ceil(RESAMPLE_MARGIN_SECONDS * SAMPLING_RATE / block_out)
+        divisor = math.gcd(rate, SAMPLE_RATE)
+        block_in, block_out = rate // divisor, SAMPLE_RATE // divisor
+        margin = math.ceil(RESAMPLE_MARGIN_SECONDS * SAMPLE_RATE / block_out)
         head = max(0, first // block_out - margin)
         tail = None if stop is None else (-(-stop // block_out) + margin) * block_in
-        resampler = soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32", quality=self._resample)
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=self._resample)
         position = head * block_out
         for mono, last in _marked(self._mono(head * block_in, tail)):
             samples = resampler.resample_chunk(mono, last=last)
@@ -234,7 +253,7 @@ class Stream:
 
     def _last_sound(self, known: int, stop: int, threshold: float) -> int:
         """Return the last sample before `stop` that exceeds a threshold, searching backwards to a known one."""
-        step = TRIM_SECONDS * SAMPLING_RATE
+        step = TRIM_SECONDS * SAMPLE_RATE
         for low in range(stop - step, known - step, -step):
             parts = list(self._sounds(max(low, known), low + step, threshold))
             if not parts:
@@ -247,7 +266,7 @@ class Stream:
     def _promised_samples(self) -> int | None:
         """Return the samples at 48 kHz that the header promises, rounded as soxr does."""
         frames, rate = self._decoder.frames, self._decoder.rate
-        return None if frames is None else (2 * frames * SAMPLING_RATE + rate) // (2 * rate)
+        return None if frames is None else (2 * frames * SAMPLE_RATE + rate) // (2 * rate)
 
     def _about_length(self) -> list[str]:
         """Say where the recording is shorter than promised, or nobody knows how long it is."""
@@ -273,6 +292,25 @@ class Stream:
         frames = self._decoder.frames
         length = "shorter than that" if frames is None else f"{frames / self._decoder.rate:.3f} s long"
         return AudioSpanError(f"{self.name} is {length}, so it cannot start at {start:g} s; start earlier")
+
+
+def check_span(options: ReadOptions, max_seconds: float) -> None:
+    """Raise `AudioSpanError` if a span begins beyond a limit, or would be searched for silence beyond it."""
+    if options.start > max_seconds:
+        raise _too_long(f"start is {options.start:g} s", max_seconds)
+    if options.trim_silence is None:
+        return
+    if options.duration is None:
+        raise AudioSpanError("silence is trimmed only of a span with an end here; give a duration")
+    if options.start + options.duration > max_seconds + ROUNDING_SECONDS:
+        raise _too_long(f"silence would be searched for to {options.start + options.duration:g} s", max_seconds)
+
+
+def _too_long(found: str, max_seconds: float) -> AudioSpanError:
+    """Return the error of a recording that would be decoded too far."""
+    return AudioSpanError(
+        f"{found}, and no more than {max_seconds:g} s are decoded here; ask for a part with start and duration"
+    )
 
 
 class _Meter:

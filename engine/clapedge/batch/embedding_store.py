@@ -20,8 +20,8 @@ from clapedge.arrays import Float32Array
 from clapedge.atomic_file import atomic_write
 from clapedge.errors import ClapEdgeError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
-from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Coverage, RecordingEmbeddings
+from clapedge.scoring.result import Coverage, Provenance, RecordingEmbeddings
+from clapedge.scoring.similarity import mean_embedding
 from clapedge.validation import describe_mismatch
 
 if sys.platform != "win32":
@@ -35,7 +35,7 @@ CONFIG_NAME, ROWS_NAME, INDEX_NAME = "archive.json", "embeddings.npy", "index.js
 HEADER_BYTES = 128
 """Of `embeddings.npy`: enough for any shape, so that it can be written anew in place."""
 
-HearingValue: TypeAlias = str | int | float | None
+OptionValue: TypeAlias = str | int | float | None
 
 
 class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,8 +53,13 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     embedding_size: int
     front_end: FrontEnd
     fusion: str
-    hearing: dict[str, HearingValue]
-    """The options of `clapedge.hearing.Hearing` that were given."""
+    options: dict[str, OptionValue] = msgspec.field(name="hearing")
+    """The fields of `RecordingOptions` that were given."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """What results of the embeddings say of how they were made."""
+        return Provenance(self.model, self.weights, self.variant, self.provider)
 
 
 class Stamp(msgspec.Struct, frozen=True, gc=False):
@@ -86,8 +91,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return range(self.row, self.row + len(self.spans))
 
     @property
-    def heard(self) -> Coverage:
-        """The span that was heard."""
+    def coverage(self) -> Coverage:
+        """The span that the clips cover."""
         return Coverage(self.start, self.end, self.of)
 
 
@@ -151,7 +156,7 @@ class EmbeddingStore:
         rows: Float32Array = np.array(stored[[entry.row for entry in entries]], np.float32)
         for row, entry in zip(rows, entries, strict=True):
             if len(entry.spans) > 1:
-                row[:] = scoring.merge(stored[entry.rows])
+                row[:] = mean_embedding(stored[entry.rows])
         return rows
 
     def clips(self) -> Float32Array:
@@ -186,18 +191,20 @@ class EmbeddingWriter(EmbeddingStore):
         self._rows.truncate(HEADER_BYTES + self._end * self._row_bytes)
         self._write_header(self._end)
 
-    def add(self, file: str, stamp: Stamp, sha256: str, listened: RecordingEmbeddings) -> None:
+    def add(self, file: str, stamp: Stamp, sha256: str, recording: RecordingEmbeddings) -> None:
         """Keep the embeddings of a recording.
 
         Raises:
             StorageError: they cannot be written.
         """
-        spans = tuple((round(start, 3), round(end, 3)) for start, end in listened.spans)
-        heard = listened.heard
-        entry = Entry(file, stamp, sha256, self._end, spans, heard.start, heard.end, heard.of, tuple(listened.warnings))
+        spans = tuple((round(start, 3), round(end, 3)) for start, end in recording.spans)
+        covered = recording.coverage
+        entry = Entry(
+            file, stamp, sha256, self._end, spans, covered.start, covered.end, covered.duration, recording.warnings
+        )
         try:
             self._rows.seek(HEADER_BYTES + self._end * self._row_bytes)
-            _write(self._rows, np.ascontiguousarray(listened.clips, "<f4").tobytes())
+            _write(self._rows, np.ascontiguousarray(recording.clips, "<f4").tobytes())
             self._write_header(entry.rows.stop)
         except OSError as error:
             raise _storage_error(self.directory, error) from error

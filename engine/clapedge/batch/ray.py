@@ -6,8 +6,8 @@ is done again; an embedding depends on its recording alone, so no row is lost, d
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,10 +20,10 @@ from clapedge.errors import AudioError, MissingExtraError
 from clapedge.features.fusion import Fusion
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.providers import ProviderWish
-from clapedge.scoring.result import Coverage, RecordingEmbeddings
+from clapedge.pipeline import RecordingOptions
+from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
 
-if TYPE_CHECKING:
-    from clapedge.pipeline import Hearing
+UNTIMED = Timing(0.0, 0.0, 0.0, 0.0)
 
 FILES_AT_ONCE = 8
 """Recordings that an actor takes at once: what is done again when it dies."""
@@ -37,7 +37,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
         provider: where an actor runs its tower.
         precision: variant of the tower.
         fusion: see `Engine.load`.
-        hearing: how a recording is heard.
+        options: which part of a recording is read and how it becomes clips.
         count: actors.
         cpus: processor cores of each; operators of the tower use so many threads.
         gpus: graphics processors of each; a fraction shares one.
@@ -47,7 +47,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
     provider: ProviderWish
     precision: PrecisionWish
     fusion: Fusion
-    hearing: dict[str, Any]
+    options: RecordingOptions
     count: int
     cpus: float = 1.0
     gpus: float = 0.0
@@ -70,51 +70,47 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
     def config(self) -> EmbeddingConfig:
         """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine says."""
         ray = connect()
-        ask = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_making)
+        ask = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_config)
         return msgspec.json.decode(ray.get(ask.remote(msgspec.json.encode(self))), type=EmbeddingConfig)
 
 
 class _Sent(msgspec.Struct):
-    """What an actor sends of one recording: its error, or what it heard."""
+    """What an actor sends of one recording: its error, or its embeddings."""
 
     error: str | None = None
     stamp: Stamp = Stamp(0, 0)
     sha256: str = ""
     clips: bytes = b""
     spans: tuple[tuple[float, float], ...] = ()
-    heard: Coverage = Coverage(0.0, 0.0, 0.0)
+    coverage: Coverage = Coverage(0.0, 0.0, 0.0)
     warnings: tuple[str, ...] = ()
 
 
-class Listener:
-    """An actor: listens to recordings."""
+class EmbeddingActor:
+    """Embeds recordings."""
 
     def __init__(self, actors: bytes) -> None:
         """Load the engine, once in the life of the actor."""
         described = msgspec.json.decode(actors, type=Actors)
         self._engine = described.load()
-        self._hearing: Any = described.hearing
+        self._options = described.options
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Listen to a batch of paths."""
-        return {"sent": [msgspec.msgpack.encode(self._listen(os.fsdecode(path))) for path in batch["item"]]}
+        """Embed a batch of paths."""
+        return {"sent": [msgspec.msgpack.encode(self._embed(os.fsdecode(path))) for path in batch["item"]]}
 
-    def _listen(self, file: str) -> _Sent:
-        """Listen to one recording."""
+    def _embed(self, file: str) -> _Sent:
+        """Embed one recording."""
         try:
             stamp, sha256 = fingerprint(file)
-            (listened,) = self._engine.listen_many([file], workers=1, **self._hearing)
+            recording = self._engine.embed_stream(file, **self._options).collect()
         except AudioError as error:
             return _Sent(str(error))
-        if isinstance(listened, AudioError):
-            return _Sent(str(listened))
-        clips = listened.clips.astype("<f4").tobytes()
-        return _Sent(None, stamp, sha256, clips, listened.spans, listened.heard, listened.warnings)
+        clips = recording.clips.astype("<f4").tobytes()
+        return _Sent(None, stamp, sha256, clips, recording.spans, recording.coverage, recording.warnings)
 
 
-def embed_files(
-    files: Iterable[str], archive: EmbeddingWriter, actors: Actors, *, report: Callable[[Progress], None]
-) -> Progress:
+def embed_files(files: Iterable[str], archive: EmbeddingWriter, actors: Actors) -> Iterator[Progress]:
     """Embed the recordings that an archive does not hold, and add them to it in their order.
 
     Files are compared with the archive by path, size and time alone: it is the actors that read them.
@@ -122,8 +118,10 @@ def embed_files(
     Args:
         files: paths, the same on every node.
         archive: made as `actors.config()` says.
-        actors: who listens.
-        report: called after each recording.
+        actors: embed them.
+
+    Yields:
+        The same progress, brought up to date, after each recording.
     """
     progress = Progress()
     wanted = []
@@ -139,11 +137,11 @@ def embed_files(
             progress.failures[name] = sent.error
         else:
             clips = np.frombuffer(sent.clips, "<f4").reshape(-1, size)
-            listened = RecordingEmbeddings(clips, sent.spans, sent.heard, sent.warnings, 0.0, 0.0)
-            archive.add(name, sent.stamp, sent.sha256, listened)
+            recording = RecordingEmbeddings(name, clips, sent.spans, sent.coverage, sent.warnings, UNTIMED)
+            archive.add(name, sent.stamp, sent.sha256, recording)
             progress.embedded += 1
-        report(progress)
-    return progress
+        yield progress
+    yield progress
 
 
 def connect() -> Any:  # noqa: ANN401 - Ray is an extra, and its types with it
@@ -171,7 +169,7 @@ def connect() -> Any:  # noqa: ANN401 - Ray is an extra, and its types with it
 
 
 def _is_kept(file: str, archive: EmbeddingWriter) -> bool:
-    """Tell whether an archive holds a file as it is; of one that cannot be used, an actor will say why."""
+    """Return whether an archive holds a file as it is; of one that cannot be used, an actor will report why."""
     try:
         stamp = stamp_of(file)
     except AudioError:
@@ -186,7 +184,7 @@ def _sent(files: list[str], actors: Actors) -> Iterator[_Sent]:
     ray = connect()
     blocks = -(-len(files) // FILES_AT_ONCE)
     dataset = ray.data.from_items([os.fsencode(file) for file in files], override_num_blocks=blocks).map_batches(
-        Listener,
+        EmbeddingActor,
         batch_size=FILES_AT_ONCE,
         compute=ray.data.ActorPoolStrategy(size=actors.count),
         num_cpus=actors.cpus,
@@ -198,9 +196,8 @@ def _sent(files: list[str], actors: Actors) -> Iterator[_Sent]:
         yield decoder.decode(row["sent"])
 
 
-def _making(actors: bytes) -> bytes:
-    """Load an actor's engine and say how it makes embeddings."""
+def _config(actors: bytes) -> bytes:
+    """Load an actor's engine and return how it makes embeddings."""
     described = msgspec.json.decode(actors, type=Actors)
-    hearing: Hearing = described.hearing  # type: ignore[assignment]  # checked where it was given
     with described.load() as engine:
-        return msgspec.json.encode(embedding_config(engine, hearing))
+        return msgspec.json.encode(embedding_config(engine, described.options))

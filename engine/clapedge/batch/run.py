@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from clapedge.audio import sources
-from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingStore, EmbeddingWriter, Entry, HearingValue, Stamp
+from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingStore, EmbeddingWriter, OptionValue, Stamp
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, LabelError
 from clapedge.labels import EmbeddedLabels
-from clapedge.pipeline import Hearing
-from clapedge.scoring import similarity as scoring
-from clapedge.scoring.decision import Decision, Score
+from clapedge.pipeline import RecordingOptions
+from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Result
+from clapedge.scoring.similarity import Scorer, similarities
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -55,7 +55,7 @@ class Progress:
         return self.known + self.embedded + len(self.failures)
 
 
-def embedding_config(engine: Engine, hearing: Hearing) -> EmbeddingConfig:
+def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConfig:
     """Return how an engine makes embeddings with these options."""
     manifest = engine.bundle.manifest
     return EmbeddingConfig(
@@ -68,7 +68,7 @@ def embedding_config(engine: Engine, hearing: Hearing) -> EmbeddingConfig:
         embedding_size=manifest.embedding_size,
         front_end=manifest.front_end,
         fusion=engine.fusion,
-        hearing=cast("dict[str, HearingValue]", dict(hearing)),
+        options=cast("dict[str, OptionValue]", dict(options)),
     )
 
 
@@ -78,48 +78,50 @@ def embed_files(
     archive: EmbeddingWriter,
     *,
     workers: int,
-    report: Callable[[Progress], None],
-    **hearing: "Unpack[Hearing]",
-) -> Progress:
+    **options: "Unpack[RecordingOptions]",
+) -> Iterator[Progress]:
     """Embed the recordings that an archive does not hold, and add them to it in their order.
 
     Args:
-        engine: listens.
+        engine: embeds them.
         files: paths.
-        archive: made as `embedding_config(engine, hearing)` says.
-        workers: recordings that are listened to at once.
-        report: called after each recording.
-        **hearing: how a recording is heard, see `Hearing`.
+        archive: made as `embedding_config(engine, options)` says.
+        workers: recordings that are embedded at once.
+        **options: which part of a recording is read and how it becomes clips, see `RecordingOptions`.
+
+    Yields:
+        The same progress, brought up to date, after each recording.
     """
     progress = Progress()
     waiting: deque[tuple[str, Stamp, str]] = deque()
-
-    def unheard() -> Iterator[str]:
-        """Yield the files that are to be listened to, and put what identifies them into `waiting`."""
-        for file in files:
-            name = sources.source_name(file)
-            try:
-                identity = _identify(file, name, archive)
-            except AudioError as error:
-                progress.failures[name] = str(error)
-            else:
-                if identity is not None:
-                    waiting.append((name, *identity))
-                    yield file
-                    continue
-                progress.known += 1
-            report(progress)
-
-    with closing(engine.listen_many(unheard(), workers=workers, **hearing)) as everything:
-        for listened in everything:
+    with closing(engine.embed_many(_unknown(files, archive, progress, waiting), workers=workers, **options)) as found:
+        for recording in found:
             name, stamp, sha256 = waiting.popleft()
-            if isinstance(listened, AudioError):
-                progress.failures[name] = str(listened)
+            if isinstance(recording, AudioError):
+                progress.failures[name] = str(recording)
             else:
-                archive.add(name, stamp, sha256, listened)
+                archive.add(name, stamp, sha256, recording)
                 progress.embedded += 1
-            report(progress)
-    return progress
+            yield progress
+    yield progress
+
+
+def _unknown(
+    files: Iterable[str], archive: EmbeddingWriter, progress: Progress, waiting: deque[tuple[str, Stamp, str]]
+) -> Iterator[str]:
+    """Yield the files that are to be embedded, and put what identifies them into `waiting`; count the others."""
+    for file in files:
+        name = sources.source_name(file)
+        try:
+            identity = _identify(file, name, archive)
+        except AudioError as error:
+            progress.failures[name] = str(error)
+            continue
+        if identity is None:
+            progress.known += 1
+            continue
+        waiting.append((name, *identity))
+        yield file
 
 
 def score_archive(
@@ -137,18 +139,26 @@ def score_archive(
         files: names of recordings of the archive, in the order that is wanted.
         labels: to score against.
         logit_scale: the model's, see `Manifest.logit_scale`.
-        decision: whether labels are decided apart, and when a decision is unsure.
+        decision: whether each label is decided against its own threshold, and when a decision is unsure.
 
     Raises:
         LabelError: the labels were embedded by another model.
     """
     _check_space(archive, labels)
+    scorer = Scorer(labels, logit_scale)
     entries = (archive.by_file[file] for file in files)
-    scale = logit_scale / labels.temperature
     while part := list(islice(entries, SCORED_AT_ONCE)):
-        scores = scoring.rank_many(archive.embeddings(part), labels.embeddings, labels.label_set, scale)
-        for entry, ranked in zip(part, scores, strict=True):
-            yield _result(entry, scoring.decide(ranked, labels.label_set, decision), archive.config)
+        decided = scorer.decide(archive.embeddings(part), decision)
+        for entry, (scores, unsure) in zip(part, decided, strict=True):
+            yield Result(
+                file=entry.file,
+                labels=scores,
+                unsure=unsure,
+                coverage=entry.coverage,
+                warnings=entry.warnings,
+                provenance=archive.config.provenance,
+                timing=None,
+            )
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ def search_archive(archive: EmbeddingStore, query: EmbeddedLabels, *, count: int
     stored = archive.clips()
     order = np.concatenate([entry.rows for entry in entries])
     parts = (stored[order[i : i + SCORED_AT_ONCE]] for i in range(0, len(order), SCORED_AT_ONCE))
-    cosines = np.concatenate([scoring.similarities(part, query.embeddings)[:, 0] for part in parts])
+    cosines = np.concatenate([similarities(part, query.embeddings)[:, 0] for part in parts])
     best = np.argsort(-cosines, kind="stable")[:count]
     found = ((*places[i], float(cosines[i])) for i in best.tolist())
     return [Match(file, start, end, similarity) for file, start, end, similarity in found]
@@ -193,23 +203,6 @@ def _check_space(archive: EmbeddingStore, labels: EmbeddedLabels) -> None:
             f"the embeddings in {archive.directory} were made by {archive.config.model}, the labels by another model; "
             "use the bundle with which the embeddings were made"
         )
-
-
-def _result(entry: Entry, decided: tuple[tuple[Score, ...], bool], config: EmbeddingConfig) -> Result:
-    """Return the result of a kept recording."""
-    scores, unsure = decided
-    return Result(
-        file=entry.file,
-        labels=scores,
-        unsure=unsure,
-        heard=entry.heard,
-        warnings=entry.warnings,
-        model=config.model,
-        weights=config.weights,
-        variant=config.variant,
-        provider=config.provider,
-        ms=None,
-    )
 
 
 def fingerprint(file: str) -> tuple[Stamp, str]:

@@ -19,6 +19,7 @@ from types import FrameType
 import click
 
 from clapedge import __version__
+from clapedge.cli.hints import with_flags
 from clapedge.errors import ClapEdgeError, StorageError
 from clapedge.terminal import printable
 
@@ -110,7 +111,7 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         status = _say_interrupted()
     except ClapEdgeError as error:
-        click.echo(f"error: {printable(str(error))}", err=True)
+        click.echo(f"error: {with_flags(str(error))}", err=True)
         status = error.exit_code
     except OSError as error:
         place = printable(str(error.filename or "standard output"))
@@ -173,4 +174,4 @@ def drop_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print clapedge's own warnings as notes; those of libraries are for their developers."""
     if category.__module__.startswith("clapedge"):
-        click.echo(f"note: {printable(str(message))}", err=True)
+        click.echo(f"note: {with_flags(str(message))}", err=True)

@@ -10,7 +10,7 @@ import click
 
 from clapedge.cli.embed import embed_recordings, find_recordings, folder_options, report_failures
 from clapedge.cli.options import (
-    HEARING,
+    RECORDING_OPTIONS,
     bundle_options,
     decision_options,
     hearing_options,
@@ -162,6 +162,6 @@ def _refuse_what_reads_audio(ctx: click.Context, embeddings: str | None) -> None
     """Refuse options about reading recordings where none are named."""
     if not embeddings:
         raise UsageError("name recordings or folders to score, or --embeddings to score what is kept there")
-    for name in ("recursive", "workers", "where", "resume", *HEARING):
+    for name in ("recursive", "workers", "where", "resume", *RECORDING_OPTIONS):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"--{name} says how recordings are read; name some, or leave it out to score what is kept")

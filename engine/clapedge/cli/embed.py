@@ -1,14 +1,15 @@
 """`clapedge embed`: recordings to embeddings on disk, and what `clapedge batch` shares with it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from clapedge.cli.options import HEARING, bundle_options, hearing_options, load_engine
-from clapedge.cli.progress import progress_line
+from clapedge.cli.hints import with_flags
+from clapedge.cli.options import RECORDING_OPTIONS, bundle_options, hearing_options, load_engine
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError, UsageError
 from clapedge.terminal import counted, printable
 
@@ -109,10 +110,12 @@ def embed_recordings(
     from clapedge.audio import source_name
     from clapedge.batch.embedding_store import appending
 
-    config, listen = _plan(engine, workers, options)
+    config, embed_files = _embedding(engine, workers, options)
     try:
-        with appending(keep, config) as archive, progress_line(len(files)) as report:
-            progress = listen(files, archive, report=report)
+        with appending(keep, config) as archive, StepProgress() as line:
+            line("", 0, len(files))
+            for progress in embed_files(files, archive):
+                line("", progress.done, len(files), known=progress.known, failed=len(progress.failures))
     except KeyboardInterrupt:
         click.echo(
             f"what was embedded is kept in {printable(str(keep))}; the same command goes on (batch: with --resume)",
@@ -124,25 +127,25 @@ def embed_recordings(
     return archive, [source_name(file) for file in files], progress.failures
 
 
-def _plan(
+def _embedding(
     engine: "Engine", workers: int | None, options: Mapping[str, object]
-) -> tuple["EmbeddingConfig", Callable[..., "Progress"]]:
+) -> tuple["EmbeddingConfig", Callable[..., "Iterator[Progress]"]]:
     """Return how embeddings will be made, and what makes them: this process, or a cluster."""
     from clapedge.batch import ray as cluster
     from clapedge.batch import run as batch
     from clapedge.model.cpu import usable_cores
 
-    hearing: Any = {name: options[name] for name in HEARING}
+    given: Any = {name: options[name] for name in RECORDING_OPTIONS}
     shares: Any = {name: options[f"{name}_per_actor"] for name in ("cpus", "gpus")}
     count = workers or usable_cores()
     if options["where"] == "local":
         if any(share is not None for share in shares.values()):
             raise UsageError("--cpus-per-actor and --gpus-per-actor go with --engine ray")
-        return batch.embedding_config(engine, hearing), partial(batch.embed_files, engine, workers=count, **hearing)
+        return batch.embedding_config(engine, given), partial(batch.embed_files, engine, workers=count, **given)
     wishes: Any = {name: options[name] for name in ("provider", "precision", "fusion")}
     bundle = str(engine.bundle.directory.resolve())
-    given = {name: share for name, share in shares.items() if share is not None}
-    actors = cluster.Actors(bundle=bundle, hearing=hearing, count=count, **wishes, **given)
+    asked = {name: share for name, share in shares.items() if share is not None}
+    actors = cluster.Actors(bundle=bundle, options=given, count=count, **wishes, **asked)
     config = actors.config()
     return config, partial(cluster.embed_files, actors=actors.like(config))
 
@@ -150,4 +153,4 @@ def _plan(
 def report_failures(failures: Mapping[str, str]) -> None:
     """Say which recordings cannot be used, and why."""
     for error in failures.values():
-        click.echo(f"error: {printable(error)}", err=True)
+        click.echo(f"error: {with_flags(error)}", err=True)

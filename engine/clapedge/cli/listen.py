@@ -214,11 +214,11 @@ def _say(words: str) -> None:
 def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
     """Return how sound is heard."""
     from clapedge.events.rules import EventRule
-    from clapedge.events.timeline import window_for
+    from clapedge.events.timeline import default_window
     from clapedge.live.listener import ListenOptions
 
     rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
-    window = window_for(options["hop"]) if options["window"] is None else options["window"]
+    window = default_window(options["hop"]) if options["window"] is None else options["window"]
     names = ("hop", "channel", "gate", "update", "stall")
     return ListenOptions(rule=rule, window=window, **{name: options[name] for name in names})
 

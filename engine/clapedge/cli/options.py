@@ -20,7 +20,7 @@ STANDARD_INPUT = "-"
 MOST_THREADS = 256
 """More threads of an operator than any processor serves well; thousands would stall the machine."""
 
-HEARING = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
+RECORDING_OPTIONS = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
 """Names of the options that say how a recording is heard: arguments of `Engine.score`."""
 
 

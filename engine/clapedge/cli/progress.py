@@ -2,8 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ import click
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from clapedge.batch.run import Progress
 
 REDRAW_SECONDS = 0.2
 
@@ -56,14 +53,6 @@ class StepProgress:
             self._drawn = now
             words = describe(done, of, now - self._began, known=known, failed=failed)
             click.echo(f"\r{step}{': ' if step else ''}{words}\033[K", err=True, nl=False)
-
-
-@contextmanager
-def progress_line(total: int) -> Iterator[Callable[["Progress"], None]]:
-    """Yield what takes each state of a run and draws it on stderr, if that is a terminal."""
-    with StepProgress() as line:
-        line("", 0, total)
-        yield lambda state: line("", state.done, total, known=state.known, failed=len(state.failures))
 
 
 def describe(done: int, of: int, seconds: float, *, known: int = 0, failed: int = 0) -> str:

@@ -17,8 +17,8 @@ from typing_extensions import Self
 
 from clapedge import __version__
 from clapedge.errors import AudioError, AudioFileNotFoundError, BundleError, ClapEdgeError, ProviderError, UsageError
-from clapedge.scoring.decision import DecidedScore, Decision, Score
-from clapedge.scoring.result import Coverage, Result, Timing
+from clapedge.scoring.decision import Decision
+from clapedge.scoring.result import Result
 
 UNIX = "unix:"
 
@@ -271,15 +271,9 @@ def _failure(status: int, answer: bytes, server: str, name: str) -> ClapEdgeErro
 def _result(answer: bytes, name: str) -> Result:
     """Return the result that an answer holds, under the name that the command line gave."""
     try:
-        record = msgspec.json.decode(answer, type=dict[str, Any])
-        record["labels"] = tuple(
-            (DecidedScore if "threshold" in score else Score)(**score) for score in record["labels"]
-        )
-        record["heard"], record["ms"] = Coverage(**record["heard"]), Timing(**record["ms"])
-        record["warnings"] = tuple(record["warnings"])
-        return Result(**{**record, "file": name})
+        return Result.from_dict({**msgspec.json.decode(answer, type=dict[str, Any]), "file": name})
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise ProviderError(f"the server's answer is no record ({error}); does it run the same clapedge?") from error
+        raise ProviderError(f"the server's answer is not a record ({error}); does it run the same clapedge?") from error
 
 
 def decision_fields(decision: Decision, *, threshold: float | None) -> dict[str, object]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from click.core import ParameterSource
 
+from clapedge.cli.hints import with_flags
 from clapedge.cli.options import (
-    HEARING,
+    RECORDING_OPTIONS,
     STANDARD_INPUT,
     decision_options,
     engine_options,
@@ -88,21 +89,21 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     written = "explained" if explain else output_format
     with ExitStack() as stack:
         if server is None:
-            hear = _locally(options, decision)
+            score_one = _locally(options, decision)
         else:
             _refuse_local(ctx)
-            hear = _remotely(stack, server, options, decision, threshold)
+            score_one = _remotely(stack, server, options, decision, threshold)
         writer = stack.enter_context(writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision))
         for name in recordings:
             try:
-                result = hear(name)
+                result = score_one(name)
             except AudioError as error:
                 failed = True
-                click.echo(f"error: {printable(str(error))}", err=True)
+                click.echo(f"error: {with_flags(str(error))}", err=True)
                 writer.fail(name, str(error))
                 continue
             for sentence in result.warnings:
-                click.echo(f"note: {printable(name)}: {sentence}", err=True)
+                click.echo(f"note: {printable(name)}: {with_flags(sentence)}", err=True)
             writer.write(replace(result, file=name))
     ctx.exit(1 if failed else 0)
 
@@ -110,10 +111,10 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
 def _locally(options: Mapping[str, Any], decision: "Decision") -> "Callable[[str], Result]":
     """Return what scores a recording with an engine of this process."""
     engine_of = cache(lambda: load_engine(options, threads=options["threads"]))
-    hearing: Any = {name: options[name] for name in HEARING}
+    given: Any = {name: options[name] for name in RECORDING_OPTIONS}
     labels = read_labels(engine_of, options["words"], options["label_file"], options["template"])
     _note_lone_label(len(labels.label_set.labels), decision)
-    return lambda name: engine_of().score(_source(name), labels, decision=decision, **hearing)
+    return lambda name: engine_of().score(_source(name), labels, decision=decision, **given)
 
 
 def _remotely(
@@ -124,14 +125,16 @@ def _remotely(
 
     fields, label_file = remote.label_fields(options["words"], options["label_file"], options["template"])
     _note_lone_label(len(",".join(options["words"]).replace("，", ",").split(",")) if options["words"] else 0, decision)
-    fields |= {name: options[name] for name in HEARING} | remote.decision_fields(decision, threshold=threshold)
+    fields |= {name: options[name] for name in RECORDING_OPTIONS} | remote.decision_fields(
+        decision, threshold=threshold
+    )
     service = stack.enter_context(remote.Remote(server))
 
-    def hear(name: str) -> "Result":
+    def score_one(name: str) -> "Result":
         opened = (lambda: nullcontext(_standard_input())) if name == STANDARD_INPUT else remote.opener(name)
         return service.score(name, opened, fields, label_file)
 
-    return hear
+    return score_one
 
 
 def _refuse_local(ctx: click.Context) -> None:

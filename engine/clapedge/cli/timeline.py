@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clapedge.cli.hints import with_flags
 from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
+    from clapedge.audio import AudioSource
     from clapedge.engine import Engine
-    from clapedge.events.timeline import Event, Timeline
+    from clapedge.events.event import Event
+    from clapedge.events.timeline import Timeline
+    from clapedge.labels import EmbeddedLabels
+    from clapedge.pipeline import RecordingOptions
 
 REDRAW_SECONDS = 0.2
 
@@ -76,8 +81,8 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     **options: object,
 ) -> None:
     """Find what is heard in a long recording (AUDIO, - for standard input), from when to when."""
-    from clapedge.events import timeline as timelines
     from clapedge.events.rules import EventRule
+    from clapedge.events.timeline import default_window, window_options
 
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
     rule = EventRule(on, off, min_duration, merge_gap, multi)
@@ -89,16 +94,32 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     if not multi and not any(label.hidden for label in labels.label_set.labels):
         click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
     source = sys.stdin.buffer if recording == STANDARD_INPUT else recording
-    with _progress() as told:
-        found = timelines.listen(
-            engine_of(), source, labels, window=window, hop=hop, start=start, duration=duration, told=told
-        )
+    window = default_window(hop) if window is None else window
+    parts: RecordingOptions = {**window_options(window, hop), "start": start, "duration": duration}
+    found = _score(engine_of(), source, labels, parts, window)
     for sentence in found.warnings:
-        click.echo(f"note: {printable(recording)}: {sentence}", err=True)
+        click.echo(f"note: {printable(recording)}: {with_flags(sentence)}", err=True)
     events = found.events(rule)
     _write(output_format, found, events, output)
     if plot:
         _draw(engine_of(), found, events, plot)
+
+
+def _score(
+    engine: "Engine",
+    source: "AudioSource",
+    labels: "EmbeddedLabels",
+    options: "RecordingOptions",
+    window: float,
+) -> "Timeline":
+    """Score a recording over time, with progress."""
+    stream = engine.embed_stream(source, **options)
+    batches = []
+    with _progress() as draw:
+        for batch in stream:
+            batches.append(batch)
+            draw(batch.position, batch.end)
+    return engine.timeline_of(stream.join(batches), engine.scorer(labels), window=window)
 
 
 def _check_plot(recording: str, plot: str | None) -> None:
@@ -123,10 +144,10 @@ def _check_target(recording: str, target: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float, float], None] | None]:
+def _progress() -> Iterator[Callable[[float, float], None]]:
     """Yield what draws how much was heard, how fast, and how long the rest takes, if stderr is a terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda *_: None
         return
     began = drawn = time.monotonic()
     first: float | None = None
@@ -175,6 +196,6 @@ def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot
     from clapedge.output import plot as timeline_plot
 
     front_end = engine.bundle.manifest.front_end
-    picture = timeline_plot.spectrogram(found.file, found.heard, front_end)
+    picture = timeline_plot.spectrogram(found.file, found.coverage, front_end)
     timeline_plot.draw(found, events, picture, front_end, plot)
     click.echo(f"{printable(plot)}: drawn", err=True)

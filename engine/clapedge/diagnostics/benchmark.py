@@ -154,7 +154,7 @@ def cold_start(request: str) -> None:
 def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
     """Run a fresh process and add how long all of it took."""
     request = json.dumps({"setting": asdict(setting), "recording": str(recording)})
-    code = "import sys; from clapedge.benchmark import cold_start; cold_start(sys.argv[1])"
+    code = "import sys; from clapedge.diagnostics.benchmark import cold_start; cold_start(sys.argv[1])"
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, request], capture_output=True, check=True, text=True)  # noqa: S603 - our own code
     process = (time.perf_counter() - began) * 1e3
@@ -165,7 +165,7 @@ def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
 def _steady(engine: "Engine", recording: Path, runs: int) -> dict[str, dict[str, float]]:
     """Score again and again and return percentiles by stage."""
     labels = drawn_labels(engine)
-    times = [engine.score(recording, labels).ms for _ in range(runs + 2)][2:]  # the first two warm the caches
+    times = [engine.score(recording, labels).timing for _ in range(runs + 2)][2:]  # the first two warm the caches
     return {
         stage: {f"p{q}": round(_percentile([getattr(time, stage) for time in times], q), 2) for q in (50, 90, 99)}
         for stage in STAGES

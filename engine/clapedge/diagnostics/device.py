@@ -168,7 +168,7 @@ def _measure(bundle: str | None, provider: ProviderWish, variant: Variant, threa
         engine = Engine.load(bundle, provider=provider, precision=variant, threads=threads, spinning=False)
     with engine:
         maker = ClipMaker(engine.bundle.manifest.front_end)
-        rate, seconds = maker.front_end.sampling_rate, round(maker.front_end.clip_seconds) + WINDOWS
+        rate, seconds = maker.front_end.sample_rate, round(maker.front_end.clip_seconds) + WINDOWS
         noise = np.random.default_rng(0).normal(0.0, 0.1, seconds * rate).astype(np.float32)
         times, began = [], time.perf_counter()
         for clips in maker.stream([noise], ClipOptions("slide", hop=1.0, fusion=engine.fusion), batch=1):

@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from clapedge.events.event import Kind
 from clapedge.events.rules import TRIM, EventRule, Span, trim_ends
-
-Kind = Literal["begin", "update", "end"]
 
 FOREVER = float("inf")
 
@@ -133,6 +132,13 @@ class LabelTracker:
             yield from self._tell(window_score.centre)
         else:
             self._recent.clear()
+
+    @property
+    def open_since(self) -> float:
+        """Where what is in progress begins, at the earliest; infinity if there is nothing."""
+        if self._open:
+            return self._open.start
+        return FOREVER if self._run is None else self._run
 
     def close(self, end: float) -> Iterator[EventUpdate]:
         """End what is under way, where the segment ends."""
@@ -264,3 +270,8 @@ class Tracker:
         """End what is under way, where the segment ends."""
         for label in self._labels:
             yield from label.close(end)
+
+    @property
+    def open_since(self) -> float:
+        """Where the oldest event in progress begins, at the earliest; infinity if there is none."""
+        return min((label.open_since for label in self._labels), default=FOREVER)

@@ -21,16 +21,13 @@ import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import UsageError
-from clapedge.features.frame_buffer import EDGE_FRAMES, Tape
+from clapedge.features.frame_buffer import EDGE_FRAMES, RUN_FRAMES, FrameBuffer
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.fusion import Fusion, blend, crop_starts, shrink_taps
 from clapedge.features.log_mel import LogMel
 from clapedge.features.padding import Pad, pad_samples
 
 Window = Literal["first", "slide", "fuse"]
-
-RUN_FRAMES = 1000
-"""Frames of a long recording that are looked at together when it is fused: 10 s."""
 
 NEAR_FRAMES = 8
 """Wanted frames with fewer others between them are computed in one go: a call costs as much as a few frames."""
@@ -108,7 +105,7 @@ class ClipMaker:
         """Prepare the log-mel transform of a bundle's front end."""
         self.front_end = front_end
         self.log_mel = LogMel(
-            sampling_rate=front_end.sampling_rate,
+            sample_rate=front_end.sample_rate,
             n_fft=front_end.n_fft,
             hop_length=front_end.hop_length,
             n_mels=front_end.n_mels,
@@ -154,11 +151,11 @@ class ClipMaker:
         """
         options = options or ClipOptions()
         if not self.front_end.fusion and (options.window == "fuse" or options.fusion == "always"):
-            raise UsageError("this model has no fusion; use --window first or slide, and --fusion long")
+            raise UsageError('this model has no fusion; use window="first" or window="slide", and fusion="long"')
         if options.length is not None and options.length > self.front_end.clip_seconds:
             raise UsageError(f"length is {options.length} s; a clip is {self.front_end.clip_seconds:g} s long at most")
         if options.window == "slide":
-            yield from self._slide(Tape(blocks, self.log_mel), options, batch)
+            yield from self._slide(FrameBuffer(blocks, self.log_mel), options, batch)
         elif options.window == "fuse":
             yield self._fuse(blocks, options, samples)
         else:
@@ -178,7 +175,7 @@ class ClipMaker:
         mel = self.log_mel(pad_samples(heard, self.front_end.clip_samples, options.pad))
         return self._clips(mel[None], [(0, len(heard))], options)
 
-    def _slide(self, tape: Tape, options: ClipOptions, batch: int) -> Iterator[Clips]:
+    def _slide(self, buffer: FrameBuffer, options: ClipOptions, batch: int) -> Iterator[Clips]:
         """Make clips that overlap, from blocks as they come."""
         hop, length = self._in_samples(options.hop), self._in_samples(options.length or self.front_end.clip_seconds)
         grid = self.front_end.hop_length
@@ -186,8 +183,8 @@ class ClipMaker:
         mels: list[Float32Array] = []
         spans: list[tuple[int, int]] = []
         start = 0
-        while tape.reach(start, length):
-            mels.append((self._shared if shares else self._padded)(tape, start, length, options.pad))
+        while buffer.reach(start, length):
+            mels.append((self._shared if shares else self._padded)(buffer, start, length, options.pad))
             spans.append((start, start + length))
             start += hop
             if len(mels) == batch:
@@ -195,19 +192,19 @@ class ClipMaker:
                 mels, spans = [], []
         heard = start - hop + length if start else 0
         if start == 0:
-            yield self._first(tape.samples(0, tape.end), options)
+            yield self._first(buffer.samples(0, buffer.end), options)
             return
-        if heard < tape.end:
-            mels.append(self._padded(tape, tape.end - length, length, options.pad))
-            spans.append((tape.end - length, tape.end))
+        if heard < buffer.end:
+            mels.append(self._padded(buffer, buffer.end - length, length, options.pad))
+            spans.append((buffer.end - length, buffer.end))
         if mels:
             yield self._clips(np.stack(mels), spans, options)
 
-    def _padded(self, tape: Tape, start: int, length: int, pad: Pad) -> Float32Array:
+    def _padded(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
         """Return the mel of the samples from `start` on, padded to a clip."""
-        return self.log_mel(pad_samples(tape.samples(start, start + length), self.front_end.clip_samples, pad))
+        return self.log_mel(pad_samples(buffer.samples(start, start + length), self.front_end.clip_samples, pad))
 
-    def _shared(self, tape: Tape, start: int, length: int, pad: Pad) -> Float32Array:
+    def _shared(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
         """Return what `_padded` does, bit by bit, for samples on the frame grid, with inner frames computed once.
 
         A clip is a number of copies and zeros. Only at the ends of a copy do frames hear something else than the
@@ -218,8 +215,8 @@ class ClipMaker:
         edge = EDGE_FRAMES * hop_length + self.front_end.n_fft // 2
         edge += -edge % hop_length
         before, after = edge // hop_length - EDGE_FRAMES, edge // hop_length + EDGE_FRAMES
-        window, first = tape.samples(start, start + length), start // hop_length
-        inner = tape.frames(first + EDGE_FRAMES, first + length // hop_length - EDGE_FRAMES)
+        window, first = buffer.samples(start, start + length), start // hop_length
+        inner = buffer.frames(first + EDGE_FRAMES, first + length // hop_length - EDGE_FRAMES)
         parts = [self.log_mel(window[:edge])[:EDGE_FRAMES], inner]
         if copies > 1:
             seam = self.log_mel(np.concatenate([window[-edge:], window[:edge]]))[before:after]
@@ -237,17 +234,17 @@ class ClipMaker:
         """
         while True:
             expected = sum(map(len, blocks)) if samples is None else samples
-            tape = Tape(blocks, self.log_mel)
+            buffer = FrameBuffer(blocks, self.log_mel)
             if self.log_mel.frames(expected) > self.front_end.clip_frames:
-                fused = self._fused(tape, expected, options)
+                fused = self._fused(buffer, expected, options)
             else:
-                tape.reach(0, expected + 1)
+                buffer.reach(0, expected + 1)
                 fused = None
-            samples = tape.finish()
+            samples = buffer.finish()
             if samples == expected:
-                return fused or self._first(tape.samples(0, samples), options)
+                return fused or self._first(buffer.samples(0, samples), options)
 
-    def _fused(self, tape: Tape, samples: int, options: ClipOptions) -> Clips | None:
+    def _fused(self, buffer: FrameBuffer, samples: int, options: ClipOptions) -> Clips | None:
         """Fuse a recording of that many samples; None if it is shorter."""
         total, frames, hop_length = self.log_mel.frames(samples), self.front_end.clip_frames, self.front_end.hop_length
         low, high, weight = shrink_taps(total, frames)
@@ -259,28 +256,28 @@ class ClipMaker:
             last_run = stop == total
             begin = max(0, first - EDGE_FRAMES) * hop_length
             end = samples if last_run else (stop + EDGE_FRAMES) * hop_length
-            if not tape.reach(begin, min(end, samples) - begin):
+            if not buffer.reach(begin, min(end, samples) - begin):
                 return None
             inside = np.arange(*np.searchsorted(wanted, (first, stop)))
             for part in np.split(inside, np.flatnonzero(np.diff(wanted[inside]) > NEAR_FRAMES) + 1):
                 if len(part):
                     group = wanted[part]
-                    kept[part] = tape.frames(int(group[0]), int(group[-1]) + 1)[group - group[0]]
+                    kept[part] = buffer.frames(int(group[0]), int(group[-1]) + 1)[group - group[0]]
         rows = np.searchsorted(wanted, low), np.searchsorted(wanted, high)
         crops = [kept[np.searchsorted(wanted, start) :][:frames] for start in starts]
         features = np.stack([blend(kept[rows[0]], kept[rows[1]], weight), *crops])[None]
-        return Clips(features, np.ones(1, np.bool_), ((0.0, samples / self.front_end.sampling_rate),))
+        return Clips(features, np.ones(1, np.bool_), ((0.0, samples / self.front_end.sample_rate),))
 
     def _clips(self, mels: Float32Array, spans: list[tuple[int, int]], options: ClipOptions) -> Clips:
         """Give each mel (N, 1001, 64) its channels: a fusion tower reads the same mel four times."""
         features = np.repeat(mels[:, None], self.front_end.channels, axis=1)
         is_longer = np.full(len(mels), options.fusion == "always")
-        rate = self.front_end.sampling_rate
+        rate = self.front_end.sample_rate
         return Clips(features, is_longer, tuple((start / rate, stop / rate) for start, stop in spans))
 
     def _in_samples(self, seconds: float) -> int:
         """Return a time in samples, at least one."""
-        return max(1, round(seconds * self.front_end.sampling_rate))
+        return max(1, round(seconds * self.front_end.sample_rate))
 
 
 def _gathered(blocks: Iterable[Float32Array], most: int) -> Float32Array:

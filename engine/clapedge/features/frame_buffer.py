@@ -1,6 +1,6 @@
 """A recording that comes in blocks, of which only what is still needed is kept: samples, and frames made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,7 +11,11 @@ EDGE_FRAMES = 2
 """Frames at each end of a clip that hear its reflection: half a window (512 samples) is less than 2 hops (960)."""
 
 
-class Tape:
+RUN_FRAMES = 1000
+"""Frames of a long recording that are computed together: 10 s."""
+
+
+class FrameBuffer:
     """What is still needed of a recording that comes in blocks: its latest samples, and frames computed from them.
 
     Positions are counted from the first sample and the first frame of the recording.
@@ -76,3 +80,21 @@ class Tape:
             self._mel = np.concatenate([self._mel[first - self._first :], new])
             self._first = first
         return self._mel[first - self._first : stop - self._first]
+
+
+def stream_log_mels(blocks: Iterable[Float32Array], log_mel: LogMel) -> Iterator[Float32Array]:
+    """Yield all log-mels of a recording that comes in blocks, (n, n_mels) in dB, at most `RUN_FRAMES` at a time.
+
+    One no longer than a frame gives none: it cannot be reflected at its ends.
+    """
+    buffer, hop_length = FrameBuffer(blocks, log_mel), log_mel.hop_length
+    first, more = 0, True
+    while more:
+        stop, begin = first + RUN_FRAMES, max(0, first - EDGE_FRAMES) * hop_length
+        more = buffer.reach(begin, (stop + EDGE_FRAMES) * hop_length - begin)
+        if not more:
+            stop = log_mel.frames(buffer.end)
+        if buffer.end <= log_mel.n_fft or stop <= first:
+            return
+        yield buffer.frames(first, stop)
+        first = stop

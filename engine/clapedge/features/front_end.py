@@ -9,13 +9,19 @@ Hertz: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=24_000)]
 """A frequency that sound at 48 kHz can hold."""
 
 
-class FrontEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FrontEnd(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"sample_rate": "sampling_rate"},  # as preprocessor_config.json calls it
+):
     """Parameters of the log-mel front end; the defaults are those of `laion/clap-htsat-fused`.
 
     Source: its `preprocessor_config.json` (frequency_min is 50 there; the class default of transformers is 0).
     """
 
-    sampling_rate: Literal[48_000] = 48_000
+    sample_rate: Literal[48_000] = 48_000
     """Hz; recordings are brought to this rate alone, which every published CLAP checkpoint has."""
     n_fft: Annotated[int, msgspec.Meta(ge=2)] = 1024
     hop_length: Count = 480
@@ -43,7 +49,7 @@ class FrontEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def clip_seconds(self) -> float:
         """Length of one clip in seconds."""
-        return self.clip_samples / self.sampling_rate
+        return self.clip_samples / self.sample_rate
 
     @property
     def channels(self) -> int:

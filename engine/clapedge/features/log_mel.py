@@ -60,7 +60,7 @@ class LogMel:
     def __init__(
         self,
         *,
-        sampling_rate: int = 48_000,
+        sample_rate: int = 48_000,
         n_fft: int = 1024,
         hop_length: int = 480,
         n_mels: int = 64,
@@ -71,7 +71,7 @@ class LogMel:
         """Prepare window and mel bank; the defaults are those of `laion/clap-htsat-fused`.
 
         Args:
-            sampling_rate: Hz of the samples.
+            sample_rate: Hz of the samples.
             n_fft: samples per frame.
             hop_length: samples from one frame to the next.
             n_mels: number of mel bands.
@@ -83,8 +83,8 @@ class LogMel:
         self.hop_length = hop_length
         self.n_mels = n_mels
         self._window = np.hanning(n_fft + 1)[:-1]
-        bank = mel_bank(sampling_rate, n_fft, n_mels, f_min, f_max, mel_scale)
-        self.centres = bank.argmax(axis=0) * sampling_rate / n_fft
+        bank = mel_bank(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale)
+        self.centres = bank.argmax(axis=0) * sample_rate / n_fft
         """Hz at which each band is most sensitive, (n_mels,)."""
         self._bins = _support(bank)
         self._groups = _grouped(bank[self._bins])
@@ -179,7 +179,7 @@ def _grouped(bank: Float64Array) -> tuple[_Group, ...]:
 
 
 def mel_bank(
-    sampling_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float, mel_scale: Literal["htk", "slaney"]
+    sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float, mel_scale: Literal["htk", "slaney"]
 ) -> Float64Array:
     """Return the triangular mel filters (1 + n_fft // 2, n_mels): column m weighs the power bins of band m.
 
@@ -189,7 +189,7 @@ def mel_bank(
     to_mel, to_hertz = (_htk_mel, _htk_hertz) if mel_scale == "htk" else (_slaney_mel, _slaney_hertz)
     edges = to_mel(np.array([f_min, f_max]))
     corners = to_hertz(np.linspace(edges[0], edges[1], n_mels + 2))
-    bins = np.linspace(0, sampling_rate // 2, 1 + n_fft // 2)
+    bins = np.linspace(0, sample_rate // 2, 1 + n_fft // 2)
     slopes = corners - bins[:, None]
     widths = np.diff(corners)
     bank = np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))

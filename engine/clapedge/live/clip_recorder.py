@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soundfile
 
 from clapedge.arrays import Float32Array
-from clapedge.audio import SAMPLING_RATE
+from clapedge.audio import SAMPLE_RATE
 from clapedge.errors import StorageError
 from clapedge.live.records import Record
 
@@ -34,7 +34,7 @@ class SampleHistory:
 
     def __init__(self, seconds: float) -> None:
         """Make room for so many seconds."""
-        self._samples = np.zeros(round(seconds * SAMPLING_RATE), np.int16)
+        self._samples = np.zeros(round(seconds * SAMPLE_RATE), np.int16)
         self._count = 0
 
     def hear(self, samples: Float32Array) -> None:
@@ -49,7 +49,7 @@ class SampleHistory:
     def between(self, start: float, end: float) -> Int16Array:
         """Return what is still there of [start, end), in seconds of the segment."""
         oldest = max(0, self._count - len(self._samples))
-        low, high = max(oldest, round(start * SAMPLING_RATE)), min(self._count, round(end * SAMPLING_RATE))
+        low, high = max(oldest, round(start * SAMPLE_RATE)), min(self._count, round(end * SAMPLE_RATE))
         return np.asarray(self._samples[np.arange(low, max(low, high)) % len(self._samples)])
 
 
@@ -93,7 +93,7 @@ class ClipStore:
         path = self._directory / f"{re.sub(r'[^0-9TZ]', '', stamp)}-{words}-{event}.flac"
         part = path.with_name(path.name + ".part")
         try:
-            soundfile.write(part, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+            soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             part.replace(path)
             self._kept.append((path, path.stat().st_size))
         except (OSError, soundfile.LibsndfileError) as error:

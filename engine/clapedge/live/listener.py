@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from clapedge.arrays import Float32Array
-from clapedge.audio.stream import SAMPLING_RATE, Stream
-from clapedge.engine import Engine, Labels
+from clapedge.audio.stream import SAMPLE_RATE, Stream
+from clapedge.engine import Engine
 from clapedge.errors import AudioFormatError, UsageError
 from clapedge.events.rules import EventRule, Span
 from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
 from clapedge.events.tracker import EventUpdate, Tracker
 from clapedge.features.clips import ClipMaker, ClipOptions, Clips
+from clapedge.labels.encoder import Labels
 from clapedge.live.buffer import Chunk
 from clapedge.live.clip_recorder import LONGEST_SECONDS, ClipRecorder, ClipStore
 from clapedge.live.clock import Clock, Stamps
@@ -215,7 +216,7 @@ class Listener:
 
     def _scores(self, clips: Clips, levels: Levels) -> tuple[list[float], list[float]]:
         """Return the probabilities and similarities of a window, one a label that is shown."""
-        first, stop = (round(place * SAMPLING_RATE) for place in clips.spans[0])
+        first, stop = (round(place * SAMPLE_RATE) for place in clips.spans[0])
         gate = self._options.gate
         if gate is not None and levels.loudest(first, stop) < gate:
             self.counts.gated += 1

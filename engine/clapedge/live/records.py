@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from clapedge.events.tracker import Kind
+from clapedge.events.event import Kind
 
 Reason = Literal["quiet", "gap", "end"]
 

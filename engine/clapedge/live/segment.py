@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from clapedge.arrays import Float32Array
-from clapedge.audio.stream import SAMPLING_RATE, SILENCE_PEAK
+from clapedge.audio.stream import SAMPLE_RATE, SILENCE_PEAK
 from clapedge.live.buffer import Chunk
 
 Taken = Chunk | Literal["stalled", "ended"]
 
-PIECE_SAMPLES = SAMPLING_RATE // 10
+PIECE_SAMPLES = SAMPLE_RATE // 10
 """Levels are taken of tenths of a second: a click wakes nobody, and a short event is not lost in a long window."""
 
 MUTE_SECONDS = 60.0
@@ -85,7 +85,7 @@ class Levels:
             seconds: how far back levels are kept.
             muted: called once, when nothing came for a minute but silence that no microphone makes.
         """
-        self._most = round(seconds * SAMPLING_RATE) // PIECE_SAMPLES + 2
+        self._most = round(seconds * SAMPLE_RATE) // PIECE_SAMPLES + 2
         self._powers: deque[float] = deque(maxlen=self._most)
         self._rest = np.empty(0, np.float32)
         self._pieces = 0
@@ -100,7 +100,7 @@ class Levels:
         self._powers.extend(_power(piece) for piece in pieces)
         self._pieces += whole
         audible = len(samples) and float(np.abs(samples).max()) >= SILENCE_PEAK
-        before, self._mute = self._mute, 0.0 if audible else self._mute + len(samples) / SAMPLING_RATE
+        before, self._mute = self._mute, 0.0 if audible else self._mute + len(samples) / SAMPLE_RATE
         if before < MUTE_SECONDS <= self._mute:
             self._muted()
 

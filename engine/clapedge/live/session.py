@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from clapedge.engine import Engine, Labels
+from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
+from clapedge.labels.encoder import Labels
 from clapedge.live.buffer import AudioBuffer
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock

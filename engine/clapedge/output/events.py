@@ -7,7 +7,9 @@ from typing import Any, ClassVar, TextIO
 
 import msgspec
 
-from clapedge.events.timeline import Event, Timeline
+from clapedge.events.event import Event
+from clapedge.events.timeline import Timeline
+from clapedge.scoring.result import Provenance
 from clapedge.terminal import counted, printable
 
 MILLISECONDS = 3
@@ -48,14 +50,18 @@ class TableEvents(EventWriter):
 
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
         """Write a heading, a line an event, and how they came about."""
-        heard = timeline.heard
-        print(f"{printable(timeline.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=stream)
+        coverage = timeline.coverage
+        print(
+            f"{printable(timeline.file)}  {coverage.start:g}-{coverage.end:g} s of {coverage.duration:g} s", file=stream
+        )
         for event in events:
             when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
             print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {printable(event.label)}", file=stream)
         count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
-        made_by = f"{printable(timeline.model)} {timeline.variant} on {timeline.provider}"
-        print(f"  {count} · {made_by} · {timeline.weights} weights", file=stream)
+        made_by = (
+            f"{printable(timeline.provenance.model)} {timeline.provenance.variant} on {timeline.provenance.provider}"
+        )
+        print(f"  {count} · {made_by} · {timeline.provenance.weights} weights", file=stream)
 
 
 class CsvEvents(EventWriter):
@@ -71,7 +77,7 @@ class CsvEvents(EventWriter):
         """Write the names of the columns and a row an event."""
         rows = csv.DictWriter(stream, self.COLUMNS, lineterminator="\n")
         rows.writeheader()
-        rows.writerows(record(timeline, event) for event in events)
+        rows.writerows(record(timeline.file, event, timeline.provenance) for event in events)
 
 
 class JsonLinesEvents(EventWriter):
@@ -82,7 +88,7 @@ class JsonLinesEvents(EventWriter):
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
         """Write a record an event."""
         for event in events:
-            print(msgspec.json.encode(record(timeline, event)).decode(), file=stream)
+            print(msgspec.json.encode(record(timeline.file, event, timeline.provenance)).decode(), file=stream)
 
 
 class AudacityLabels(EventWriter):
@@ -131,15 +137,12 @@ EVENT_WRITERS = {
 """Every output format by its name."""
 
 
-def record(timeline: Timeline, event: Event) -> dict[str, Any]:
+def record(file: str, event: Event, provenance: Provenance) -> dict[str, Any]:
     """Return the record of an event: its fields, and what made it."""
     return {
-        "file": timeline.file,
+        "file": file,
         **asdict(event),
-        "model": timeline.model,
-        "weights": timeline.weights,
-        "variant": timeline.variant,
-        "provider": timeline.provider,
+        **provenance.to_dict(),
     }
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from clapedge import audio
 from clapedge.arrays import Float32Array
 from clapedge.atomic_file import atomic_write
-from clapedge.audio import AudioSource
+from clapedge.audio import AudioSource, ReadOptions
 from clapedge.errors import ClapEdgeWarning, MissingExtraError
-from clapedge.events.timeline import Event, Timeline
-from clapedge.features.clips import RUN_FRAMES, ClipMaker
-from clapedge.features.frame_buffer import EDGE_FRAMES, Tape
+from clapedge.events.event import Event
+from clapedge.events.timeline import Timeline
+from clapedge.features.clips import ClipMaker
+from clapedge.features.frame_buffer import stream_log_mels
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.log_mel import FLOOR
 from clapedge.scoring.result import Coverage
@@ -37,33 +38,27 @@ WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microso
 """Fonts that have Chinese, Japanese and Korean characters, one of which most systems have."""
 
 
-def spectrogram(source: AudioSource, heard: Coverage, front_end: FrontEnd, columns: int = COLUMNS) -> Float32Array:
+def spectrogram(source: AudioSource, coverage: Coverage, front_end: FrontEnd, columns: int = COLUMNS) -> Float32Array:
     """Return the mean log-mel (columns, n_mels) in dB of the parts of a recording, read as a stream.
 
     Args:
         source: the recording; it is read again.
-        heard: the span to draw.
+        coverage: the span to draw.
         front_end: the mels.
         columns: how many parts, at most one a frame.
     """
-    log_mel, hop_length = ClipMaker(front_end).log_mel, front_end.hop_length
-    frames = (heard.end - heard.start) * front_end.sampling_rate / hop_length
+    log_mel, duration = ClipMaker(front_end).log_mel, coverage.end - coverage.start
+    frames = duration * front_end.sample_rate / front_end.hop_length
     columns = max(1, min(columns, int(frames)))
     power, counts = np.zeros((columns, front_end.n_mels)), np.zeros(columns)
-    with audio.opened(source, start=heard.start, duration=heard.end - heard.start) as stream:
-        tape = Tape(stream, log_mel)
-        first, more = 0, True
-        while more:
-            stop, begin = first + RUN_FRAMES, max(0, first - EDGE_FRAMES) * hop_length
-            more = tape.reach(begin, (stop + EDGE_FRAMES) * hop_length - begin)
-            if not more:
-                stop = log_mel.frames(tape.end)
-            if tape.end <= front_end.n_fft or stop <= first:
-                break
-            column = np.minimum(((np.arange(first, stop) + 0.5) / frames * columns).astype(int), columns - 1)
-            np.add.at(power, column, 10.0 ** (tape.frames(first, stop) / 10.0))
+    with audio.opened(source, ReadOptions(start=coverage.start, duration=duration or None)) as stream:
+        first = 0
+        for mels in stream_log_mels(stream, log_mel):
+            positions = np.arange(first, first + len(mels)) + 0.5
+            column = np.minimum((positions / frames * columns).astype(int), columns - 1)
+            np.add.at(power, column, 10.0 ** (mels / 10.0))
             np.add.at(counts, column, 1)
-            first = stop
+            first += len(mels)
     return np.asarray(10.0 * np.log10(np.maximum(power / np.maximum(counts, 1)[:, None], FLOOR)), np.float32)
 
 
@@ -120,13 +115,13 @@ def _save(figure: "Figure", target: Path) -> None:
 
 def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, front_end: FrontEnd) -> None:
     """Draw mels over time, with frequencies beside them."""
-    heard, top = timeline.heard, float(picture.max())
+    coverage, top = timeline.coverage, float(picture.max())
     centres = ClipMaker(front_end).log_mel.centres
     axes.imshow(
         picture.T,
         origin="lower",
         aspect="auto",
-        extent=(heard.start, heard.end, -0.5, front_end.n_mels - 0.5),
+        extent=(coverage.start, coverage.end, -0.5, front_end.n_mels - 0.5),
         vmin=top - DECIBEL_RANGE,
         vmax=top,
         cmap="magma",
@@ -135,10 +130,9 @@ def _draw_spectrogram(axes: "Axes", timeline: Timeline, picture: Float32Array, f
     bands = [int(np.abs(centres - hertz).argmin()) for hertz in TICKS_HERTZ]
     axes.set_yticks(bands, [f"{hertz / 1000:g}" for hertz in TICKS_HERTZ])
     axes.set_ylabel("kHz (mel)")
-    axes.set_title(
-        f"{printable(timeline.file)} · {printable(timeline.model)} {timeline.variant} · {timeline.weights} weights",
-        loc="left",
-    )
+    made = timeline.provenance
+    made_by = f"{printable(made.model)} {made.variant} · {made.weights} weights"
+    axes.set_title(f"{printable(timeline.file)} · {made_by}", loc="left")
 
 
 def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> None:
@@ -154,5 +148,5 @@ def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> N
         axes.axhline(base, color="0.8", linewidth=0.5)
     axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], [*map(printable, timeline.labels)])
     axes.set_ylim(-0.2, rows)
-    axes.set_xlim(timeline.heard.start, timeline.heard.end)
+    axes.set_xlim(timeline.coverage.start, timeline.coverage.end)
     axes.set_xlabel("seconds · height: probability, bar: event")

@@ -3,9 +3,8 @@
 import csv
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import ClassVar, TextIO
 
 import msgspec
@@ -76,8 +75,9 @@ class TableWriter(Writer):
 
     def write(self, result: Result) -> None:
         """Write a heading and one line a label."""
-        heard = result.heard
-        print(f"{printable(result.file)}  {heard.start:g}-{heard.end:g} s of {heard.of:g} s", file=self.stream)
+        covered = result.coverage
+        span = f"{covered.start:g}-{covered.end:g} s of {covered.duration:g} s"
+        print(f"{printable(result.file)}  {span}", file=self.stream)
         scores = result.labels[: self.top_k]
         names = [printable(score.name) for score in scores]
         width = min(max(map(_columns, names)), max(20, shutil.get_terminal_size().columns - 50))
@@ -88,9 +88,10 @@ class TableWriter(Writer):
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
             print(f"  unsure: {close}", file=self.stream)
         self._explain(result)
-        made_by = f"{printable(result.model)} {result.variant} on {result.provider}"
-        took = f"{result.ms.total:.0f} ms · " if result.ms else ""
-        print(f"  {took}{made_by} · {result.weights} weights\n", file=self.stream, flush=True)
+        made = result.provenance
+        took = f"{result.timing.total:.0f} ms · " if result.timing else ""
+        made_by = f"{printable(made.model)} {made.variant} on {made.provider} · {made.weights} weights"
+        print(f"  {took}{made_by}\n", file=self.stream, flush=True)
 
     def fail(self, file: str, error: str) -> None:
         """Write nothing: the error stands on stderr."""
@@ -117,13 +118,13 @@ class JsonLinesWriter(Writer):
 
     def write(self, result: Result) -> None:
         """Write one record."""
-        self._line(replace(result, labels=result.labels[: self.top_k]))
+        self._line(result.to_dict(top_k=self.top_k))
 
     def fail(self, file: str, error: str) -> None:
         """Write a record of the failure."""
         self._line({"file": file, "error": error})
 
-    def _line(self, entry: Result | dict[str, str]) -> None:
+    def _line(self, entry: Mapping[str, object]) -> None:
         print(msgspec.json.encode(entry).decode(), file=self.stream, flush=True)
 
 
@@ -141,7 +142,7 @@ class JsonWriter(JsonLinesWriter):
         """Close the array."""
         self.stream.write("\n]\n")
 
-    def _line(self, entry: Result | dict[str, str]) -> None:
+    def _line(self, entry: Mapping[str, object]) -> None:
         self.stream.write(f"{self._separator}\n{msgspec.json.format(msgspec.json.encode(entry), indent=2).decode()}")
         self._separator = ","
 
@@ -200,11 +201,11 @@ def rows(
     result: Result, top_k: int | None = None, *, truth: tuple[object, object] = (False, True)
 ) -> Iterator[tuple[object, ...]]:
     """Yield a row of `columns` for each label of a result, of which the `top_k` best; `truth` stands for no and yes."""
-    heard = result.heard
+    covered = result.coverage
     about = (
-        *(truth[result.unsure], heard.start, heard.end, heard.of),
-        *(result.model, result.weights, result.variant, result.provider),
-        *(result.ms.total if result.ms else None, " | ".join(result.warnings), None),
+        *(truth[result.unsure], covered.start, covered.end, covered.duration),
+        *result.provenance.to_dict().values(),
+        *(result.timing.total if result.timing else None, " | ".join(result.warnings), None),
     )
     for rank, score in enumerate(result.labels[:top_k], 1):
         decided = (score.threshold, truth[score.present]) if isinstance(score, DecidedScore) else ()

@@ -12,11 +12,11 @@ def explain(result: Result, decision: Decision | None = None) -> tuple[str, ...]
         decision: what was given to it.
     """
     decision = decision or Decision()
-    heard = result.heard
-    share = 100 * (heard.end - heard.start) / heard.of if heard.of else 100.0
+    coverage = result.coverage
+    share = 100 * (coverage.end - coverage.start) / coverage.duration if coverage.duration else 100.0
     return (
-        *(_apart(result, decision) if decision.multi else _together(result, decision)),
-        f"heard: {heard.start:g} to {heard.end:g} s of {heard.of:g} s ({share:.0f} %)",
+        *(_multi(result, decision) if decision.multi else _together(result, decision)),
+        f"heard: {coverage.start:g} to {coverage.end:g} s of {coverage.duration:g} s ({share:.0f} %)",
         *(f"mind: {sentence}" for sentence in result.warnings),
     )
 
@@ -38,8 +38,8 @@ def _together(result: Result, decision: Decision) -> list[str]:
     ]
 
 
-def _apart(result: Result, decision: Decision) -> list[str]:
-    """Explain a result whose labels are decided apart."""
+def _multi(result: Result, decision: Decision) -> list[str]:
+    """Explain a result of which each label has its own threshold."""
     sentences = []
     for score in result.labels:
         if not isinstance(score, DecidedScore):

@@ -1,9 +1,10 @@
 """What the engine answers: the scores of one recording, and how they came about."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from clapedge.scoring.decision import Score
+from clapedge.scoring.decision import DecidedScore, Score
 
 if TYPE_CHECKING:
     from clapedge.arrays import Float32Array
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The span of a recording that was heard, and its whole length, in seconds."""
+    """The span of a recording that clips cover, and the length of the whole recording, in seconds."""
 
     start: float
     end: float
-    of: float
+    duration: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the object that records hold as `heard`."""
+        return {"start": self.start, "end": self.end, "of": self.duration}
 
 
 @dataclass(frozen=True)
@@ -28,80 +33,118 @@ class Timing:
     total: float
 
 
-@dataclass(frozen=True, eq=False)
-class RecordingEmbeddings:
-    """What listening to one recording came to, before any label is known.
+@dataclass(frozen=True)
+class Provenance:
+    """What made an answer.
 
     Attributes:
-        clips: (N, E) float32, the unit embedding of each clip.
-        spans: what each clip hears, in seconds of the recording.
-        heard: the span that all of them hear.
-        warnings: sentences about the recording.
-        decode: seconds spent on reading and resampling.
-        frontend: seconds spent on log-mels.
+        model: model id of the bundle.
+        weights: `pretrained`, `random` or `demo`.
+        variant: precision of the audio tower.
+        provider: where the tower ran.
     """
 
+    model: str
+    weights: str
+    variant: str
+    provider: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields as records hold them, beside those of the answer."""
+        return {"model": self.model, "weights": self.weights, "variant": self.variant, "provider": self.provider}
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingEmbeddings:
+    """The embeddings of one recording, before any label is known.
+
+    Attributes:
+        file: path or kind of the source.
+        clips: (N, E) float32, the unit embedding of each clip.
+        spans: what each clip covers, in seconds of the recording.
+        coverage: the span that all of them cover.
+        warnings: sentences about the recording.
+        timing: where the time went.
+    """
+
+    file: str
     clips: "Float32Array"
     spans: tuple[tuple[float, float], ...]
-    heard: Coverage
+    coverage: Coverage
     warnings: tuple[str, ...]
-    decode: float
-    frontend: float
+    timing: Timing
 
     @property
     def embedding(self) -> "Float32Array":
-        """The one embedding (E,) of the recording."""
-        from clapedge.scoring import similarity as scoring
+        """The one embedding (E,) of the recording: the mean of its clips', normalised again."""
+        from clapedge.scoring.similarity import mean_embedding
 
-        return scoring.merge(self.clips)
+        return mean_embedding(self.clips)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The scores of one recording; its fields are those of a JSON record.
+    """The scores of one recording.
 
     Attributes:
         file: path or kind of the source.
         labels: the labels that are not hidden, best first.
         unsure: whether the two best are too close to choose between.
-        heard: the span that the scores speak of.
+        coverage: the span that the scores speak of.
         warnings: sentences about the recording.
-        model: model id of the bundle.
-        weights: `pretrained`, `random` or `demo`.
-        variant: precision of the audio tower.
-        provider: where the tower ran.
-        ms: where the time went; None in a batch, whose rows are the same in every run.
+        provenance: what made the scores.
+        timing: where the time went; None in a batch, whose rows are the same in every run.
     """
 
     file: str
     labels: tuple[Score, ...]
     unsure: bool
-    heard: Coverage
+    coverage: Coverage
     warnings: tuple[str, ...]
-    model: str
-    weights: str
-    variant: str
-    provider: str
-    ms: Timing | None
+    provenance: Provenance
+    timing: Timing | None
 
     @property
     def top(self) -> Score:
         """The best label."""
         return self.labels[0]
 
+    def to_dict(self, *, top_k: int | None = None) -> dict[str, Any]:
+        """Return the record of the JSON formats: plain values alone.
 
-AUDIBLE_REST = 0.05
-"""Seconds that may go unheard without a word: less than any event."""
+        Args:
+            top_k: how many labels it holds; None holds all.
+        """
+        return {
+            "file": self.file,
+            "labels": [dict(vars(score)) for score in self.labels[:top_k]],
+            "unsure": self.unsure,
+            "heard": self.coverage.to_dict(),
+            "warnings": list(self.warnings),
+            **self.provenance.to_dict(),
+            "ms": dict(vars(self.timing)) if self.timing else None,
+        }
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Result":
+        """Return the result that a record of the JSON formats holds.
 
-def unheard(heard: Coverage, until: float) -> list[str]:
-    """Say how much was not heard of the span that was asked for, which lasts until so many seconds."""
-    rest = until - heard.end
-    if rest < AUDIBLE_REST:
-        return []
-    return [
-        (
-            f"heard {heard.start:g} to {heard.end:g} s, not the remaining {rest:.1f} s; "
-            "--window slide or fuse hears all of it"
+        Raises:
+            KeyError, TypeError: it is not such a record.
+        """
+        heard, ms = record["heard"], record["ms"]
+        return cls(
+            file=record["file"],
+            labels=tuple((DecidedScore if "threshold" in one else Score)(**one) for one in record["labels"]),
+            unsure=record["unsure"],
+            coverage=Coverage(heard["start"], heard["end"], heard["of"]),
+            warnings=tuple(record["warnings"]),
+            provenance=Provenance(*(record[name] for name in ("model", "weights", "variant", "provider"))),
+            timing=None if ms is None else Timing(**ms),
         )
-    ]
+
+    def __repr__(self) -> str:
+        """Show the file and its best labels, as a person would read them."""
+        best = ", ".join(f"{score.name!r} {score.probability:.1%}" for score in self.labels[:3])
+        more = f", and {len(self.labels) - 3} more" if len(self.labels) > 3 else ""  # noqa: PLR2004 - as shown
+        return f"<Result {self.file!r}: {best}{more}{', unsure' if self.unsure else ''}>"

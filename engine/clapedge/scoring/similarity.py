@@ -1,65 +1,89 @@
-"""Embeddings to similarities, probabilities and a decision. Pure NumPy."""
+"""Embeddings to similarities, probabilities, ranks and decisions. Pure NumPy."""
 
 import numpy as np
 import numpy.typing as npt
 
-from clapedge.arrays import Float32Array
-from clapedge.labels import LabelSet
-from clapedge.scoring.decision import UNSURE_MARGIN, DecidedScore, Decision, Score
+from clapedge.arrays import Float32Array, Float64Array
+from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.scoring.decision import DecidedScore, Decision, Score
 
 
-def similarities(audio: Float32Array, labels: Float32Array) -> Float32Array:
+class Scorer:
+    """Scores embeddings against one label set. Immutable, so that threads may share it.
+
+    Attributes:
+        labels: the embedded labels.
+        logit_scale: what similarities are multiplied by before the softmax, the labels' temperature included.
+        visible: indices of the labels that are not hidden, in the user's order.
+        names: their names.
+    """
+
+    def __init__(self, labels: EmbeddedLabels, logit_scale: float) -> None:
+        """Join labels with the model's logit scale, see `Manifest.logit_scale`."""
+        self.labels = labels
+        self.logit_scale = logit_scale / labels.temperature
+        every = labels.label_set.labels
+        self.visible = [index for index, label in enumerate(every) if not label.hidden]
+        self.names = tuple(every[index].name for index in self.visible)
+        self.thresholds = tuple(every[index].threshold for index in self.visible)
+
+    def similarities(self, embeddings: Float32Array) -> Float32Array:
+        """Return the cosines (N, labels), hidden labels included, of unit embeddings (N, E)."""
+        return similarities(embeddings, self.labels.embeddings)
+
+    def visible_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
+        """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E).
+
+        Hidden labels take their share of the probability.
+        """
+        similarity = self.similarities(embeddings)
+        probability = probabilities(similarity, self.logit_scale)
+        return probability[:, self.visible], similarity[:, self.visible]
+
+    def rank(self, embeddings: Float32Array) -> list[tuple[Score, ...]]:
+        """Return, for each unit embedding (N, E), the labels that are not hidden, best first.
+
+        Equal ones stay in the user's order.
+        """
+        probability, similarity = self.visible_scores(embeddings)
+        orders = np.argsort(-similarity, axis=-1, kind="stable").tolist()
+        return [
+            tuple(Score(self.names[i], chances[i], cosines[i]) for i in order)
+            for order, chances, cosines in zip(orders, probability.tolist(), similarity.tolist(), strict=True)
+        ]
+
+    def decide(
+        self, embeddings: Float32Array, decision: Decision | None = None
+    ) -> list[tuple[tuple[Score, ...], bool]]:
+        """Return, for each unit embedding (N, E), its ranked scores and whether the decision is unsure."""
+        return [decide(ranked, self.labels.label_set, decision) for ranked in self.rank(embeddings)]
+
+
+def similarities(embeddings: Float32Array, labels: Float32Array) -> Float32Array:
     """Return the cosines (N, labels) of unit embeddings (N, E) and (labels, E).
 
     Not as a matrix product, whose last bits depend on how many rows there are: a score must not.
     """
-    return np.asarray(np.einsum("ne,le->nl", audio, labels), np.float32)
+    return np.asarray(np.einsum("ne,le->nl", embeddings, labels), np.float32)
 
 
-def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> npt.NDArray[np.float64]:
-    """Return the softmax over the last axis of similarities times the model's logit scale."""
+def probabilities(similarity: npt.NDArray[np.floating], logit_scale: float) -> Float64Array:
+    """Return the softmax over the last axis of similarities times a logit scale."""
     logits = np.asarray(similarity, np.float64) * logit_scale
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def merge(embeddings: Float32Array) -> Float32Array:
-    """Return the one embedding (E,) of a recording heard in several clips (N, E): their mean, normalised again."""
-    if len(embeddings) == 1:
-        return np.asarray(embeddings[0])
-    mean = embeddings.mean(axis=0)
+def mean_embedding(clips: Float32Array) -> Float32Array:
+    """Return the mean (E,) of the unit embeddings of clips (N, E), normalised again."""
+    if len(clips) == 1:
+        return np.asarray(clips[0])
+    mean = clips.mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), float(np.finfo(np.float32).tiny)), np.float32)
 
 
-def rank(audio: Float32Array, labels: Float32Array, label_set: LabelSet, logit_scale: float) -> tuple[Score, ...]:
-    """Score one recording by its embedding (E,), see `rank_many`."""
-    return rank_many(audio[None], labels, label_set, logit_scale)[0]
-
-
-def rank_many(
-    audio: Float32Array, labels: Float32Array, label_set: LabelSet, logit_scale: float
-) -> list[tuple[Score, ...]]:
-    """Score recordings: of each the labels that are not hidden, best first (ties in the user's order).
-
-    Args:
-        audio: (N, E) unit embeddings of the recordings.
-        labels: (labels, E) unit embeddings.
-        label_set: the labels, in the same order.
-        logit_scale: the model's, see `Manifest.logit_scale`.
-    """
-    similarity = similarities(audio, labels)
-    probability = probabilities(similarity, logit_scale).tolist()
-    orders = np.argsort(-similarity, axis=-1, kind="stable").tolist()
-    shown = [not label.hidden for label in label_set.labels]
-    names = [label.name for label in label_set.labels]
-    return [
-        tuple(Score(names[i], chances[i], cosines[i]) for i in order if shown[i])
-        for order, chances, cosines in zip(orders, probability, similarity.tolist(), strict=True)
-    ]
-
-
-def is_unsure(scores: tuple[Score, ...], margin: float = UNSURE_MARGIN) -> bool:
-    """Tell whether the two best labels are too close to choose between."""
+def is_unsure(scores: tuple[Score, ...], margin: float) -> bool:
+    """Return whether the two best labels are closer in probability than a margin."""
     return len(scores) > 1 and scores[0].probability - scores[1].probability < margin
 
 

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from clapedge.scoring.result import Timing
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds of durations: from a warm GPU's tower to an hour's timeline."""
 
@@ -45,3 +47,8 @@ class Metrics:
         self.swaps = Counter(
             "clapedge_bundle_swaps", "Bundles that were swapped in or refused.", ("outcome",), registry=self.registry
         )
+
+    def observe_stages(self, timing: Timing) -> None:
+        """Count what the stages of a request took."""
+        for stage in ("decode", "frontend", "tower"):
+            self.stages.labels(stage).observe(getattr(timing, stage) / 1e3)

@@ -1,13 +1,12 @@
 """The engine that answers, with what stands in front of its tower; another one may take its place at any time."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from clapedge.arrays import BoolArray, Float32Array
 from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -95,16 +94,18 @@ class Model:
             embedding_size=manifest.embedding_size,
         )
 
-    def tower(self, *, alone: Callable[[], bool]) -> Embedder:
-        """Return what embeds the clips of one request.
+    def tower(self, *, alone: bool) -> Embedder:
+        """Return what embeds the next clips of a request.
 
         On a GPU requests share batches. On the CPU one request alone uses every core, and several use one each: cores
         that work apart do more than cores that share every operator, and the bits are the same.
 
         Args:
-            alone: whether no other request is in hand at the moment.
+            alone: whether no other request is in progress at the moment.
         """
-        return self._batcher or _Cores(self.engine, alone, self._metrics)
+        if self._batcher:
+            return self._batcher
+        return self.engine.audio_tower if alone else self.engine.single_core_tower()
 
     def close(self) -> None:
         """Release the sessions."""
@@ -115,25 +116,11 @@ class Model:
     def _warm(self) -> None:
         """Run every session once."""
         silence = np.zeros(WARM_SECONDS * 48_000, np.float32)
-        silence[::480] = 0.1  # a tick, so that nobody is told of silence
+        silence[::480] = 0.1  # a tick, so that no warning speaks of silence
         for alone in (True, False):
-            self.engine.listen(silence, tower=self.tower(alone=lambda alone=alone: alone))  # type: ignore[misc]
+            self.engine.embed_stream(silence, tower=self.tower(alone=alone)).collect()
         if self.reads_words:
             self.engine.embed_labels(LabelSet.of(["a sound"]))
-
-
-class _Cores:
-    """The audio tower on the CPU: all cores for a request that is alone, else one core each."""
-
-    def __init__(self, engine: Engine, alone: Callable[[], bool], metrics: Metrics) -> None:
-        """Stand in front of an engine's sessions."""
-        self._engine, self._alone, self._metrics = engine, alone, metrics
-
-    def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
-        """Embed clips, see `AudioTower.embed`."""
-        self._metrics.batches.observe(len(features))
-        tower = self._engine.audio_tower if self._alone() else self._engine.single_core_tower()
-        return tower.embed(features, is_longer)
 
 
 class Models:

@@ -1,24 +1,20 @@
 """What the service does, without HTTP: scores, timelines, embeddings and label sets, each in its turn."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from clapedge.arrays import BoolArray, Float32Array
 from clapedge.audio import AudioSource
 from clapedge.errors import UsageError
-from clapedge.events import timeline as timelines
-from clapedge.events.rules import EventRule
-from clapedge.events.timeline import Event, Timeline
+from clapedge.events.timeline import Timeline, window_options
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.lint import Advice, check, check_with
 from clapedge.model.cpu import usable_workers
-from clapedge.pipeline import Embedder, Hearing, Told
+from clapedge.pipeline import ClipBatch, EmbedStream, ReadKeywords, RecordingOptions
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import RecordingEmbeddings, Result
 from clapedge.serve.errors import GoneError
-from clapedge.serve.events import Settling
 from clapedge.serve.label_store import LabelStore, check_limits, check_prompts
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.models import Facts, Model, Models
@@ -30,6 +26,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from clapedge.arrays import Float32Array
+
 
 @dataclass(frozen=True)
 class Named:
@@ -38,6 +36,7 @@ class Named:
     name: str
 
 
+T = TypeVar("T")
 Labels: TypeAlias = "Named | LabelSet | EmbeddedLabels | Sequence[str]"
 
 
@@ -109,21 +108,11 @@ class Service:
     def submit_check(self, label_set: LabelSet) -> "Future[tuple[Advice, ...]]":
         """Queue a label set to be checked, with the model's own embeddings where it reads words."""
         check_limits(label_set, self.settings)
-        return self._submit(
-            lambda model, _: check_with(model.engine, label_set) if model.reads_words else check(label_set), None
-        )
 
-    def score(
-        self,
-        source: AudioSource,
-        labels: Labels,
-        *,
-        decision: Decision | None = None,
-        stop: threading.Event | None = None,
-        **hearing: "Unpack[Hearing]",
-    ) -> Result:
-        """Score a recording, see `Engine.score`; waits for its turn."""
-        return self.submit_score(source, labels, decision=decision, stop=stop, **hearing).result()
+        def work(job: Job) -> tuple[Advice, ...]:
+            return check_with(job.engine, label_set) if job.model.reads_words else check(label_set)
+
+        return self.submit(work, None)
 
     def submit_score(
         self,
@@ -132,7 +121,7 @@ class Service:
         *,
         decision: Decision | None = None,
         stop: threading.Event | None = None,
-        **hearing: "Unpack[Hearing]",
+        **options: "Unpack[RecordingOptions]",
     ) -> "Future[Result]":
         """Queue a recording to be scored.
 
@@ -141,108 +130,52 @@ class Service:
             labels: what it is scored against.
             decision: see `Engine.score`.
             stop: ends the work when it is set.
-            **hearing: see `Hearing`.
+            **options: see `Engine.score`.
 
         Raises:
             BusyError: the queue is full.
         """
 
-        def work(model: Model, steps: "_Steps") -> Result:
-            embedded = self.embed_labels(model, labels)
-            limit = self.settings.max_seconds
-            result = model.engine.score(
-                source, embedded, decision=decision, told=steps.told, tower=steps, longest=limit, **hearing
-            )
-            if result.ms:
-                self._observe(decode=result.ms.decode, frontend=result.ms.frontend, tower=result.ms.tower)
+        def work(job: Job) -> Result:
+            scorer = job.engine.scorer(self.embed_labels(job.model, labels))
+            result = job.engine.result(job.embed(source, **options), scorer, decision)
+            if result.timing:
+                self.metrics.observe_stages(result.timing)
             return result
 
-        return self._submit(work, stop)
-
-    def timeline(
-        self,
-        source: AudioSource,
-        labels: Labels,
-        *,
-        window: float = timelines.WINDOW_SECONDS,
-        hop: float = timelines.HOP_SECONDS,
-        start: float = 0.0,
-        duration: float | None = None,
-        told: Told | None = None,
-        stop: threading.Event | None = None,
-    ) -> Timeline:
-        """Score a recording over time, see `timeline.listen`; waits for its turn."""
-        span: dict[str, Any] = {"window": window, "hop": hop, "start": start, "duration": duration}
-        return self.submit_timeline(source, labels, told=told, stop=stop, **span).result()
+        return self.submit(work, stop)
 
     def submit_timeline(
-        self,
-        source: AudioSource,
-        labels: Labels,
-        *,
-        told: Told | None = None,
-        stop: threading.Event | None = None,
-        **span: Any,  # noqa: ANN401 - those of `timeline`
+        self, source: AudioSource, labels: Labels, *, window: float, hop: float, **options: "Unpack[ReadKeywords]"
     ) -> "Future[Timeline]":
-        """Queue a recording to be scored over time."""
+        """Queue a recording to be scored over time, see `Engine.timeline`."""
 
-        def work(model: Model, steps: "_Steps") -> Timeline:
-            embedded = self.embed_labels(model, labels)
-            limit, told_too = self.settings.max_seconds, steps.also(told)
-            return timelines.listen(model.engine, source, embedded, told=told_too, tower=steps, longest=limit, **span)
+        def work(job: Job) -> Timeline:
+            scorer = job.engine.scorer(self.embed_labels(job.model, labels))
+            windows: RecordingOptions = {**options, **window_options(window, hop)}
+            return job.engine.timeline_of(job.embed(source, **windows), scorer, window=window)
 
-        return self._submit(work, stop)
-
-    def submit_events(
-        self,
-        source: AudioSource,
-        labels: Labels,
-        *,
-        rule: EventRule,
-        tell: Callable[[Timeline, Event], None],
-        told: Told | None = None,
-        stop: threading.Event | None = None,
-        **span: Any,  # noqa: ANN401 - those of `timeline`
-    ) -> "Future[tuple[str, ...]]":
-        """Queue a recording whose events are told one by one while it is heard; it comes to what was wrong with it."""
-
-        def work(model: Model, steps: "_Steps") -> tuple[str, ...]:
-            embedded = self.embed_labels(model, labels)
-            place = {name: span[name] for name in ("window", "hop", "start")}
-            settling = Settling(model.engine, source, embedded, rule=rule, tower=steps, tell=tell, **place)
-            limit, after = self.settings.max_seconds, settling.after(steps.also(told))
-            found = timelines.listen(model.engine, source, embedded, told=after, tower=settling, longest=limit, **span)
-            settling.finish(found)
-            return found.warnings
-
-        return self._submit(work, stop)
+        return self.submit(work, None)
 
     def submit_audio(
-        self, source: AudioSource, *, stop: threading.Event | None = None, **hearing: "Unpack[Hearing]"
+        self, source: AudioSource, *, stop: threading.Event | None = None, **options: "Unpack[RecordingOptions]"
     ) -> "Future[tuple[RecordingEmbeddings, Facts]]":
         """Queue a recording to be embedded."""
-
-        def work(model: Model, steps: "_Steps") -> tuple[RecordingEmbeddings, Facts]:
-            limit = self.settings.max_seconds
-            listened = model.engine.listen(source, told=steps.told, tower=steps, longest=limit, **hearing)
-            return listened, model.facts
-
-        return self._submit(work, stop)
+        return self.submit(lambda job: (job.embed(source, **options), job.model.facts), stop)
 
     def submit_text(self, prompts: Sequence[str]) -> "Future[tuple[Float32Array, Facts]]":
         """Queue prompts to be embedded as they are."""
         check_prompts(prompts, self.settings)
-        return self._submit(lambda model, _: (model.engine.embed_text(prompts), model.facts), None)
+        return self.submit(lambda job: (job.engine.embed_text(prompts), job.model.facts), None)
 
-    def _submit(self, work: "Callable[[Model, _Steps], Any]", stop: threading.Event | None) -> "Future[Any]":
-        """Queue work on the model that answers when its turn comes."""
+    def submit(self, work: "Callable[[Job], T]", stop: threading.Event | None) -> "Future[T]":
+        """Queue work on the model that answers when its turn comes; it ends when `stop` is set."""
 
-        def task() -> Any:  # noqa: ANN401 - whatever the work gives
+        def task() -> T:
             with self.models.using() as model:
-                ends = (self._halted, stop) if stop else (self._halted,)
-                steps = _Steps(model.tower(alone=lambda: self.pool.alone), ends, self.settings.max_clips)
-                steps.check()
-                return work(model, steps)
+                job = Job(self, model, stop)
+                job.check()
+                return work(job)
 
         return self.pool.submit(task)
 
@@ -258,43 +191,48 @@ class Service:
         self.metrics.labels.labels("hit" if model.engine.has_embedded(label_set) else "miss").inc()
         return model.engine.embed_labels(label_set)
 
-    def _observe(self, **milliseconds: float) -> None:
-        """Count what stages took."""
-        for stage, value in milliseconds.items():
-            self.metrics.stages.labels(stage).observe(value / 1e3)
 
+class Job:
+    """One request while it is worked on.
 
-class _Steps:
-    """The tower as one request sees it: it ends when nobody waits any longer, and after so many clips."""
+    Attributes:
+        model: the model that answers it.
+        engine: the model's engine.
+    """
 
-    def __init__(self, tower: Embedder, ends: Sequence[threading.Event], most: int) -> None:
-        """Stand in front of a tower, until one of the events is set or so many clips were heard."""
-        self._tower, self._ends, self._most = tower, ends, most
-        self._clips = 0
+    def __init__(self, service: Service, model: Model, stop: threading.Event | None) -> None:
+        """Begin; the work ends early when the service halts, or when `stop` is set."""
+        self.model, self.engine = model, model.engine
+        self._service, self._stop = service, stop
 
     def check(self) -> None:
-        """Raise `GoneError` if nobody waits."""
-        if any(end.is_set() for end in self._ends):
+        """Raise `GoneError` if nobody waits any longer."""
+        if self._service.halted or (self._stop and self._stop.is_set()):
             raise GoneError
 
-    def told(self, *_: float) -> None:
-        """Be told how far a recording was heard."""
-        self.check()
+    def stream(self, source: AudioSource, **options: "Unpack[RecordingOptions]") -> EmbedStream:
+        """Return the stream of a recording, within the limits of the service; iterate it through `batches`."""
+        return self.engine.embed_stream(source, max_seconds=self._service.settings.max_seconds, **options)
 
-    def also(self, told: Told | None) -> Told:
-        """Return what checks and then tells another one."""
+    def batches(self, stream: EmbedStream) -> Iterator[ClipBatch]:
+        """Iterate a stream while somebody waits, on as many cores as the other requests leave.
 
-        def both(heard: float, until: float) -> None:
+        Raises:
+            GoneError: nobody waits any longer.
+            UsageError: there are more clips than are allowed.
+        """
+        clips, most = 0, self._service.settings.max_clips
+        stream.tower = self.model.tower(alone=self._service.pool.alone)
+        for batch in stream:
             self.check()
-            if told:
-                told(heard, until)
+            clips += len(batch.embeddings)
+            if clips > most:
+                raise UsageError(f"there are more than {most} clips; ask for a longer hop or a shorter duration")
+            self._service.metrics.batches.observe(len(batch.embeddings))
+            yield batch
+            stream.tower = self.model.tower(alone=self._service.pool.alone)
 
-        return both
-
-    def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
-        """Embed clips, see `AudioTower.embed`."""
-        self.check()
-        self._clips += len(features)
-        if self._clips > self._most:
-            raise UsageError(f"more than {self._most} clips would be heard; ask for a longer hop or a shorter duration")
-        return self._tower.embed(features, is_longer)
+    def embed(self, source: AudioSource, **options: "Unpack[RecordingOptions]") -> RecordingEmbeddings:
+        """Embed a whole recording."""
+        stream = self.stream(source, **options)
+        return stream.join(list(self.batches(stream)))

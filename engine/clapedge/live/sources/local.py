@@ -120,15 +120,15 @@ class FileSource:
         """Yield the recording, each part when it would have sounded."""
         with audio.opened(self._path) as stream:
             began, played = self._monotonic(), 0
-            step = round(BLOCK_SECONDS * audio.SAMPLING_RATE)
+            step = round(BLOCK_SECONDS * audio.SAMPLE_RATE)
             for block in stream:
                 for first in range(0, len(block), step):
                     part = block[first : first + step, None]
                     played += len(part)
                     if self._speed:
-                        due = began + played / audio.SAMPLING_RATE / self._speed
+                        due = began + played / audio.SAMPLE_RATE / self._speed
                         self._wait(max(0.0, due - self._monotonic()))
-                    yield audio.SAMPLING_RATE, part
+                    yield audio.SAMPLE_RATE, part
 
     def notes(self) -> list[str]:
         """Tell of nothing: what is wrong with the sound, whoever hears it tells."""

@@ -1,7 +1,7 @@
 """What a recording looks like: its waveform and its log-mel as the model hears it, a few thousand bytes of each."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from clapedge import audio
 from clapedge.arrays import Float32Array, Float64Array
-from clapedge.audio import AudioSource
-from clapedge.features.clips import RUN_FRAMES, ClipMaker
-from clapedge.features.frame_buffer import EDGE_FRAMES, Tape
-from clapedge.features.front_end import FrontEnd
-from clapedge.features.log_mel import FLOOR, LogMel
+from clapedge.audio import AudioSource, ReadOptions
+from clapedge.features.clips import ClipMaker
+from clapedge.features.frame_buffer import stream_log_mels
+from clapedge.features.log_mel import FLOOR
 
 COLUMNS = 800
 """At least so many columns of a recording that has them, and fewer than twice as many: what a screen shows."""
@@ -46,40 +45,46 @@ class Picture:
     warnings: tuple[str, ...]
 
 
-def draw(
-    source: AudioSource,
-    front_end: FrontEnd,
-    *,
-    longest: float | None = None,
-    told: Callable[[], None] | None = None,
-) -> Picture:
-    """Return the picture of a recording, read once, as a stream.
+class Drawing:
+    """Draws a recording while it is read once, as a stream; iterate it to its end, then ask for the picture."""
 
-    Args:
-        source: a path, bytes, a file object, or samples.
-        front_end: the mels of the bundle.
-        longest: seconds that are read at most; None reads to the end.
-        told: is called at each step; what it raises ends the reading.
+    def __init__(self, source: AudioSource, clip_maker: ClipMaker, *, max_seconds: float | None = None) -> None:
+        """Prepare to read a recording.
 
-    Raises:
-        AudioError: the recording cannot be used.
-    """
-    peaks, powers = Columns(np.maximum), Columns(np.add)
-    with audio.opened(source, duration=longest) as stream:
-        log_mel = ClipMaker(front_end).log_mel
-        for frames in _log_mels(_watched(stream, peaks), log_mel, front_end.n_fft):
-            if told:
-                told()
-            powers.add(np.pad(10.0 ** (frames / 10.0), ((0, 0), (0, 1)), constant_values=1.0))  # the last one counts
-        highest, lowest = peaks.rows().T * ((1.0,), (-1.0,))
-        summed = powers.rows().reshape(-1, front_end.n_mels + 1)  # without a frame: no rows
+        Args:
+            source: a path, bytes, a file object, or samples.
+            clip_maker: the front end of the bundle.
+            max_seconds: seconds that are read at most; None reads to the end.
+        """
+        self._source, self._log_mel, self._max_seconds = source, clip_maker.log_mel, max_seconds
+        self._peaks, self._powers = Columns(np.maximum), Columns(np.add)
+        self._end = self._duration = 0.0
+        self._warnings: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[None]:
+        """Read the recording, some seconds a step.
+
+        Raises:
+            AudioError: it cannot be used.
+        """
+        with audio.opened(self._source, ReadOptions(duration=self._max_seconds)) as stream:
+            for frames in stream_log_mels(_watched(stream, self._peaks), self._log_mel):
+                # the last one counts
+                self._powers.add(np.pad(10.0 ** (frames / 10.0), ((0, 0), (0, 1)), constant_values=1.0))
+                yield
+            self._end, self._duration, self._warnings = stream.end, stream.duration, stream.warnings
+
+    def picture(self) -> Picture:
+        """Return the picture of what was read."""
+        highest, lowest = self._peaks.rows().T * ((1.0,), (-1.0,))
+        summed = self._powers.rows().reshape(-1, self._log_mel.n_mels + 1)  # without a frame: no rows
         return Picture(
-            end=round(stream.end, 3),
-            of=round(stream.of, 3),
+            end=round(self._end, 3),
+            of=round(self._duration, 3),
             waveform=_text(np.stack([highest, lowest], axis=1).clip(-1, 1) * 127, np.int8),
             mel=_text(_shades(summed[:, :-1] / np.maximum(summed[:, -1:], 1)), np.uint8),
-            hertz=tuple(round(hertz) for hertz in log_mel.centres.tolist()),
-            warnings=stream.warnings,
+            hertz=tuple(round(hertz) for hertz in self._log_mel.centres.tolist()),
+            warnings=self._warnings,
         )
 
 
@@ -131,21 +136,6 @@ def _watched(blocks: Iterable[Float32Array], peaks: Columns) -> Iterator[Float32
         yield block
     if len(rest):
         peaks.add(np.array([[rest.max(), -rest.min()]]))
-
-
-def _log_mels(blocks: Iterable[Float32Array], log_mel: LogMel, shortest: int) -> Iterator[Float32Array]:
-    """Yield all log-mels of a recording of more samples than `shortest`, (n, bands) in dB, a run at a time."""
-    tape, hop_length = Tape(blocks, log_mel), log_mel.hop_length
-    first, more = 0, True
-    while more:
-        stop, begin = first + RUN_FRAMES, max(0, first - EDGE_FRAMES) * hop_length
-        more = tape.reach(begin, (stop + EDGE_FRAMES) * hop_length - begin)
-        if not more:
-            stop = log_mel.frames(tape.end)
-        if tape.end <= shortest or stop <= first:  # too short to be reflected at its ends
-            return
-        yield tape.frames(first, stop)
-        first = stop
 
 
 def _shades(power: Float64Array) -> Float64Array:

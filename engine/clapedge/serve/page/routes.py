@@ -6,24 +6,20 @@ import threading
 from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS, window_options
 from clapedge.labels import Label, LabelSet
-from clapedge.serve.errors import GoneError, RequestError
+from clapedge.serve.errors import RequestError
 from clapedge.serve.json_lines import Lines, LinesResponse
 from clapedge.serve.page import picture
 from clapedge.serve.responses import JsonResponse
 from clapedge.serve.routes.inference import finished, first_line
-from clapedge.serve.service import Named, Service
+from clapedge.serve.service import Job, Named, Service
 from clapedge.serve.uploads import Upload, read_label_file, received
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from clapedge.events.timeline import Timeline
 
 HERE = Path(__file__).parent
 CLIPS = HERE.parents[1] / "demo_clips"
@@ -67,16 +63,13 @@ async def draw(request: Request) -> Response:
     async with received(request) as upload:
         recording, stop = _recording(upload), threading.Event()
 
-        def told() -> None:
-            if stop.is_set():
-                raise GoneError
+        def work(job: Job) -> picture.Picture:
+            drawing = picture.Drawing(recording, job.engine.clip_maker, max_seconds=service.settings.max_seconds)
+            for _ in drawing:
+                job.check()
+            return drawing.picture()
 
-        def work() -> picture.Picture:
-            with service.models.using() as model:
-                front_end = model.engine.bundle.manifest.front_end
-                return picture.draw(recording, front_end, longest=service.settings.max_seconds, told=told)
-
-        return JsonResponse(await finished(request, service.pool.submit(work), stop))
+        return JsonResponse(await finished(request, service.submit(work, stop), stop))
 
 
 @router.post("/timeline")
@@ -90,29 +83,28 @@ async def timeline(request: Request) -> Response:
         if not upload.label_file and not named:
             raise RequestError("the form carries no labels; send them as the field label_file, or name a label_set")
         lines, stop = Lines(), threading.Event()
-        future: Future[Any] = service.submit_timeline(
-            recording,
-            read_label_file(*upload.label_file) if upload.label_file else Named(named[0]),
-            told=lambda heard, until: lines.write({"heard": heard, "until": until}),
-            stop=stop,
-        )
-        future.add_done_callback(lambda done: _conclude(done, lines))
+        labels = read_label_file(*upload.label_file) if upload.label_file else Named(named[0])
+
+        def work(job: Job) -> None:
+            scorer = job.engine.scorer(service.embed_labels(job.model, labels))
+            stream = job.stream(recording, **window_options(WINDOW_SECONDS, HOP_SECONDS))
+            batches = []
+            for batch in job.batches(stream):
+                batches.append(batch)
+                lines.write({"heard": batch.position, "until": batch.end})
+            found = job.engine.timeline_of(stream.join(batches), scorer, window=WINDOW_SECONDS)
+            lines.write(
+                {
+                    "edges": found.edges.round(3).tolist(),
+                    "probabilities": found.probabilities.round(DECIMALS).tolist(),
+                    "events": found.events(),
+                }
+            )
+
+        future = service.submit(work, stop)
+        future.add_done_callback(lambda _: lines.end())
         first = await first_line(request, lines, future, stop)
         return LinesResponse(first, lines, future, stop, stack.pop_all().aclose)
-
-
-def _conclude(done: "Future[Timeline]", lines: Lines) -> None:
-    """Write what a timeline came to; an error is the response's to tell."""
-    if not done.cancelled() and not done.exception():
-        found = done.result()
-        lines.write(
-            {
-                "edges": found.edges.round(3).tolist(),
-                "probabilities": found.probabilities.round(DECIMALS).tolist(),
-                "events": found.events(),
-            }
-        )
-    lines.end()
 
 
 def _recording(upload: Upload) -> BinaryIO:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, cast
 
 import numpy as np
@@ -11,9 +10,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response, StreamingResponse
 
+from clapedge.audio import source_name
 from clapedge.errors import LabelError, UsageError
 from clapedge.events.rules import EventRule
-from clapedge.events.timeline import window_for
+from clapedge.events.stream import EventStream
+from clapedge.events.timeline import default_window, window_options
 from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
 from clapedge.output.events import record
 from clapedge.scoring.decision import THRESHOLD, Decision
@@ -31,7 +32,7 @@ from clapedge.serve.schemas import (
     TextEmbeddings,
     TimelineChoice,
 )
-from clapedge.serve.service import Labels, Named, Service
+from clapedge.serve.service import Job, Labels, Named, Service
 from clapedge.serve.uploads import Upload, merged, read_label_file, received
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ async def score(request: Request, query: Annotated[ScoreChoice, Query()]) -> Res
             _labels(service, asked, upload),
             decision=_decision(asked),
             stop=stop,
-            **_hearing(asked),
+            **_recording_options(asked),
         )
         result = await finished(request, future, stop)
-        return JsonResponse(replace(result, labels=result.labels[: asked.top_k]))
+        return JsonResponse(result.to_dict(top_k=asked.top_k))
 
 
 @router.post("/timeline", response_class=StreamingResponse, responses=documents.EVENTS, **documents.upload("ScoreForm"))
@@ -74,17 +75,26 @@ async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) 
     async with AsyncExitStack() as stack:
         upload = await stack.enter_async_context(received(request))
         asked = choice(TimelineChoice, request, query, upload)
+        recording, labels = _recording(upload), _labels(service, asked, upload)
+        rule = EventRule(asked.on, asked.off, asked.min_duration, asked.merge_gap, asked.multi)
+        window = default_window(asked.hop) if asked.window is None else asked.window
+        options = window_options(window, asked.hop)
+        options |= {"start": asked.start, "duration": asked.duration}
         lines, stop = Lines(), threading.Event()
-        future = service.submit_events(
-            _recording(upload),
-            _labels(service, asked, upload),
-            rule=EventRule(asked.on, asked.off, asked.min_duration, asked.merge_gap, asked.multi),
-            tell=lambda found, event: lines.write(record(found, event)),
-            told=(lambda heard, until: lines.write({"heard": heard, "until": until})) if asked.progress else None,
-            stop=stop,
-            window=window_for(asked.hop) if asked.window is None else asked.window,
-            **{name: getattr(asked, name) for name in ("hop", "start", "duration")},
-        )
+
+        def work(job: Job) -> tuple[str, ...]:
+            stream, name = job.stream(recording, **options), source_name(recording)
+            events = EventStream(job.engine.scorer(service.embed_labels(job.model, labels)), rule, window=window)
+            for batch in job.batches(stream):
+                if asked.progress:
+                    lines.write({"heard": batch.position, "until": batch.end})
+                for event in events.push_ordered(batch):
+                    lines.write(record(name, event, job.engine.provenance))
+            for event in events.close_ordered(stream.coverage.end):
+                lines.write(record(name, event, job.engine.provenance))
+            return stream.warnings
+
+        future = service.submit(work, stop)
         future.add_done_callback(lambda done: lines.end(_warnings(done) if asked.progress else ()))
         first = await first_line(request, lines, future, stop)
         return LinesResponse(first, lines, future, stop, stack.pop_all().aclose)
@@ -100,10 +110,11 @@ async def embed_audio(request: Request, query: Annotated[HearingChoice, Query()]
     async with received(request) as upload:
         asked = choice(HearingChoice, request, query, upload)
         recording, stop = _recording(upload), threading.Event()
-        listened, facts = await finished(request, service.submit_audio(recording, stop=stop, **_hearing(asked)), stop)
+        future = service.submit_audio(recording, stop=stop, **_recording_options(asked))
+        embedded, facts = await finished(request, future, stop)
         about = {name: getattr(facts, name) for name in ("model", "weights", "variant", "provider")}
-        said = {"heard": listened.heard, "warnings": listened.warnings}
-        return JsonResponse({"file": recording.name, "embedding": listened.embedding.tolist(), **said, **about})
+        notes = {"heard": embedded.coverage.to_dict(), "warnings": embedded.warnings}
+        return JsonResponse({"file": recording.name, "embedding": embedded.embedding.tolist(), **notes, **about})
 
 
 @router.post("/embed/text", response_model=TextEmbeddings, responses=documents.PROBLEMS)
@@ -229,6 +240,6 @@ def _decision(asked: ScoreChoice) -> Decision:
     return Decision(asked.multi, asked.unsure_margin, THRESHOLD if asked.threshold is None else asked.threshold)
 
 
-def _hearing(asked: HearingChoice) -> Any:  # noqa: ANN401 - pydantic has checked the choices
-    """Return how a request has its recording heard."""
+def _recording_options(asked: HearingChoice) -> Any:  # noqa: ANN401 - pydantic has checked the choices
+    """Return which part of its recording a request wants, and how it becomes clips."""
     return {name: getattr(asked, name) for name in HearingChoice.model_fields}

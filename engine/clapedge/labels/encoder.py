@@ -1,0 +1,151 @@
+"""Words to embeddings with one bundle: the text tower, opened when it is first needed, and what was embedded before."""
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeAlias
+
+from clapedge.arrays import Float32Array
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, UsageError
+from clapedge.labels.embedded import EmbeddedLabels
+from clapedge.labels.label_set import LabelSet
+from clapedge.labels.prompt_cache import PromptCache
+from clapedge.model.bundle import Bundle, BundleFile, Variant
+from clapedge.model.precision import preferred_variant
+from clapedge.model.towers import TextTower
+
+Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
+
+LABEL_SETS_KEPT = 64
+"""Label sets whose embeddings are kept: more than a program switches between, and no more memory than one clip's."""
+
+
+class LabelEncoder:
+    """Embeds prompts and label sets. Threads may share it."""
+
+    def __init__(
+        self, bundle: Bundle, variant: Variant, *, threads: int | None, spinning: bool, prompt_cache: bool
+    ) -> None:
+        """Prepare to open the text tower of a bundle.
+
+        Args:
+            bundle: holds the text tower and the tokenizer, or stored label sets alone.
+            variant: precision of the audio tower, which the text tower's follows where it can.
+            threads: threads within an operator; None means every usable core.
+            spinning: whether idle threads wait busily, see `open_session`.
+            prompt_cache: whether embeddings of prompts are kept on disk.
+        """
+        self._bundle, self._variant = bundle, variant
+        self._threads, self._spinning = threads, spinning
+        self._keeps_prompts = prompt_cache and bool(bundle.files("text"))
+        self._tower: TextTower | None = None
+        self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def embed_text(self, prompts: Sequence[str]) -> Float32Array:
+        """Embed prompts as they are, see `Engine.embed_text`."""
+        tower = self.tower()
+        for prompt in tower.truncated(prompts):
+            warnings.warn(
+                f"only the first {tower.max_tokens} tokens of the prompt {prompt[:40]!r}… are read",
+                ClapEdgeWarning,
+                stacklevel=3,
+            )
+        return tower.embed(prompts)
+
+    def embed_labels(self, labels: Labels) -> EmbeddedLabels:
+        """Embed labels once, see `Engine.embed_labels`."""
+        own = self._bundle.manifest.text_tower
+        if isinstance(labels, EmbeddedLabels):
+            if labels.text_tower != own:
+                raise LabelError(
+                    "the labels were embedded by another model than this bundle's; "
+                    f"embed them again: clapedge labels embed --bundle {self._bundle.directory}"
+                )
+            return labels
+        label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
+        with self._lock:
+            known = self._embedded.get(label_set)
+            if known is not None:
+                self._embedded.move_to_end(label_set)
+                return known
+        embedded = EmbeddedLabels.embed(label_set, self._embed_prompts, own or "")
+        with self._lock:
+            self._embedded[label_set] = embedded
+            while len(self._embedded) > LABEL_SETS_KEPT:
+                self._embedded.popitem(last=False)
+        return embedded
+
+    def has_embedded(self, label_set: LabelSet) -> bool:
+        """Return whether the embeddings of a label set are kept."""
+        return label_set in self._embedded
+
+    def stored_labels(self, name: str) -> EmbeddedLabels:
+        """Return a label set of the bundle, see `Engine.stored_labels`."""
+        stored = self._bundle.label_sets
+        if name not in stored:
+            held = ", ".join(stored) or "none"
+            raise BundleError(f"bundle {self._bundle.directory} holds no label set {name!r} (it holds: {held})")
+        try:
+            return EmbeddedLabels.load(self._bundle.path(stored[name]))
+        except LabelError as error:
+            raise BundleError(f"bundle {self._bundle.directory}: {error}") from error
+
+    def tower(self) -> TextTower:
+        """Return the text tower, opened when it is first needed: precomputed labels never need it.
+
+        Raises:
+            BundleError: the bundle has none.
+            UsageError: the engine is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise closed_error(self._bundle)
+            if self._tower is None:
+                self._tower = self._open()
+            return self._tower
+
+    def close(self) -> None:
+        """Release the session."""
+        self._tower, self._closed = None, True
+
+    def _embed_prompts(self, prompts: Sequence[str]) -> Float32Array:
+        """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
+
+        A byte-level tokenizer makes at most one token a byte, so what fits in bytes is never truncated; a longer
+        prompt bypasses the cache, so that its truncation is reported each time.
+        """
+        limit = self._bundle.manifest.max_tokens - 2  # <s> and </s>, which RoBERTa puts around a prompt
+        if not self._keeps_prompts or any(len(prompt.encode()) > limit for prompt in prompts):
+            return self.embed_text(prompts)
+        made_by = (self._file().sha256, self._bundle.file("tokenizer").sha256)
+        return PromptCache(*made_by).encode(prompts, self.embed_text)
+
+    def _file(self) -> BundleFile:
+        """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs."""
+        return self._bundle.file("text", preferred_variant(self._bundle, "text", "cpu", like=self._variant))
+
+    def _open(self) -> TextTower:
+        """Open the text tower of the bundle."""
+        bundle = self._bundle
+        if not bundle.files("text"):
+            raise BundleError(
+                f"bundle {bundle.directory} has no text tower, so it knows only its stored label sets; "
+                "name one of them with --labels, or export the bundle without --no-text"
+            )
+        open_tower = partial(
+            TextTower,
+            tokenizer=bundle.read(bundle.file("tokenizer")),
+            max_tokens=bundle.manifest.max_tokens,
+            threads=self._threads,
+            spinning=self._spinning,
+        )
+        return bundle.opened(self._file(), open_tower)
+
+
+def closed_error(bundle: Bundle) -> UsageError:
+    """Return the error of using an engine after it was closed."""
+    return UsageError(f"the engine of {bundle.directory} is closed; load it again: Engine.load(...)")
