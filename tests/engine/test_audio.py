@@ -126,7 +126,7 @@ def test_a_name_does_not_make_a_text_a_recording(tmp_path: Path) -> None:
         (b"", AudioFormatError, "empty"),
         (io.BytesIO(), AudioFormatError, "empty"),
         (io.StringIO("text"), UsageError, "binary"),
-        (None, UsageError, "NoneType is no recording"),
+        (None, UsageError, "NoneType is not a recording"),
         (np.zeros(0, np.float32), AudioFormatError, "no samples"),
         (np.zeros((2, 3, 4), np.float32), AudioError, "shape"),
         (np.zeros((100, 2), np.float32), AudioError, "transpose"),

@@ -141,9 +141,9 @@ def test_two_hardware_threads_of_one_core_count_once(tmp_path: Path) -> None:
 
 
 def test_a_quota_cuts_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "_physical_cores", lambda *_: 6)
+    monkeypatch.setattr(cpu, "_physical_cores", lambda *_: 6)
     for quota, cores in ((0.5, 1), (2.9, 2), (64.0, 6), (None, 6)):
-        monkeypatch.setattr(providers, "_cgroup_quota", lambda *_, quota=quota: quota)
+        monkeypatch.setattr(cpu, "_cgroup_quota", lambda *_, quota=quota: quota)
         assert usable_cores() == cores
 
 

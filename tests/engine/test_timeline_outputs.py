@@ -205,7 +205,7 @@ def test_events_go_to_standard_output_alone(
     ("arguments", "code", "complaint"),
     [
         (("none.wav", "-l", "rain"), 1, "none.wav does not exist"),
-        ((SIREN, "-l", "rain", "--hop", "20"), 2, "leaves parts unheard"),
+        ((SIREN, "-l", "rain", "--hop", "20"), 2, "leaves gaps between windows"),
         ((SIREN, "-l", "rain", "--window", "20"), 2, "10 s long at most"),
         ((SIREN, "-l", "rain", "--plot", "picture.docx"), 2, "ends in none of .png"),
         (("-", "-l", "rain", "--plot", "picture.png"), 2, "name a file"),
