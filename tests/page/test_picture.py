@@ -1,6 +1,8 @@
 """What a recording looks like: columns that join as they come, a waveform and shades that tell what is there."""
 
 from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapedge.features.front_end import FrontEnd
+from clapedge.audio import BlockDecoder
+from clapedge.features.clips import ClipMaker
 from clapedge.model.bundle import Bundle
 
 picture = pytest.importorskip("clapedge.serve.page.picture", reason="clapedge[web] is not installed")
@@ -16,13 +19,21 @@ RATE = 48_000
 
 
 @pytest.fixture(scope="module")
-def front_end() -> FrontEnd:
-    return Bundle.open(None).manifest.front_end
+def clip_maker() -> ClipMaker:
+    return ClipMaker(Bundle.open(None).manifest.front_end)
 
 
 def tone(hertz: float, seconds: float, level: float = 0.5) -> npt.NDArray[np.float32]:
     """Return a sine."""
     return np.asarray(level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE), np.float32)
+
+
+def drawing_of(samples: npt.NDArray[np.float32], clip_maker: ClipMaker, max_seconds: float | None = None) -> Any:  # noqa: ANN401 - a Picture, if the extra is installed
+    """Draw samples to their end."""
+    drawing = picture.Drawing(samples, clip_maker, max_seconds=max_seconds)
+    for _ in drawing:
+        pass
+    return drawing.picture()
 
 
 @given(st.lists(st.integers(0, 90), max_size=12), st.sampled_from([2, 4, 10]))
@@ -38,9 +49,9 @@ def test_columns_hold_every_row_once_and_in_order_however_the_rows_come(sizes: l
     assert (np.diff(means) > 0).all()
 
 
-def test_the_waveform_reaches_as_far_as_the_samples_where_they_do(front_end: FrontEnd) -> None:
+def test_the_waveform_reaches_as_far_as_the_samples_where_they_do(clip_maker: ClipMaker) -> None:
     quiet, loud = tone(440, 2, level=0.1), tone(440, 2, level=0.8)
-    drawn = picture.draw(np.concatenate([quiet, loud]), front_end)
+    drawn = drawing_of(np.concatenate([quiet, loud]), clip_maker)
     high, low = np.frombuffer(b64decode(drawn.waveform), np.int8).reshape(-1, 2).T / 127
     middle = len(high) // 2
     assert high[: middle - 2].max() == pytest.approx(0.1, abs=0.01)
@@ -48,28 +59,34 @@ def test_the_waveform_reaches_as_far_as_the_samples_where_they_do(front_end: Fro
     assert low.min() == pytest.approx(-0.8, abs=0.01)
 
 
-def test_the_brightest_band_is_the_one_of_the_tone(front_end: FrontEnd) -> None:
-    drawn = picture.draw(tone(1000, 3), front_end)
+def test_the_brightest_band_is_the_one_of_the_tone(clip_maker: ClipMaker) -> None:
+    drawn = drawing_of(tone(1000, 3), clip_maker)
     shades = np.frombuffer(b64decode(drawn.mel), np.uint8).reshape(-1, len(drawn.hertz))
     assert drawn.hertz[int(shades.mean(axis=0).argmax())] == pytest.approx(1000, rel=0.06)
     assert (drawn.end, drawn.of) == (3.0, 3.0)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 1024, 1025, 5000])
-def test_the_shortest_recordings_are_drawn_too(front_end: FrontEnd, samples: int) -> None:
-    drawn = picture.draw(np.full(samples, 0.5, np.float32), front_end)
+def test_the_shortest_recordings_are_drawn_too(clip_maker: ClipMaker, samples: int) -> None:
+    drawn = drawing_of(np.full(samples, 0.5, np.float32), clip_maker)
     assert len(b64decode(drawn.waveform)) >= 2
     assert len(b64decode(drawn.mel)) % len(drawn.hertz) == 0
 
 
-def test_no_more_is_read_than_was_allowed_and_the_picture_ends_there(front_end: FrontEnd) -> None:
-    drawn = picture.draw(tone(440, 5), front_end, longest=2.0)
+def test_no_more_is_read_than_was_allowed_and_the_picture_ends_there(clip_maker: ClipMaker) -> None:
+    drawn = drawing_of(tone(440, 5), clip_maker, max_seconds=2.0)
     assert (drawn.end, drawn.of) == (2.0, 5.0)
 
 
-def test_what_is_told_can_end_the_drawing(front_end: FrontEnd) -> None:
-    def told() -> None:
-        raise InterruptedError
+def test_leaving_the_drawing_reads_no_further(clip_maker: ClipMaker) -> None:
+    read = 0
 
-    with pytest.raises(InterruptedError):
-        picture.draw(tone(440, 1), front_end, told=told)
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        nonlocal read
+        for _ in range(600):
+            read += 1
+            yield tone(440, 1)
+
+    for _ in picture.Drawing(BlockDecoder(blocks(), RATE), clip_maker):
+        break
+    assert 10 <= read < 60

@@ -157,6 +157,6 @@ def test_many_label_sets_leave_no_growth(client: TestClient) -> None:
     for number in range(80):
         assert client.post("/v1/score", params={"labels": f"a{number},b"}, content=body).status_code == 200
     with service.models.using() as model:
-        assert len(model.engine._embedded) <= 64
+        assert len(model.engine._encoder._embedded) <= 64
     hits = service.metrics.registry.get_sample_value("clapedge_label_sets_total", {"cache": "miss"})
     assert hits == 80

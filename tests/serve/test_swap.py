@@ -120,7 +120,7 @@ def test_a_bundle_without_the_labels_of_the_service_is_refused_and_closed(
         bundle(tmp_path / "b")
         look(watcher)
         assert closed == ["b"]
-        patched.setattr(Engine, "listen", refuse)
+        patched.setattr(Engine, "embed_stream", refuse)
         bundle(tmp_path / "c")
         look(watcher)
         assert "c" in closed
