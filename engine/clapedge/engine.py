@@ -24,6 +24,7 @@ from clapedge.features.clips import BATCH_CLIPS, ClipMaker
 from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.encoder import LabelEncoder, Labels, closed_error
+from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
 from clapedge.model.precision import PrecisionWish, preferred_variant
@@ -363,7 +364,7 @@ class Engine:
         Raises:
             BundleError: the bundle holds no such set, or something else; the message names those that it holds.
         """
-        return self._encoder.stored_labels(name)
+        return stored_labels(self.bundle, name)
 
     @property
     def audio_tower(self) -> AudioTower:

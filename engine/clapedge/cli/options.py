@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -223,29 +222,23 @@ def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:
 def read_labels(
     engine_of: Callable[[], "Engine"], words: Sequence[str], label_file: str | None, template: str | None
 ) -> "EmbeddedLabels":
-    """Find the labels that the options name, and embed them.
-
-    What is wrong with the words is said before the engine is loaded.
+    """Embed the labels that the options name; mistakes in them are reported before the engine is loaded.
 
     Args:
-        engine_of: loads the engine.
+        engine_of: loads the engine, once.
         words: values of `-l`.
         label_file: value of `--labels`.
         template: value of `--template`.
     """
-    from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, LabelSet, find_file
+    from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
+    from clapedge.labels.loader import is_bare_name, load_labels
 
     if words and label_file:
         raise LabelError("both -l and --labels are given; put the words into the file, or leave the file out")
     if template and label_file:
         raise LabelError("--template goes with -l; a label file carries its own template")
-    if not label_file:
-        label_set = LabelSet.parse(words, template=template or DEFAULT_TEMPLATE)
-        return engine_of().embed_labels(label_set)
-    path = Path(label_file)
-    if not path.suffix and (path.is_dir() or not path.exists()) and label_file in engine_of().bundle.label_sets:
-        return engine_of().stored_labels(label_file)
-    if path.suffix.lower() == ".npz":
-        return engine_of().embed_labels(EmbeddedLabels.load(path))
-    label_set = LabelSet.from_file(find_file(label_file))
-    return engine_of().embed_labels(label_set)
+    if label_file:
+        labels = load_labels(label_file, bundle=engine_of().bundle if is_bare_name(label_file) else None)
+    else:
+        labels = LabelSet.parse(words, template=template or DEFAULT_TEMPLATE)
+    return engine_of().embed_labels(labels)

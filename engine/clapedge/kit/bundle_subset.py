@@ -8,7 +8,8 @@ import msgspec
 
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, LabelError, UsageError
-from clapedge.labels import EmbeddedLabels, LabelSet, find_file
+from clapedge.labels import find_file
+from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle, BundleFile, Variant, describe, write_manifest
 from clapedge.model.precision import preferred_variant
 
@@ -66,8 +67,7 @@ def _embed(bundle: Bundle, directory: Path, files: Sequence[str], *, taken: set[
             relative = f"labels/{stem}.npz"
             if relative in taken:
                 raise LabelError(f"two label sets would be called {stem}; rename the file {name}")
-            given = EmbeddedLabels.load(path) if path.suffix == ".npz" else LabelSet.from_file(path)
-            engine.embed_labels(given).save(directory / relative)
+            engine.embed_labels(load_labels(path)).save(directory / relative)
             taken.add(relative)
             made.append(describe(directory, relative, role="labels"))
     return made

@@ -83,17 +83,6 @@ class LabelEncoder:
         """Return whether the embeddings of a label set are kept."""
         return label_set in self._embedded
 
-    def stored_labels(self, name: str) -> EmbeddedLabels:
-        """Return a label set of the bundle, see `Engine.stored_labels`."""
-        stored = self._bundle.label_sets
-        if name not in stored:
-            held = ", ".join(stored) or "none"
-            raise BundleError(f"bundle {self._bundle.directory} holds no label set {name!r} (it holds: {held})")
-        try:
-            return EmbeddedLabels.load(self._bundle.path(stored[name]))
-        except LabelError as error:
-            raise BundleError(f"bundle {self._bundle.directory}: {error}") from error
-
     def tower(self) -> TextTower:
         """Return the text tower, opened when it is first needed: precomputed labels never need it.
 
