@@ -1,7 +1,6 @@
 """`clapedge labels`: prepare label sets."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from clapedge.errors import UsageError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
+    from clapedge.arrays import Float32Array
     from clapedge.labels import LabelSet
     from clapedge.labels.lint import Advice
 
@@ -57,7 +57,7 @@ def embed(
 @click.option("--strict", is_flag=True, help="End with exit code 1 if there is any advice.")
 @click.pass_context
 def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict: bool) -> None:
-    """Look for what keeps labels from being told apart, and say how to word them better.
+    """Look for what keeps labels from being distinguished, and advise on better words.
 
     The labels are those of a FILE, or of a set of that NAME that comes with clapedge.
 
@@ -83,10 +83,14 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
 def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":
     """Check a label set with a bundle, or by its words alone where the bundle has no text tower."""
     from clapedge.engine import Engine
-    from clapedge.labels import lint as label_check
+    from clapedge.labels import lint
 
     with Engine.load(bundle) as engine, StepProgress() as progress:
         if not engine.bundle.files("text"):
             click.echo("note: the bundle has no text tower: labels that nearly coincide are not looked for", err=True)
-            return label_check.check(label_set)
-        return label_check.check_with(engine, label_set, told=partial(progress, "labels"))
+            return lint.check(label_set)
+        parts: list[Float32Array] = []
+        for part in lint.embed_parts(engine, label_set):
+            parts.append(part)
+            progress("labels", sum(map(len, parts)), len(label_set.labels))
+        return lint.check_with(engine, label_set, embeddings=parts)
