@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapedge.audio import discovery as folders
+from clapedge.audio.discovery import find_recordings
 from clapedge.errors import UsageError
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
@@ -88,7 +88,7 @@ def class_name(label: str) -> str:
 def _from_folders(audio: Path) -> list[Example]:
     """List a folder: the first folder beneath it is the class; what lies beside the folders has none."""
     examples = []
-    for path in map(Path, folders.find([audio], recursive=True).files):
+    for path in map(Path, find_recordings([audio], recursive=True).files):
         parts = path.relative_to(os.path.normpath(audio)).parts
         if not any(part.startswith(".") for part in parts):
             examples.append(Example("/".join(parts), path, class_name(parts[0]) if len(parts) > 1 else None))

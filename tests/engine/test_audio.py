@@ -243,7 +243,7 @@ def test_a_recording_does_not_change_with_the_array_that_it_was_read_from() -> N
 def test_more_samples_than_were_promised_are_gathered_all_the_same(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     samples = noise(3, rate=44_100, channels=2)
     expected = audio.read(samples, ReadOptions(sample_rate=44_100)).samples
-    monkeypatch.setattr(audio, "PROMISED_SAMPLES", most)
+    monkeypatch.setattr("clapedge.audio.recording.PROMISED_SAMPLES", most)
     np.testing.assert_array_equal(audio.read(samples, ReadOptions(sample_rate=44_100)).samples, expected)
 
 

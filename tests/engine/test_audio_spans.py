@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clapedge import audio
 from clapedge.arrays import Float32Array
 from clapedge.audio import ReadOptions, stream
-from clapedge.audio.decoders import BLOCK_VALUES
+from clapedge.audio.decoder import BLOCK_VALUES
 from clapedge.errors import AudioError, AudioSpanError, UsageError
 
 RATE = 48_000
@@ -154,7 +154,7 @@ def test_several_threads_read_one_file_at_once(tmp_path: Path) -> None:
 
 
 def test_more_than_can_be_held_is_refused_but_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "LONGEST_READ_SECONDS", 10)
+    monkeypatch.setattr("clapedge.audio.recording.LONGEST_READ_SECONDS", 10)
     with pytest.raises(AudioError, match="too much to be held"):
         audio.read(noise(30))
     with audio.opened(noise(30)) as opened:

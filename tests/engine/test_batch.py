@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapedge.audio.discovery import find, is_recording
+from clapedge.audio.discovery import find_recordings, is_recording
 from clapedge.cli import progress
 
 LABELS = ("-l", "rain", "-l", "siren", "-l", "dog barking")
@@ -296,7 +296,7 @@ def test_what_a_file_holds_decides_and_its_name_helps(recordings: Path, tmp_path
     text.write_bytes(b"\xff\xfet\x00e\x00x\x00t\x00")
     empty.touch()
     assert [is_recording(str(path)) for path in (picture, text, empty)] == [False, False, True]
-    found = find([recordings, recordings / "雨.wav"], recursive=True)
+    found = find_recordings([recordings, recordings / "雨.wav"], recursive=True)
     assert len(found.files) == COUNT + 2
     assert found.skipped == 1
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio import ReadOptions, sources
-from clapedge.audio.decoders import NotRecognisedError, SoundFileDecoder
+from clapedge.audio import ReadOptions
+from clapedge.audio.soundfile_decoder import NotRecognisedError, SoundFileDecoder
+from clapedge.audio.sources import open_source
 
 SECONDS = 4.0
 RATE = 44_100
@@ -208,7 +209,7 @@ def try_format(form: Format, directory: Path) -> Outcome:
     both = min(len(expected), len(whole.samples))
     original = audio.read(directory / "base.wav").samples
     delay, noise = against(original, whole.samples)
-    with sources.opened(path) as view:
+    with open_source(path) as view:
         try:
             SoundFileDecoder(view, form.file).close()
             decoder = "libsndfile"

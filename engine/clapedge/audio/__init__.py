@@ -1,26 +1,19 @@
-"""A recording, from wherever it lies, to mono float32 samples at 48 kHz.
+"""A recording, wherever it comes from, to mono float32 samples at 48 kHz.
 
-Only the span asked for is read: the decoder seeks to it, and the resampler hears a margin on both sides so that the
-samples are those of the same span of the whole recording. Reading goes block by block, so that its cost is the span's,
-not the recording's; `read` gathers the blocks, `opened` hands them on.
+Only the requested span is read: the decoder seeks to it, and the resampler reads a margin on both sides, so that the
+samples are those of the same span of the whole recording. Reading is block by block, so that its cost is that of the
+span; `read` joins the blocks, `opened` yields them.
 """
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-
-import numpy as np
-
-from clapedge.arrays import Float32Array
-from clapedge.audio import sources
-from clapedge.audio.decoders import ArrayDecoder, BlockDecoder, Decoder, NotRecognisedError, SoundFileDecoder
-from clapedge.audio.ffmpeg import FfmpegDecoder
+from clapedge.audio.array_decoder import BlockDecoder
 from clapedge.audio.options import ReadOptions, Resample
-from clapedge.audio.sources import AudioSource, ByteView, shown_name, source_name
-from clapedge.audio.stream import SAMPLE_RATE, Stream, check_span
-from clapedge.errors import AudioError, AudioFormatError, UsageError
+from clapedge.audio.recording import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Recording, opened, read
+from clapedge.audio.sources import AudioSource, source_name
+from clapedge.audio.stream import SAMPLE_RATE, Stream
 
 __all__ = [
+    "MAX_SAMPLE_RATE",
+    "MIN_SAMPLE_RATE",
     "SAMPLE_RATE",
     "AudioSource",
     "BlockDecoder",
@@ -32,146 +25,3 @@ __all__ = [
     "read",
     "source_name",
 ]
-
-LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
-"""Hz of recordings: below, nothing is left of most sounds; beyond, a header is wrong."""
-
-LONGEST_READ_SECONDS = 3660
-"""Most that `read` holds in memory (703 MB): an hour and what encoders add to it. Streams have no limit."""
-
-PROMISED_SAMPLES = 60 * SAMPLE_RATE
-"""Most that is allocated because a header promises it (12 MB); what comes beyond is gathered as it comes."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A span of a recording.
-
-    Attributes:
-        samples: (L,) float32 in ±1, mono, 48 kHz.
-        start: where the span begins in the recording, in seconds.
-        end: where it ends, in seconds.
-        duration: length of the whole recording in seconds, as far as it is known.
-        warnings: sentences about what was wrong with it and was mended.
-    """
-
-    samples: Float32Array
-    start: float
-    end: float
-    duration: float
-    warnings: tuple[str, ...] = ()
-
-
-def read(source: AudioSource, options: ReadOptions | None = None) -> Recording:
-    """Read a span of a recording as mono float32 at 48 kHz.
-
-    Args:
-        source: a path, the bytes of a file, a binary file object (read from its beginning, seekable or not), or
-            samples: an array (samples,) or (channels, samples), floating point in ±1 or integers of full scale,
-            unsigned ones around their middle; or such an array and its sample rate in Hz, as a pair.
-        options: which part of it, see `ReadOptions`.
-
-    Raises:
-        AudioFileNotFoundError: the path names no file.
-        AudioFormatError: the bytes are not audio, or damaged.
-        AudioSpanError: the span begins beyond the end.
-        AudioError: the recording cannot be read, has no such channel, or is too long to be held in memory.
-        UsageError: a sample rate is given for a file, which carries its own.
-    """
-    with opened(source, options) as stream:
-        return Recording(_gathered(stream), stream.start, stream.end, stream.duration, stream.warnings)
-
-
-@contextmanager
-def opened(
-    source: AudioSource | BlockDecoder, options: ReadOptions | None = None, *, max_seconds: float | None = None
-) -> Iterator[Stream]:
-    """Open a span of a recording as a stream of blocks; see `read` for arguments and errors.
-
-    Args:
-        source: the recording, or blocks of samples as they come.
-        options: which part of it.
-        max_seconds: second of the recording beyond which nothing is decoded: an `AudioSpanError` ends the reading.
-    """
-    options = options or ReadOptions()
-    if max_seconds is not None:
-        check_span(options, max_seconds)
-    with _decoder(source, options.sample_rate) as decoder:
-        stream = Stream(
-            decoder,
-            shown_name(source),
-            channel=options.channel,
-            resample=options.resample,
-            max_seconds=max_seconds,
-        )
-        stream.narrow(options.start, options.duration)
-        if options.trim_silence is not None:
-            stream.trim(options.trim_silence)
-        yield stream
-
-
-@contextmanager
-def _decoder(source: AudioSource | BlockDecoder, rate: int | None) -> Iterator[Decoder]:
-    """Open any source with the decoder that knows it."""
-    name = shown_name(source)
-    if isinstance(source, BlockDecoder):
-        yield _within_rates(source, name)
-        return
-    if isinstance(source, tuple):
-        if rate is not None:
-            raise UsageError(f"sample_rate={rate} was given beside samples that come with theirs; leave it out")
-        source, rate = source[0], ReadOptions(sample_rate=source[1]).sample_rate
-    if isinstance(source, np.ndarray):
-        yield _within_rates(ArrayDecoder(source, SAMPLE_RATE if rate is None else int(rate)), name)
-        return
-    if rate is not None:
-        raise UsageError(f"sample_rate={rate} was given for {name}, which carries its own; leave it out")
-    with sources.opened(source) as view, closing(_file_decoder(view, name)) as decoder:
-        yield _within_rates(decoder, name)
-
-
-def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | FfmpegDecoder:
-    """Open a file with libsndfile or, what that does not know, with FFmpeg."""
-    try:
-        return SoundFileDecoder(view, name)
-    except NotRecognisedError:
-        return FfmpegDecoder(view, name)
-
-
-def _within_rates(decoder: Decoder, name: str) -> Decoder:
-    """Return a decoder if its rate is one that recordings have."""
-    if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
-        raise AudioFormatError(
-            f"{name} has a rate of {decoder.rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are understood; resample it"
-        )
-    return decoder
-
-
-def _gathered(stream: Stream) -> Float32Array:
-    """Return all samples of a stream."""
-    promised = np.empty(min(stream.samples or 0, PROMISED_SAMPLES), np.float32)
-    filled = 0
-    parts: list[Float32Array] = []
-    for part in stream:
-        if stream.end - stream.start > LONGEST_READ_SECONDS:
-            raise AudioError(
-                f"{stream.name} goes on for more than {LONGEST_READ_SECONDS} s, too much to be held in memory; "
-                "ask for a shorter duration, or read it as a stream (window slide or fuse)"
-            )
-        if not parts and filled + len(part) <= len(promised):  # copied while the block is in the cache
-            promised[filled : filled + len(part)] = part
-            filled += len(part)
-        else:
-            parts.append(part)
-    return _joined([promised[:filled], *parts]) if parts else promised[:filled]
-
-
-def _joined(parts: list[Float32Array]) -> Float32Array:
-    """Join blocks, giving each back as soon as it is copied: an hour of them is too much to be held twice."""
-    samples = np.empty(sum(map(len, parts)), np.float32)
-    position = 0
-    for index, part in enumerate(parts):
-        samples[position : position + len(part)] = part
-        position += len(part)
-        parts[index] = part[:0].copy()
-    return samples

@@ -1,4 +1,4 @@
-"""Recordings in folders, found by what files hold and not only by what they are called."""
+"""Recordings in folders, found by the content of files and not only by their names."""
 
 import os
 import re
@@ -17,35 +17,35 @@ SIGNATURES = re.compile(
     rb"|\xff[\xf2-\xf7\xfa-\xfd][\x10-\xef]|\xff[\xf0\xf1\xf8\xf9]|\x0b\x77|\x7f\xfe\x80\x01",
     re.DOTALL,
 )
-"""How files begin that hold sound: the containers of libsndfile and FFmpeg, and raw streams of MPEG audio, ADTS, AC-3
-and DTS by their sync words. What `ftyp` begins is a film or a song, unless it says that it is a picture."""
+"""How files with sound begin: the containers of libsndfile and FFmpeg, and raw streams of MPEG audio, ADTS, AC-3
+and DTS by their sync words. A file with `ftyp` is a film or a song, unless its brand is that of a picture."""
 
 SUFFIXES = frozenset(
     {".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov"}
     | {".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav", ".webm", ".wma", ".wv"}
 )
-"""A file of such a name is taken whatever it holds: a damaged recording is to be reported, not passed over."""
+"""A file of such a name is taken whatever its content: a damaged recording is to be reported, not skipped."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found.
+class FoundRecordings:
+    """What `find_recordings` found.
 
     Attributes:
         files: paths of recordings, sorted, each once.
-        skipped: files in folders that hold something else.
+        skipped: number of other files in the folders.
     """
 
     files: tuple[str, ...]
     skipped: int
 
 
-def find(paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> Found:
-    """Find recordings. A file that is named is taken as it is, a folder is looked through.
+def find_recordings(paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> FoundRecordings:
+    """Find recordings: every named file, and those in named folders.
 
     Args:
         paths: files and folders.
-        recursive: whether folders in folders are looked through too; symlinks to folders never are.
+        recursive: whether to search folders in folders; symlinks to folders are never followed.
 
     Raises:
         AudioError: a folder cannot be read.
@@ -58,11 +58,11 @@ def find(paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False) ->
                 (files if is_recording(file) else skipped).add(file)
         else:
             files.add(os.path.normpath(path))
-    return Found(tuple(sorted(files)), len(skipped - files))
+    return FoundRecordings(tuple(sorted(files)), len(skipped - files))
 
 
 def is_recording(path: str) -> bool:
-    """Tell whether a file holds sound, by its first bytes or, failing that, its name."""
+    """Return whether a file has sound, by its first bytes or, failing that, its name."""
     if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122 - called for every file of a large tree
         return True
     try:
@@ -74,7 +74,7 @@ def is_recording(path: str) -> bool:
 
 def _walk(folder: str, *, recursive: bool) -> Iterator[str]:
     """Yield the regular files of a folder."""
-    for directory, folders, names in os.walk(folder, onerror=_refuse):
+    for directory, folders, names in os.walk(folder, onerror=_raise_unreadable):
         if not recursive:
             folders.clear()
         for name in names:
@@ -83,6 +83,6 @@ def _walk(folder: str, *, recursive: bool) -> Iterator[str]:
                 yield path
 
 
-def _refuse(error: OSError) -> None:
-    """Stop at a folder that cannot be read: nobody would miss what is in it."""
+def _raise_unreadable(error: OSError) -> None:
+    """Raise the error of a folder that cannot be read, which `os.walk` would skip silently."""
     raise AudioError(f"{error.filename} cannot be read ({error.strerror}); check its permissions, or leave it out")

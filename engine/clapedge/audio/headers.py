@@ -1,4 +1,4 @@
-"""What the headers of a recording say and libsndfile keeps to itself: where they are wrong, where streams go on."""
+"""What libsndfile does not report of headers: where they are wrong, and where another stream follows."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from clapedge.audio.sources import ByteView
 ID3_HEADER = 10
 """Bytes of an ID3v2 header; the size in it counts what follows, 7 bits a byte."""
 
-MOST_ID3_TAGS = 16
-"""A file is given up on that begins with more tags than this."""
+MAX_ID3_TAGS = 16
+"""Tags at the beginning of a file that are skipped; more than these are an attack or damage."""
 
 MP3_TAG_REACH = 4096
 """Bytes behind the ID3v2 tags in which the first MP3 frame begins; a frame is at most 2881 bytes long."""
@@ -23,7 +23,7 @@ OGG_END = 4
 """Of the header of an Ogg page (RFC 3533): its bytes, the number of its stream, the flag of the last page."""
 
 STREAMED_BYTES = 2**31 - 2**16
-"""From here on a size in a WAV header is a placeholder of a program that could not go back to fill it in."""
+"""From here on a size in a WAV header is the placeholder of a program that could not seek back to fill it in."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Mp3Tag:
     """The Xing, Info or VBRI header in the first frame of an MP3 stream.
 
     Attributes:
-        mask: its offset in the file and what to put over its name, so that no decoder believes it.
-        end: where the stream that it describes ends in the file, or None if it does not say.
+        mask: its offset in the file and what to put over its name, so that no decoder uses it.
+        end: where the stream that it describes ends in the file, or None if unknown.
         goes_on: whether another stream begins there: files joined end to end.
     """
 
@@ -42,7 +42,7 @@ class Mp3Tag:
 
 
 def find_mp3_tag(view: ByteView) -> Mp3Tag | None:
-    """Return the header that tells the length of an MP3 stream, if it has one."""
+    """Return the header with the length of an MP3 stream, if it has one."""
     start = skip_id3(view)
     head = view.peek(start, MP3_TAG_REACH)
     for name in (b"Xing", b"Info", b"VBRI"):
@@ -61,7 +61,7 @@ def find_mp3_tag(view: ByteView) -> Mp3Tag | None:
 def skip_id3(view: ByteView) -> int:
     """Return the offset behind the ID3v2 tags at the beginning (titles, cover art)."""
     offset = 0
-    for _ in range(MOST_ID3_TAGS):
+    for _ in range(MAX_ID3_TAGS):
         head = view.peek(offset, ID3_HEADER)
         if len(head) < ID3_HEADER or head[:3] != b"ID3":
             break
@@ -71,23 +71,23 @@ def skip_id3(view: ByteView) -> int:
 
 
 def ogg_faults(view: ByteView) -> list[str]:
-    """Say whether an Ogg file goes on with another stream, as recordings of web radio do, or is cut off."""
+    """Return a warning if another stream follows in an Ogg file, as in recordings of web radio, or if it is cut off."""
     first = view.peek(0, OGG_PAGE_HEADER)
     tail = view.peek(max(0, view.size - OGG_TAIL), OGG_TAIL)
     last = tail[tail.rfind(b"OggS") :][:OGG_PAGE_HEADER]
     if len(last) < OGG_PAGE_HEADER or last[:4] != b"OggS":
         return []
     if first[OGG_SERIAL] != last[OGG_SERIAL]:
-        return ["another stream follows the first one in the file and is not heard; convert the file to hear all of it"]
+        return ["another stream follows the first one in the file and is not read; convert the file to read all of it"]
     return [] if last[5] & OGG_END else ["it may be cut off: nothing marks the end of its stream"]
 
 
-def contradictions(log: str, rate: int) -> list[str]:
-    """Say where a header contradicts itself or the file, from the log that libsndfile writes while it reads one.
+def contradictions(log: str, sample_rate: int) -> list[str]:
+    """Return warnings where a header contradicts itself or the file, from the log that libsndfile writes.
 
     Args:
         log: `SoundFile.extra_info`.
-        rate: Hz that libsndfile believed.
+        sample_rate: Hz that libsndfile uses.
     """
     notes = []
     size = re.search(
@@ -98,14 +98,14 @@ def contradictions(log: str, rate: int) -> list[str]:
     speed = re.search(r"^ *Bytes/sec *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if speed and re.search(r"=> WAVE_FORMAT_(PCM|IEEE_FLOAT|EXTENSIBLE|ALAW|MULAW)$", log, re.MULTILINE):
         notes.append(
-            f"its header contradicts itself: {rate} Hz are {int(speed[2])} bytes a second, not {int(speed[1])}; "
-            f"{rate} Hz is believed"
+            f"its header contradicts itself: {sample_rate} Hz are {int(speed[2])} bytes a second, not "
+            f"{int(speed[1])}; it is read at {sample_rate} Hz"
         )
     return notes
 
 
 def _is_sync(head: bytes) -> bool:
-    """Tell whether an MPEG audio frame of layer III begins here: eleven ones, then version and layer."""
+    """Return whether an MPEG audio frame of layer III begins here: eleven ones, then version and layer."""
     return len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # noqa: PLR2004 - the two bytes of the sync
 
 

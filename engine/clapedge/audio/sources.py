@@ -1,7 +1,6 @@
 """Where a recording comes from: a path, bytes or a file object, as one seekable view for every decoder.
 
-The content decides what a recording is, never its name: decoders see no file name, so that the same bytes give the
-same samples wherever they lie.
+Decoders see no file name, so that the same bytes give the same samples wherever they come from.
 """
 
 import io
@@ -23,11 +22,10 @@ AudioSource: TypeAlias = (
 )
 
 SPOOL_BYTES = 32 * 2**20
-"""A stream in which one cannot seek is kept in memory up to this, and beyond it in a temporary file."""
+"""A stream without seeking is kept in memory up to this, and beyond it in a temporary file."""
 
 LONGEST_STREAM_BYTES = 8 * 2**30
-"""A stream that has not ended by now (8 GiB, 12 hours of 24-bit 96 kHz stereo) is taken for one that never will."""
-
+"""A longer stream (8 GiB, 12 hours of 24-bit 96 kHz stereo) is taken for endless."""
 
 AHEAD_BYTES = 2**16
 """Read at once, because decoders ask for a few bytes at a time: an MP3 decoder for every frame's header."""
@@ -40,12 +38,12 @@ class ByteView:
     """A seekable file as a decoder sees it: read errors become its end, because a callback from C cannot raise.
 
     Attributes:
-        length: bytes that the decoder is told of; may differ from the real number.
-        failure: the error that ended reading, if one did.
+        length: bytes that the decoder sees; may differ from the real number.
+        failure: the error that ended reading, or None.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        """View a file from its first byte, without taking it over: closing it stays with who opened it."""
+        """View a file from its first byte; closing it stays with its owner."""
         self._file = file
         self._size = self.length = file.seek(0, os.SEEK_END)
         self._position = 0
@@ -60,11 +58,10 @@ class ByteView:
         return self._size
 
     def pretend(self, *, length: int, patch: tuple[int, bytes] = (0, b"")) -> None:
-        """Show decoders another length, and other bytes at one place: for headers that keep a decoder from reading on.
+        """Show another length and other bytes at one position: for headers that keep a decoder from reading on.
 
         Args:
-            length: bytes that there seem to be. What lies behind the real end reads as nothing, except the last
-                `TAG_BYTES`, which read as zeros.
+            length: bytes in all. Beyond the real end nothing can be read, except zeros for the last `TAG_BYTES`.
             patch: an offset and the bytes to be read there.
         """
         self.length = length
@@ -98,7 +95,7 @@ class ByteView:
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, never before the beginning, and return the new position."""
+        """Change the position, never to before the beginning, and return it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length}[whence]
         self._position = max(0, base + offset)
         return self._position
@@ -108,7 +105,7 @@ class ByteView:
         return self._position
 
     def _fetched(self, count: int) -> bytes:
-        """Return up to `count` bytes from the current position as they are shown, patch and pretended tail included."""
+        """Return up to `count` bytes from the current position, with patch and pretended tail."""
         if self._size <= self.length - TAG_BYTES <= self._position:
             return bytes(max(0, self.length - self._position))
         data = self.peek(self._position, max(0, min(count, self._size - self._position)))
@@ -123,7 +120,7 @@ class ByteView:
 def source_name(source: object) -> str:
     r"""Return what records call a source: its path, else what kind of thing it is.
 
-    What is no text in a path is written as `\udcNN`, so that every record can be encoded.
+    Bytes of a path that are not UTF-8 are written as `\udcNN`, so that every record can be encoded.
     """
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source).encode("utf-8", "backslashreplace").decode()
@@ -141,13 +138,13 @@ def shown_name(source: object) -> str:
 
 
 @contextmanager
-def opened(source: AudioSource) -> Iterator[ByteView]:
+def open_source(source: AudioSource) -> Iterator[ByteView]:
     """Open a path, bytes or a binary file object as a view; a file object stays open afterwards.
 
     Raises:
         AudioFileNotFoundError: the path names no file.
         AudioError: it cannot be read, or is empty; on leaving, it could not be read to its end.
-        UsageError: it is nothing that could hold a recording.
+        UsageError: it is of another type, or closed.
     """
     name = shown_name(source)
     with _opened_file(source, name) as file:
@@ -165,7 +162,7 @@ def opened(source: AudioSource) -> Iterator[ByteView]:
 
 @contextmanager
 def _opened_file(source: AudioSource, name: str) -> Iterator[BinaryIO]:
-    """Yield a source as a file object, which is closed afterwards unless it was one."""
+    """Yield a source as a file object, closed afterwards unless it was one."""
     if isinstance(source, (str, os.PathLike)):
         with _open_path(source, name) as file:
             yield file
@@ -180,7 +177,7 @@ def _opened_file(source: AudioSource, name: str) -> Iterator[BinaryIO]:
 
 
 def _open_path(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """Open a path that can hold a recording."""
+    """Open the file of a path."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - Path would change what the message quotes
         if not stat.S_ISDIR(mode) and not stat.S_ISCHR(mode) and not stat.S_ISBLK(mode):
@@ -196,7 +193,7 @@ def _open_path(path: str | os.PathLike[str], name: str) -> BinaryIO:
 
 
 def _view(file: BinaryIO, name: str) -> ByteView:
-    """View a file, after copying it to where one can seek if one cannot."""
+    """View a file, after copying it if it cannot seek."""
     if getattr(file, "closed", False):
         raise UsageError(f"{name} is closed; give a file object that is open")
     try:
@@ -209,7 +206,7 @@ def _view(file: BinaryIO, name: str) -> ByteView:
 
 
 def _is_seekable(file: object) -> bool:
-    """Tell whether one can seek in a file; one that does not say is asked to try."""
+    """Return whether a file can seek; without `seekable` it is assumed if it has `seek`."""
     if isinstance(file, io.TextIOBase):
         raise UsageError("a file object gives text; open it in binary mode")
     seekable = getattr(file, "seekable", None)
@@ -218,23 +215,23 @@ def _is_seekable(file: object) -> bool:
 
 def _spooled(stream: BinaryIO, name: str) -> BinaryIO:
     """Copy a stream into memory, or into a temporary file if it is large."""
-    kept: BinaryIO = io.BytesIO()
+    copy: BinaryIO = io.BytesIO()
     size = 0
     while (chunk := stream.read(2**20)) != b"":
-        if not isinstance(chunk, bytes):  # None is what a stream says that has nothing yet
+        if not isinstance(chunk, bytes):  # None comes from a stream that does not block
             raise UsageError(f"{name} gives {type(chunk).__name__}; open it in binary mode, as a stream that blocks")
         if size <= SPOOL_BYTES < size + len(chunk):
-            kept = _on_disk(kept)
-        size += kept.write(chunk)
+            copy = _on_disk(copy)
+        size += copy.write(chunk)
         if size > LONGEST_STREAM_BYTES:
             raise AudioError(f"{name} has not ended after {size / 2**30:.0f} GiB; send a recording that ends")
-    return kept
+    return copy
 
 
-def _on_disk(kept: BinaryIO) -> BinaryIO:
-    """Move what was kept so far into a temporary file, which vanishes when it is dropped."""
+def _on_disk(copy: BinaryIO) -> BinaryIO:
+    """Move a copy from memory into a temporary file, which is deleted when it is closed."""
     file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its view
-    kept.seek(0)
-    while chunk := kept.read(2**20):
+    copy.seek(0)
+    while chunk := copy.read(2**20):
         file.write(chunk)
     return file

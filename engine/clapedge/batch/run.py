@@ -213,7 +213,7 @@ def fingerprint(file: str) -> tuple[Stamp, str]:
     """
     stamp = stamp_of(file)
     digest = hashlib.sha256()
-    with sources.opened(file) as view:
+    with sources.open_source(file) as view:
         for offset in range(0, view.size, HASH_BYTES):
             digest.update(view.peek(offset, HASH_BYTES))
         if stamp is None or view.failure is not None:

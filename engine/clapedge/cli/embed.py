@@ -92,9 +92,9 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
     Raises:
         AudioError: there are none.
     """
-    from clapedge.audio.discovery import find
+    from clapedge.audio.discovery import find_recordings
 
-    found = find(paths, recursive=recursive)
+    found = find_recordings(paths, recursive=recursive)
     if found.skipped:
         click.echo(f"note: passed over {counted(found.skipped, 'file')} without sound", err=True)
     if not found.files:

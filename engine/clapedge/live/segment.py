@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from clapedge.arrays import Float32Array
-from clapedge.audio.stream import SAMPLE_RATE, SILENCE_PEAK
+from clapedge.audio import SAMPLE_RATE
+from clapedge.audio.level_meter import SILENCE_PEAK
 from clapedge.live.buffer import Chunk
 
 Taken = Chunk | Literal["stalled", "ended"]
@@ -23,7 +24,7 @@ class ContinuousSegment:
     """Chunks that follow one another, as a decoder that `clapedge.audio.Stream` reads.
 
     Attributes:
-        rate: Hz.
+        sample_rate: Hz.
         start: where it begins, in seconds of sound.
         ended_by: why it ended, once it did: `gap`, `stalled` or `ended`; None before.
         following: the chunk behind the gap.
@@ -39,7 +40,7 @@ class ContinuousSegment:
             first: the first one.
             take: waits for the next one.
         """
-        self.rate, self.start = first.rate, first.start
+        self.sample_rate, self.start = first.rate, first.start
         self.notes: list[str] = []
         self.ended_by: Literal["gap", "stalled", "ended"] | None = None
         self.following: Chunk | None = None
@@ -71,7 +72,7 @@ class ContinuousSegment:
     def _continues(self, chunk: Chunk) -> bool:
         """Tell whether a chunk begins where the one before it ends."""
         latest = self._latest
-        alike = chunk.rate == self.rate and chunk.frames.shape[1] == latest.frames.shape[1]
+        alike = chunk.rate == self.sample_rate and chunk.frames.shape[1] == latest.frames.shape[1]
         return alike and not chunk.fresh and chunk.start == latest.end
 
 

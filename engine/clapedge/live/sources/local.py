@@ -63,7 +63,7 @@ class PcmSource:
 
     def __init__(self, read: Callable[[int], bytes | None], pcm: PcmFormat, name: str = "standard input") -> None:
         """Prepare to read; the arguments are those of `PcmReader`."""
-        lowest, highest = audio.LOWEST_RATE, audio.HIGHEST_RATE
+        lowest, highest = audio.MIN_SAMPLE_RATE, audio.MAX_SAMPLE_RATE
         if not lowest <= pcm.rate <= highest:
             raise UsageError(f"--rate is {pcm.rate} Hz; {lowest} to {highest} Hz are understood")
         self.name = name

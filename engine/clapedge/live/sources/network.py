@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from clapedge.audio.decoders import to_float
+from clapedge.audio.decoder import to_float
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge.live.sources.local import Frames, SourceLostError
 

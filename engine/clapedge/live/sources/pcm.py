@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
-from clapedge.audio.decoders import to_float
+from clapedge.audio.decoder import to_float
 from clapedge.errors import UsageError
 
 SAMPLE_TYPES: dict[str, str] = {
