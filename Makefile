@@ -105,7 +105,7 @@ clean: ## delete the environment, caches and builds (bundles stay)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # an environment with more in it serves the targets that need less
-$(RUN): WITH := cpu
+$(RUN): WITH := cpu,kit
 $(EXPORT): WITH := cpu,export
 $(EXPORT): SERVES := $(RUN)
 $(CALIB): WITH := cpu,calib

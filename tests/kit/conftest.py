@@ -9,8 +9,8 @@ from packaging.requirements import Requirement
 from tests.kit.making import PYTHON, installed_wheel, needed_here, this_machine, tiny_options
 
 from clapedge.kit import tarball as archive
-from clapedge.kit.pack import Options, Packed, pack
-from clapedge.kit.wheelhouse import own_wheel
+from clapedge.kit.pack import Kit, KitOptions, pack
+from clapedge.kit.wheelhouse import engine_wheel
 from clapedge.model.bundle import Bundle, demo_directory
 
 
@@ -26,7 +26,7 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name not in seen:
             seen.add(name)
             waiting += installed_wheel(name, directory)
-    own_wheel(None, directory / "own")
+    engine_wheel(None, directory / "own")
     return directory
 
 
@@ -39,15 +39,15 @@ def no_pins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_kit(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Path, no_pins: Path) -> Packed:
+def real_kit(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Path, no_pins: Path) -> Kit:
     """Return a kit of this engine with the demo model, for this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive, "COMPRESSION", 1)  # the wheels of the tests are larger than real ones, and read once
-        options = Options(
+        options = KitOptions(
             target=this_machine(),
             python=PYTHON,
             precisions=("fp32", "int8"),
-            engine=next((wheelhouse / "own").glob("*.whl")),
+            wheel=next((wheelhouse / "own").glob("*.whl")),
             constraints=(no_pins,),
             find_links=wheelhouse,
         )
@@ -68,7 +68,7 @@ def tiny_kits(tmp_path_factory: pytest.TempPathFactory, no_pins: Path) -> dict[s
 
 
 @pytest.fixture(scope="session")
-def real_kit_files(tmp_path_factory: pytest.TempPathFactory, real_kit: Packed) -> Path:
+def real_kit_files(tmp_path_factory: pytest.TempPathFactory, real_kit: Kit) -> Path:
     """Return the real kit, unpacked."""
     place = tmp_path_factory.mktemp("real")
     shutil.unpack_archive(real_kit.path, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from clapedge.kit.pack import Options
+from clapedge.kit.pack import KitOptions
 from clapedge.kit.targets import TARGETS, TargetName
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -36,7 +36,7 @@ if sys.argv[1:3] == ["bundle", "selftest"]:
     sys.exit(int(os.environ.get("SELFTEST", "0")))
 print("{version}", os.environ["CLAPEDGE_BUNDLE"])
 """
-"""What the tiny kits have for clapedge: it says its version and its bundle, and is well unless told otherwise."""
+"""What the tiny kits have for clapedge: it says its version and its bundle, and exits 0 by default."""
 
 
 def write_wheel(
@@ -90,17 +90,17 @@ def needed_here(requirements: Iterable[Requirement]) -> list[str]:
     return [each.name for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
 
 
-def tiny_options(directory: Path, version: str, pins: Path) -> Options:
+def tiny_options(directory: Path, version: str, pins: Path) -> KitOptions:
     """Return the options of a kit that installs in no time."""
     directory.mkdir(parents=True, exist_ok=True)
     write_wheel(directory, "pip", "1", module=("pip/__main__.py", STUB_PIP))
     engine = write_wheel(
         directory, "clapedge", version, module=("clapedge.py", STUB_CLAPEDGE.replace("{version}", version))
     )
-    return Options(
+    return KitOptions(
         target=this_machine(),
         python=PYTHON,
-        engine=engine,
+        wheel=engine,
         constraints=(pins,),
         find_links=directory,
         clips=[Path(__file__).parents[2] / "engine/clapedge/demo_clips/siren.flac"],

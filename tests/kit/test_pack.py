@@ -19,10 +19,11 @@ from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.errors import BundleError, LabelError, UsageError
 from clapedge.kit import pack as packing
 from clapedge.kit import wheelhouse
-from clapedge.kit.pack import Options, Packed, pack
+from clapedge.kit.pack import Kit, KitOptions, pack
 from clapedge.kit.sbom import write_licences
 from clapedge.kit.targets import TARGETS
-from clapedge.kit.wheelhouse import Wanted, Wheel, collect, follow
+from clapedge.kit.wheel import Wheel
+from clapedge.kit.wheelhouse import WheelRequest, collect_wheels, resolve
 from clapedge.model.bundle import Bundle, demo_directory, sha256
 
 pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
@@ -44,7 +45,7 @@ def test_a_kit_made_twice_of_the_same_is_the_same_byte_for_byte(
     assert made[0].sha256 == sha256(made[1].path)
 
 
-def test_an_archive_says_nothing_of_who_made_it_and_when(real_kit: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_says_nothing_of_who_made_it_and_when(real_kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     with tarfile.open(real_kit.path) as archive:
         entries = archive.getmembers()
@@ -111,11 +112,11 @@ def test_the_text_tower_and_label_sets_come_along_when_asked_for(tmp_path: Path,
     [
         ({"labels": ["nowhere"]}, LabelError, "nowhere does not exist"),
         ({"precisions": ("fp16",)}, BundleError, "no audio tower in fp16"),
-        ({"python": None}, UsageError, "--python 3.11"),
+        ({"python": None}, UsageError, 'python="3.11"'),
         ({"target": "jetson-jp6"}, UsageError, "no code for a Jetson's GPU"),
-        ({"runtime": Path("any.whl"), "extras": ("cpu",)}, UsageError, "leave one of them out"),
+        ({"runtime_wheel": Path("any.whl"), "extras": ("cpu",)}, UsageError, "leave one of them out"),
         ({"clips": [Path("nowhere.wav")]}, UsageError, "name a recording"),
-        ({"engine": Path(__file__)}, UsageError, "is no wheel"),
+        ({"wheel": Path(__file__)}, UsageError, "is not a wheel"),
     ],
 )
 def test_what_cannot_be_packed_is_said_and_nothing_is_written(
@@ -127,11 +128,11 @@ def test_what_cannot_be_packed_is_said_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["house"]
 
 
-def wanted(house: Path, pins: Path, python: str = "3.10") -> Wanted:
-    """Return what is wanted of a folder of wheels for an aarch64 machine."""
+def request_of(house: Path, pins: Path, python: str = "3.10") -> WheelRequest:
+    """Return a request for the wheels of a folder of wheels for an aarch64 machine."""
     engine = next(house.glob("clapedge-*.whl"))
     target = TARGETS["linux-aarch64"]
-    return Wanted(target=target, python=python, extras=(), constraints=(pins,), find_links=house, engine=engine)
+    return WheelRequest(target=target, python=python, extras=(), constraints=(pins,), find_links=house, engine=engine)
 
 
 def test_requirements_count_for_the_target_and_not_for_the_python_that_packs(tmp_path: Path, no_pins: Path) -> None:
@@ -141,7 +142,7 @@ def test_requirements_count_for_the_target_and_not_for_the_python_that_packs(tmp
     write_wheel(house, "clapedge", "1.0", requires=("there; python_version < '3.11'", here, "both"))
     for name in ("there", "here", "both", "pip"):
         write_wheel(house, name, "1.0")
-    found = collect(wanted(house, no_pins), tmp_path / "wheels")
+    found = collect_wheels(request_of(house, no_pins), tmp_path / "wheels")
     assert [wheel.name for wheel in found] == ["both", "clapedge", "pip", "there"]
     assert {path.name.partition("-")[0] for path in (tmp_path / "wheels").iterdir()} == {wheel.name for wheel in found}
 
@@ -155,7 +156,7 @@ def test_a_pin_of_another_python_is_left_out(tmp_path: Path) -> None:
         write_wheel(house, "thing", version)
     write_wheel(house, "pip", "1.0")
     for python, version in (("3.10", "1.0"), ("3.12", "2.0")):
-        found = collect(wanted(house, pins, python), tmp_path / python)
+        found = collect_wheels(request_of(house, pins, python), tmp_path / python)
         assert {wheel.name: wheel.version for wheel in found}["thing"] == version
 
 
@@ -163,7 +164,7 @@ def test_an_extra_of_a_requirement_is_followed(tmp_path: Path, no_pins: Path) ->
     write_wheel(tmp_path, "clapedge", "1.0", requires=("web[tls]",))
     write_wheel(tmp_path, "web", "1.0", requires=("locks>2; extra == 'tls'", "never; extra == 'other'"))
     wheels = {wheel.name: wheel for wheel in map(Wheel.read, sorted(tmp_path.glob("*.whl")))}
-    assert follow(wheels, wanted(tmp_path, no_pins)) == ({"clapedge", "pip", "web"}, ["locks>2"])
+    assert resolve(wheels, request_of(tmp_path, no_pins)) == ({"clapedge", "pip", "web"}, ["locks>2"])
 
 
 def test_a_wheel_that_does_not_exist_for_the_machine_is_named(tmp_path: Path, no_pins: Path) -> None:
@@ -171,16 +172,16 @@ def test_a_wheel_that_does_not_exist_for_the_machine_is_named(tmp_path: Path, no
     house.mkdir()
     write_wheel(house, "clapedge", "1.0", requires=("nowhere>=3",))
     write_wheel(house, "pip", "1.0")
-    with pytest.raises(UsageError, match=r"nowhere>=3.*--find-links"):
-        collect(wanted(house, no_pins), tmp_path / "wheels")
+    with pytest.raises(UsageError, match=r"nowhere>=3.*find_links="):
+        collect_wheels(request_of(house, no_pins), tmp_path / "wheels")
 
 
 def test_without_a_checkout_the_wheel_of_the_engine_must_be_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wheelhouse, "__file__", str(tmp_path / "lib/clapedge/kit/wheelhouse.py"))
-    with pytest.raises(UsageError, match="then --wheel FILE"):
-        wheelhouse.own_wheel(None, tmp_path / "engine")
+    with pytest.raises(UsageError, match='then name it: wheel="FILE"'):
+        wheelhouse.engine_wheel(None, tmp_path / "engine")
 
 
 def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no_pins: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no
     made = pack(
         Bundle.open(demo_directory()),
         tmp_path / "kit.tar.gz",
-        replace(options, target="jetson-jp6", python=None, runtime=runtime, precisions=("fp32",)),
+        replace(options, target="jetson-jp6", python=None, runtime_wheel=runtime, precisions=("fp32",)),
     )
     with tarfile.open(made.path) as archive:
         names = {Path(name).name for name in archive.getnames() if "/wheels/" in name}
@@ -205,11 +206,11 @@ def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no
 def test_the_command_prints_the_hash_of_the_archive_as_sha256sum_does_and_replaces_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Options] = []
+    asked: list[KitOptions] = []
 
-    def packed(_: Bundle, target: Path, options: Options, **__: object) -> Packed:
+    def packed(_: Bundle, target: Path, options: KitOptions) -> Kit:
         asked.append(options)
-        return Packed(target, "0" * 64, 2_000_000, 1_000_000, 1_000_000)
+        return Kit(target, "0" * 64, 2_000_000, 1_000_000, 1_000_000)
 
     monkeypatch.setattr(packing, "pack", packed)
     words = ["pack", str(demo_directory()), "-o", str(tmp_path / "k.tar.gz"), "--target", "linux-aarch64"]

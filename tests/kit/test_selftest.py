@@ -84,8 +84,8 @@ def test_a_record_of_another_bundle_is_refused(kit: Path) -> None:
             list(compare(kit, provider="cpu"))
 
 
-def test_a_directory_that_is_no_kit_and_a_damaged_record_are_told_apart(kit: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFoundError, match="is no kit"):
+def test_a_directory_that_is_not_a_kit_and_a_damaged_record_give_different_errors(kit: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match="is not a kit"):
         read(tmp_path)
     (kit / "selftest/expected.json").write_text("{}")
     with pytest.raises(BundleDamagedError, match="unpack the kit again"):

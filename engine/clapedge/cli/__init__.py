@@ -171,6 +171,17 @@ def drop_output() -> None:
     os.close(descriptor)
 
 
+def log_to_stderr() -> None:
+    """Print what the library logs, from INFO on, on stderr: a message a line."""
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("clapedge")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print clapedge's own warnings as notes; those of libraries are for their developers."""
     if category.__module__.startswith("clapedge"):

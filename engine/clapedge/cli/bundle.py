@@ -1,35 +1,38 @@
-"""`clapedge bundle`: look into a bundle, check it, prepare it for a device."""
+"""`clapedge bundle`: inspect a bundle, check it, prepare it for a device."""
 
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli import log_to_stderr
 from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
-    from clapedge.kit.pack import Options, Packed
     from clapedge.model.precision import PrecisionWish
     from clapedge.model.providers import Provider, ProviderWish
+
+KIT_PACKAGES = frozenset({"packaging", "cyclonedx", "packageurl"})
+"""Imported by `clapedge.kit.pack`; the extra `kit` installs them."""
 
 
 @click.group()
 def bundle() -> None:
-    """Look into a bundle, check it, prepare it for a device."""
+    """Inspect a bundle, check it, prepare it for a device."""
 
 
 @bundle.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def info(directory: str | None, *, as_json: bool) -> None:
-    """Show what a bundle is and holds (DIR, else $CLAPEDGE_BUNDLE, else the built-in demo model).
+    """Show a bundle and its files (DIR, else $CLAPEDGE_BUNDLE, else the built-in demo model).
 
     \b
     Examples:
@@ -45,13 +48,13 @@ def info(directory: str | None, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         return
-    hears = "fused beyond" if manifest.front_end.fusion else "cut at"
+    longer = "fused beyond" if manifest.front_end.fusion else "cut at"
     rows = {
         "bundle": opened.directory,
         "model": f"{manifest.model}{f' at {manifest.revision}' if manifest.revision else ''}",
         "weights": manifest.weights,
         "licence": manifest.licence,
-        "hears": f"{manifest.front_end.clip_seconds:g} s clips at {manifest.front_end.sample_rate} Hz, {hears} that",
+        "hears": f"{manifest.front_end.clip_seconds:g} s clips at {manifest.front_end.sample_rate} Hz, {longer} that",
         "embeddings": f"{manifest.embedding_size} numbers, logit scale {manifest.logit_scale:.3f}",
     }
     for name, value in rows.items():
@@ -64,7 +67,7 @@ def info(directory: str | None, *, as_json: bool) -> None:
 
 
 def _figure(value: float) -> str:
-    """Return a figure with three digits, or as many as keep a cosine below 1 from being rounded to it."""
+    """Return a figure with three digits, or with as many as a cosine below 1 needs not to be rounded to 1."""
     digits = next((count for count in range(3, 17) if value == 1 or float(f"{value:.{count}g}") != 1), 17)
     return f"{value:.{digits}g}"
 
@@ -109,8 +112,8 @@ def compile_engines(
 ) -> None:
     """Build a provider's engines on this device, so that no later start waits for it.
 
-    They are kept in the cache ($CLAPEDGE_CACHE, else the user's cache directory) and serve this GPU alone. A score
-    with other options of the provider needs engines of its own.
+    They are kept in the cache ($CLAPEDGE_CACHE, else the user's cache directory) and serve this GPU only. Other
+    options of the provider need engines of their own.
 
     \b
     Example:
@@ -146,7 +149,7 @@ def compile_engines(
     help="The machine.",
 )
 @click.option("--python", metavar="VERSION", help="Its Python, such as 3.11. [default: that of the target's system]")
-@click.option("--extra", "extras", multiple=True, help="Extra of clapedge to bring along; repeats. [default: cpu]")
+@click.option("--extra", "extras", multiple=True, help="Extra of clapedge to include; repeats. [default: cpu]")
 @click.option(
     "--precision",
     "precisions",
@@ -160,14 +163,12 @@ def compile_engines(
     metavar="NAME|FILE",
     help="Label set: one of the bundle, a file, or one that comes with clapedge; repeats.",
 )
-@click.option("--text", is_flag=True, help="Bring the text tower, for words that nobody thought of yet.")
+@click.option("--text", is_flag=True, help="Include the text tower, for labels that are chosen later.")
 @click.option(
     "--clip", "clips", multiple=True, type=click.Path(path_type=Path), help="Recording of the self-test; repeats."
 )
-@click.option("--wheel", "engine", type=click.Path(path_type=Path), help="Wheel of clapedge. [default: built here]")
-@click.option(
-    "--runtime-wheel", "runtime", type=click.Path(path_type=Path), help="ONNX Runtime as the vendor built it."
-)
+@click.option("--wheel", type=click.Path(path_type=Path), help="Wheel of clapedge. [default: built here]")
+@click.option("--runtime-wheel", type=click.Path(path_type=Path), help="Wheel of ONNX Runtime that the vendor built.")
 @click.option(
     "--constraint",
     "constraints",
@@ -178,13 +179,13 @@ def compile_engines(
 @click.option(
     "--find-links",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Take wheels from this folder alone, not from the network.",
+    help="Take wheels from this folder only, not from the network.",
 )
 @click.option("--force", is_flag=True, help="Replace the archive.")
 def pack(directory: str, *, output: Path, force: bool, **options: Any) -> None:  # noqa: ANN401 - click's values, checked by it
-    """Pack bundle DIR and all that it needs into one archive, which installs on a device without a network.
+    """Pack bundle DIR and all that it needs into one archive that installs on a device without a network.
 
-    Wheels come from the package index that pip uses. Prints the archive's SHA-256: compare it on the device.
+    Wheels come from the package index of pip. Prints the archive's SHA-256: compare it on the device.
 
     \b
     Examples:
@@ -195,19 +196,25 @@ def pack(directory: str, *, output: Path, force: bool, **options: Any) -> None: 
     from clapedge.atomic_file import check_target
     from clapedge.model.bundle import Bundle
 
-    make, made_of = _packing()
+    try:
+        from clapedge.kit import pack as packing
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in KIT_PACKAGES:
+            raise MissingExtraError("bundle pack", "kit") from error
+        raise
     check_target(output, force=force)
-    told = (lambda doing: click.echo(f"{doing} ...", err=True)) if sys.stderr.isatty() else (lambda _: None)
-    packed = make(Bundle.open(directory), output, made_of(**options), told=told)
-    parts = f"wheels {packed.wheels / 1e6:.1f} MB, bundle {packed.bundle / 1e6:.1f} MB"
-    click.echo(f"{packed.path}: {packed.bytes / 1e6:.1f} MB ({parts})", err=True)
-    click.echo(f"{packed.sha256}  {packed.path}")
+    if sys.stderr.isatty():
+        log_to_stderr()
+    kit = packing.pack(Bundle.open(directory), output, packing.KitOptions(**options))
+    parts = f"wheels {kit.wheels / 1e6:.1f} MB, bundle {kit.bundle / 1e6:.1f} MB"
+    click.echo(f"{kit.path}: {kit.bytes / 1e6:.1f} MB ({parts})", err=True)
+    click.echo(f"{kit.sha256}  {kit.path}")
 
 
 @bundle.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @provider_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
 def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> None:
     """Score the clips of a kit (DIR: unpacked or installed) and compare with the record; exit 3 if one differs.
 
@@ -218,28 +225,17 @@ def selftest(directory: Path, *, provider: "ProviderWish", as_json: bool) -> Non
     from clapedge.kit.selftest import compare
 
     began = time.perf_counter()
-    findings = []
-    for found in compare(directory, provider=provider):
-        findings.append(found)
-        line = f"{found.variant} on {found.provider}  {found.file:24} {found.top:20}"
-        figures = f"cosine {found.cosine:.6f}  largest difference {found.difference:.1e}  {found.seconds:6.2f} s"
+    comparisons = []
+    for one in compare(directory, provider=provider):
+        comparisons.append(one)
+        line = f"{one.variant} on {one.provider}  {one.file:24} {one.top:20}"
+        figures = f"cosine {one.cosine:.6f}  largest difference {one.difference:.1e}  {one.seconds:6.2f} s"
         if not as_json:
-            click.echo(f"{'ok ' if found.holds else 'bad'} {line} {figures}")
+            click.echo(f"{'ok ' if one.holds else 'bad'} {line} {figures}")
     if as_json:
-        click.echo(json.dumps([asdict(found) for found in findings], indent=2))
-    failed = dict.fromkeys(found.file for found in findings if not found.holds)
+        click.echo(json.dumps([asdict(one) for one in comparisons], indent=2))
+    failed = dict.fromkeys(one.file for one in comparisons if not one.holds)
     if failed:
         names = ", ".join(failed)
         raise BundleDamagedError(f"{names}: not as recorded; do not trust scores of this machine, see clapedge doctor")
     click.echo(f"as recorded, in {time.perf_counter() - began:.1f} s", err=True)
-
-
-def _packing() -> tuple[Callable[..., "Packed"], type["Options"]]:
-    """Import what packs, or name the extra that it needs."""
-    try:
-        from clapedge.kit.pack import Options, pack
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "packaging":
-            raise MissingExtraError("bundle pack", "kit") from error
-        raise
-    return pack, Options

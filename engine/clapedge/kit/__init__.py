@@ -1,6 +1,5 @@
 """The edge kit: one archive with everything that a device without network needs, made on a workstation.
 
-It holds an installer, the wheels of one machine and Python, a bundle cut to what the device uses, clips with the scores
-that they have, a list of contents and the licences. pip is asked for wheels as a program of its own; the device runs
-`install.sh` and `selftest` alone.
+It contains an installer, the wheels for one machine and Python, the part of a bundle that the device uses, clips with
+their expected scores, a bill of materials and the licences. Of this package, the device runs only `selftest`.
 """

@@ -1,4 +1,4 @@
-"""What of a bundle a device gets: some variants of the audio tower, some label sets, rarely the text tower."""
+"""The part of a bundle that a device gets: some variants of the audio tower, some label sets, rarely the text tower."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,23 +17,25 @@ DEMO_CLIPS = Path(__file__).parents[1] / "demo_clips"
 """Recordings that every kit can score, and the labels that fit them."""
 
 CLIP_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-"""What names of packed clips are made of, so that every tool on every device can list them."""
+"""Characters of the names of packed clips, so that every tool on every device can list them."""
 
 
-def cut(bundle: Bundle, directory: Path, *, precisions: Sequence[Variant], labels: Sequence[str], text: bool) -> Bundle:
+def copy_subset(
+    bundle: Bundle, directory: Path, *, precisions: Sequence[Variant], labels: Sequence[str], text: bool
+) -> Bundle:
     """Copy the part of a bundle that a device uses.
 
     Args:
-        bundle: where from; every file is checked on the way.
+        bundle: the source; every file is checked.
         directory: is made.
         precisions: variants of the audio tower.
-        labels: label sets: names of those that it holds, files, or names of those that come with clapedge, which are
-            embedded now. None given: all it holds, else those of the demo clips.
-        text: whether the text tower comes along, for words that nobody thought of yet.
+        labels: label sets: names of stored ones, or files and names of shipped ones, which are embedded now. Empty:
+            all stored ones, else the one of the demo clips.
+        text: whether to include the text tower, for labels that are chosen later.
 
     Raises:
-        BundleError: it does not hold what is asked for.
-        LabelError: a label file is not understood, or two sets would have one name.
+        BundleError: it lacks a requested part.
+        LabelError: a label file is not understood, or two sets have the same name.
     """
     directory.mkdir(parents=True)
     kept = [bundle.file("audio", precision) for precision in dict.fromkeys(precisions)]
@@ -66,7 +68,7 @@ def _embed(bundle: Bundle, directory: Path, files: Sequence[str], *, taken: set[
             stem = "demo-clips" if path.parent == DEMO_CLIPS else path.stem
             relative = f"labels/{stem}.npz"
             if relative in taken:
-                raise LabelError(f"two label sets would be called {stem}; rename the file {name}")
+                raise LabelError(f"two label sets would have the name {stem}; rename the file {name}")
             engine.embed_labels(load_labels(path)).save(directory / relative)
             taken.add(relative)
             made.append(describe(directory, relative, role="labels"))
@@ -74,10 +76,10 @@ def _embed(bundle: Bundle, directory: Path, files: Sequence[str], *, taken: set[
 
 
 def copy_clips(clips: Sequence[Path], directory: Path) -> list[Path]:
-    """Copy the clips of the self-test; None given: those of the demo.
+    """Copy the clips of the self-test; without any, those of the demo.
 
     Raises:
-        UsageError: one cannot be read, or two have one name.
+        UsageError: one cannot be read, or two have the same name.
     """
     directory.mkdir(parents=True)
     copied = []
@@ -85,7 +87,7 @@ def copy_clips(clips: Sequence[Path], directory: Path) -> list[Path]:
         name = "".join(letter if letter in CLIP_NAME_CHARACTERS else "_" for letter in clip.name)
         target = directory / name
         if target.exists():
-            raise UsageError(f"two clips would be called {name}; rename {clip}")
+            raise UsageError(f"two clips would have the name {name}; rename {clip}")
         try:
             shutil.copyfile(clip, target)
         except OSError as error:
@@ -95,12 +97,12 @@ def copy_clips(clips: Sequence[Path], directory: Path) -> list[Path]:
 
 
 def default_precision(bundle: Bundle, *, gpu: bool) -> Variant:
-    """Return the variant of the audio tower that a device gets where none is asked for: what `auto` means there.
+    """Return the default variant of the audio tower for a device: what `auto` means there.
 
     Raises:
-        BundleError: the bundle holds none that runs there.
+        BundleError: the bundle has none that runs there.
     """
     try:
         return preferred_variant(bundle, "audio", "cuda" if gpu else "cpu")
     except BundleError as error:
-        raise BundleError(f"{error}, or name one of its variants with --precision") from error
+        raise BundleError(f"{error}, or name one of its variants") from error

@@ -1,21 +1,25 @@
-"""What a kit holds and under which licences: a CycloneDX list, and the licence texts out of the wheels."""
+"""What a kit holds and under which licences: a CycloneDX document, and the licence texts from the wheels."""
 
-import json
 import uuid
 import zipfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpression
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
+
 from clapedge.kit.tarball import epoch
-from clapedge.kit.wheelhouse import Wheel
+from clapedge.kit.wheel import Wheel
 from clapedge.model.bundle import Bundle, sha256
 
-SPECIFICATION = "1.6"
-"""Version of CycloneDX that is written."""
-
 LICENCE_WORDS = ("licen", "copying", "notice", "authors", "thirdparty")
-"""What the names of licence texts in a wheel begin with or contain, in small letters and without `-` and `_`."""
+"""Beginnings of the names of licence texts in a wheel, in small letters and without `-` and `_`."""
 
 LONGEST_NAME = 80
 """Characters up to which the old field `License` is a name; some packages put the whole text there."""
@@ -23,8 +27,8 @@ LONGEST_NAME = 80
 UNKNOWN = "see the licences in the package"
 
 
-def bill(name: str, version: str, wheels: Sequence[Wheel], bundle: Bundle) -> str:
-    """Return the list of a kit's parts as CycloneDX JSON.
+def sbom(name: str, version: str, wheels: Sequence[Wheel], bundle: Bundle) -> str:
+    """Return the software bill of materials of a kit as CycloneDX JSON; the same parts give the same text.
 
     Args:
         name: of the kit.
@@ -32,28 +36,20 @@ def bill(name: str, version: str, wheels: Sequence[Wheel], bundle: Bundle) -> st
         wheels: every wheel of the kit.
         bundle: the model.
     """
-    components = [*map(_component, wheels), _model(bundle)]
-    made = datetime.fromtimestamp(epoch(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    content = json.dumps([name, components], sort_keys=True)
-    document = {
-        "$schema": f"http://cyclonedx.org/schema/bom-{SPECIFICATION}.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": SPECIFICATION,
-        # the same parts have the same number, so that a kit can be made twice
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, content)}",
-        "version": 1,
-        "metadata": {
-            "timestamp": made,
-            "component": {"type": "application", "name": name, "version": version, "bom-ref": name},
-        },
-        "components": components,
-        "dependencies": [{"ref": name, "dependsOn": [str(each["bom-ref"]) for each in components]}],
-    }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    kit = Component(name=name, version=version, type=ComponentType.APPLICATION, bom_ref=name)
+    parts = [*map(_wheel_component, wheels), _model_component(bundle)]
+    digests = [each.content for part in parts for one in (part, *part.components) for each in one.hashes]
+    bom = Bom(
+        components=parts,
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([name, *digests])),
+        metadata=BomMetaData(component=kit, timestamp=datetime.fromtimestamp(epoch(), timezone.utc)),
+    )
+    bom.register_dependency(kit, parts)
+    return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1) + "\n"
 
 
 def write_licences(wheels: Sequence[Wheel], directory: Path) -> None:
-    """Write the licence texts of every wheel into a directory each; of one without any, what its metadata says."""
+    """Write the licence texts of every wheel into a directory each, or what its metadata says if it has none."""
     for wheel in wheels:
         place = directory / f"{wheel.name}-{wheel.version}"
         place.mkdir(parents=True)
@@ -63,12 +59,12 @@ def write_licences(wheels: Sequence[Wheel], directory: Path) -> None:
                 parts = PurePosixPath(name).parts
                 (place / "_".join(parts[1:] or parts)).write_bytes(archive.read(name))
         if not texts:
-            said = f"{wheel.name} {wheel.version} carries no licence text. Its metadata says: {licence(wheel)}\n"
-            (place / "METADATA.txt").write_text(said, encoding="utf-8")
+            text = f"{wheel.name} {wheel.version} has no licence text. Its metadata says: {licence(wheel)}\n"
+            (place / "METADATA.txt").write_text(text, encoding="utf-8")
 
 
 def licence(wheel: Wheel) -> str:
-    """Return what a wheel's metadata calls its licence."""
+    """Return the licence according to the metadata of a wheel."""
     metadata = wheel.metadata
     named = [str(metadata[field] or "").strip() for field in ("License-Expression", "License")]
     classifiers = [str(each) for each in metadata.get_all("Classifier", []) if str(each).startswith("License ::")]
@@ -76,46 +72,47 @@ def licence(wheel: Wheel) -> str:
     return next(iter(names), ", ".join(each.rpartition(" :: ")[2] for each in classifiers) or UNKNOWN)
 
 
-def _component(wheel: Wheel) -> dict[str, object]:
+def _wheel_component(wheel: Wheel) -> Component:
     """Describe a wheel."""
-    place = f"pkg:pypi/{wheel.name}@{wheel.version}"
+    place = PackageURL("pypi", name=wheel.name, version=wheel.version)
     expression = wheel.metadata["License-Expression"]
-    return {
-        "type": "library",
-        "bom-ref": place,
-        "name": wheel.name,
-        "version": wheel.version,
-        "hashes": [{"alg": "SHA-256", "content": sha256(wheel.path)}],
-        "licenses": [{"expression": str(expression)} if expression else {"license": {"name": licence(wheel)}}],
-        "purl": place,
-        "properties": [{"name": "clapedge:file", "value": f"wheels/{wheel.path.name}"}],
-    }
+    named: License = LicenseExpression(str(expression)) if expression else DisjunctiveLicense(name=licence(wheel))
+    return Component(
+        name=wheel.name,
+        version=wheel.version,
+        type=ComponentType.LIBRARY,
+        bom_ref=str(place),
+        purl=place,
+        hashes=[_sha256(sha256(wheel.path))],
+        licenses=[named],
+        properties=[Property(name="clapedge:file", value=f"wheels/{wheel.path.name}")],
+    )
 
 
-def _model(bundle: Bundle) -> dict[str, object]:
+def _model_component(bundle: Bundle) -> Component:
     """Describe the bundle, file by file."""
     manifest = bundle.manifest
-    parts = [
-        {
-            "type": "file",
-            "bom-ref": f"bundle/{file.path}",
-            "name": f"bundle/{file.path}",
-            "hashes": [{"alg": "SHA-256", "content": file.sha256}],
-        }
-        for file in manifest.files
-    ]
-    return {
-        "type": "machine-learning-model",
-        "bom-ref": f"model:{manifest.model}",
-        "name": manifest.model,
-        "version": manifest.revision or "",
-        "licenses": [{"license": {"name": manifest.licence}}],
-        "components": parts,
-    }
+    names = {f"bundle/{file.path}": file.sha256 for file in manifest.files}
+    return Component(
+        name=manifest.model,
+        version=manifest.revision or "",
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"model:{manifest.model}",
+        licenses=[DisjunctiveLicense(name=manifest.licence)],
+        components=[
+            Component(name=name, type=ComponentType.FILE, bom_ref=name, hashes=[_sha256(digest)])
+            for name, digest in names.items()
+        ],
+    )
+
+
+def _sha256(digest: str) -> HashType:
+    """Describe a SHA-256 in hexadecimal digits."""
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
 
 
 def _is_licence(name: str) -> bool:
-    """Tell whether a file of a wheel is a licence text; in `licenses` of the metadata, every one is."""
+    """Return whether a file of a wheel is a licence text; every file in `licenses` of its metadata is one."""
     path = PurePosixPath(name)
     if name.endswith("/") or path.suffix in {".py", ".pyc", ".pyi"}:
         return False

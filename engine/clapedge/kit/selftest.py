@@ -1,4 +1,4 @@
-"""Clips with the embeddings and similarities that they had where a kit was packed, and the comparison on a device."""
+"""Clips with their embeddings and similarities when a kit was packed, and the comparison on a device."""
 
 import base64
 import platform
@@ -40,11 +40,11 @@ TOLERANCES: dict[Variant, Tolerance] = {
     # the export's own bound against float32: elsewhere eight bits may be rounded and multiplied in another way
     "int8": Tolerance(max_difference=None, min_cosine=0.995),
 }
-"""What is asked of each variant."""
+"""Tolerance of each variant."""
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """What one clip came to in one variant.
+class ExpectedClip(msgspec.Struct, frozen=True, kw_only=True):
+    """The expected results of one clip with one variant.
 
     Attributes:
         file: name of the clip.
@@ -64,12 +64,12 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the clips came to where the kit was packed.
+    """The expected results of all clips, recorded when the kit was packed.
 
     Attributes:
-        labels: label set of the bundle, or None where it holds none.
-        machine: what recorded it.
-        onnxruntime: version that recorded it.
+        labels: label set of the bundle, or None if it has none.
+        machine: instruction set of the machine that recorded them.
+        onnxruntime: version that recorded them.
         tolerances: by variant.
         clips: one entry a clip and variant.
     """
@@ -78,22 +78,22 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     onnxruntime: str
     tolerances: dict[Variant, Tolerance]
-    clips: tuple[Recorded, ...]
+    clips: tuple[ExpectedClip, ...]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How one clip compares.
+class Comparison:
+    """How the results of one clip compare with the expected ones.
 
     Attributes:
         file: name of the clip.
         variant: precision of the audio tower.
         provider: where it ran.
-        top: the best label, or an empty string where there are none.
-        difference: the largest of any element of the embedding.
-        cosine: of the embedding and the recorded one.
+        top: the best label, or an empty string without labels.
+        difference: the largest difference of any element of the embedding.
+        cosine: of the embedding and the expected one.
         drift: the largest difference of a similarity.
-        holds: whether that is within the tolerance.
+        holds: whether all is within the tolerance.
         seconds: from opening the engine for the first clip of a variant; of this clip for the others.
     """
 
@@ -109,10 +109,10 @@ class Finding:
 
 
 def record(directory: Path, clips: Sequence[Path]) -> None:
-    """Score clips with every audio tower of `directory/bundle` on the CPU, and write what they came to.
+    """Score clips with every audio tower of `directory/bundle` on the CPU, and write the results.
 
     Args:
-        directory: of the kit; the clips lie in its `selftest`.
+        directory: of the kit; the clips are in its folder `selftest`.
         clips: the recordings.
     """
     bundle = Bundle.open(directory / "bundle")
@@ -121,9 +121,9 @@ def record(directory: Path, clips: Sequence[Path]) -> None:
     for variant in bundle.variants("audio"):
         with Engine.load(bundle.directory, provider="cpu", precision=variant) as engine:
             for clip in clips:
-                embedding, similarities = _hear(engine, clip, labels)
+                embedding, similarities = _score(engine, clip, labels)
                 recorded.append(
-                    Recorded(
+                    ExpectedClip(
                         file=clip.name,
                         variant=variant,
                         embedding=base64.b64encode(embedding.astype("<f4").tobytes()).decode(),
@@ -145,7 +145,7 @@ def read(directory: Path) -> Expectation:
     """Read the record of a kit.
 
     Raises:
-        BundleNotFoundError: the directory is no kit.
+        BundleNotFoundError: the directory is not a kit.
         BundleDamagedError: its record is not understood.
     """
     path = directory / "selftest" / EXPECTED
@@ -153,21 +153,21 @@ def read(directory: Path) -> Expectation:
         return msgspec.json.decode(path.read_bytes(), type=Expectation)
     except OSError as error:
         raise BundleNotFoundError(
-            f"{directory} is no kit: {path} cannot be read ({error.strerror}); name its directory"
+            f"{directory} is not a kit: {path} cannot be read ({error.strerror}); name its directory"
         ) from None
     except msgspec.MsgspecError as error:
         raise BundleDamagedError(f"{path} is damaged ({error}); unpack the kit again") from error
 
 
-def compare(directory: Path, *, provider: ProviderWish = "auto") -> Iterator[Finding]:
-    """Score the clips of a kit here and compare with the record.
+def compare(directory: Path, *, provider: ProviderWish = "auto") -> Iterator[Comparison]:
+    """Score the clips of a kit here and compare with the expected results.
 
     Args:
         directory: of the kit, or of its installed version.
         provider: where to run.
 
     Raises:
-        BundleError: the kit is damaged, or its bundle is another than the recorded one.
+        BundleError: the kit is damaged, or its bundle is not the recorded one.
         ProviderError: the provider cannot be used.
     """
     expectation = read(directory)
@@ -182,17 +182,17 @@ def compare(directory: Path, *, provider: ProviderWish = "auto") -> Iterator[Fin
 
 
 def _compare(
-    engine: Engine, directory: Path, recorded: Recorded, labels: str | None, tolerance: Tolerance, began: float
-) -> Finding:
-    """Score one clip and compare it with its record."""
-    expected = recorded.vector()
-    embedding, similarities = _hear(engine, directory / "selftest" / recorded.file, labels)
-    if expected.shape != embedding.shape or similarities.keys() != recorded.similarities.keys():
+    engine: Engine, directory: Path, clip: ExpectedClip, labels: str | None, tolerance: Tolerance, began: float
+) -> Comparison:
+    """Score one clip and compare with its expected results."""
+    expected = clip.vector()
+    embedding, similarities = _score(engine, directory / "selftest" / clip.file, labels)
+    if expected.shape != embedding.shape or similarities.keys() != clip.similarities.keys():
         raise BundleError(f"{directory / 'bundle'} is not the bundle that the self-test recorded; unpack the kit again")
-    drift = max((abs(similarities[name] - value) for name, value in recorded.similarities.items()), default=0.0)
-    return Finding(
-        file=recorded.file,
-        variant=recorded.variant,
+    drift = max((abs(similarities[name] - value) for name, value in clip.similarities.items()), default=0.0)
+    return Comparison(
+        file=clip.file,
+        variant=clip.variant,
         provider=engine.provider_config.provider,
         top=max(similarities, key=similarities.__getitem__, default=""),
         difference=float(np.abs(embedding - expected).max()),
@@ -204,10 +204,10 @@ def _compare(
 
 
 def holds(tolerance: Tolerance, embedding: Float32Array, expected: Float32Array, drift: float) -> bool:
-    """Tell whether an embedding (E,) is within the tolerance of the expected one.
+    """Return whether an embedding (E,) is within the tolerance of the expected one.
 
     Args:
-        tolerance: what is asked.
+        tolerance: of the variant.
         embedding: of unit norm.
         expected: of unit norm.
         drift: the largest difference of a similarity. Unit vectors at the least cosine are at most so far apart, and
@@ -224,7 +224,7 @@ def _cosine(embedding: Float32Array, expected: Float32Array) -> float:
     return min(1.0, float(embedding.astype(np.float64) @ expected))
 
 
-def _hear(engine: Engine, clip: Path, labels: str | None) -> tuple[Float32Array, dict[str, float]]:
+def _score(engine: Engine, clip: Path, labels: str | None) -> tuple[Float32Array, dict[str, float]]:
     """Return the embedding of a clip, and its similarity to each label."""
     embedding: Float32Array = engine.embed_audio([clip])[0]
     if labels is None:

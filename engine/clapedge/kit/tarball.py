@@ -1,4 +1,4 @@
-"""A folder to one archive, byte for byte the same whenever the folder is: names sorted, times and owners fixed."""
+"""A folder to a reproducible archive: names sorted, times and owners fixed."""
 
 import gzip
 import os
@@ -10,23 +10,23 @@ from clapedge.errors import UsageError
 from clapedge.model.bundle import sha256
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
-"""Environment variable with the second that reproducible builds write as their time."""
+"""Environment variable with the time that reproducible builds write, in seconds since 1970."""
 
 DEFAULT_EPOCH = 1_580_601_600
-"""2020-02-02, which hatchling writes into wheels where the variable is not set."""
+"""2020-02-02, which hatchling writes into wheels by default."""
 
 COMPRESSION = 6
-"""gzip's own default; wheels are compressed already, so that more would cost time alone."""
+"""gzip's own default; wheels are compressed already, so that more would only cost time."""
 
 CHECKSUMS = "SHA256SUMS"
 """Name of the list of every file with its SHA-256, as `sha256sum -c` reads it."""
 
 
 def epoch() -> int:
-    """Return the second that is written as the time of everything in a kit.
+    """Return the time that is written for everything in a kit, in seconds since 1970.
 
     Raises:
-        UsageError: the environment variable is no number of seconds.
+        UsageError: the environment variable is not a number of seconds.
     """
     value = os.environ.get(EPOCH_VARIABLE, str(DEFAULT_EPOCH))
     if not value.isdecimal():
@@ -35,7 +35,7 @@ def epoch() -> int:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """Return every file below a directory, in the order in which an archive holds them."""
+    """Return every file below a directory, in the order of the archive."""
     return sorted(
         (path for path in directory.rglob("*") if path.is_file()),
         key=lambda path: path.relative_to(directory).as_posix(),
@@ -49,7 +49,7 @@ def write_checksums(directory: Path) -> None:
 
 
 def write_archive(directory: Path, target: Path) -> str:
-    """Write a folder as `.tar.gz`, with the folder's name at its root; it appears whole or not at all.
+    """Write a folder as `.tar.gz`, with the folder's name at its root, atomically.
 
     Returns:
         The archive's SHA-256.
@@ -70,7 +70,7 @@ def write_archive(directory: Path, target: Path) -> str:
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str, time: int) -> None:
-    """Add a file as root's, readable to all; scripts stay executable."""
+    """Add a file that belongs to root and is readable to all; scripts stay executable."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mtime = path.stat().st_size, time
     entry.mode = 0o755 if path.suffix == ".sh" else 0o644

@@ -1,4 +1,4 @@
-"""The machines that a kit can be made for: which wheels fit, and whose ONNX Runtime runs there."""
+"""The machines that kits can be made for: which wheels fit, and whose ONNX Runtime runs there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import Literal
 
 TargetName = Literal["linux-x86_64", "linux-aarch64", "jetson-jp6", "jetson-jp7"]
 
-LEAST_GLIBC = 28
-"""Minor version of the glibc 2.x for which wheels are taken, which ONNX Runtime asks for: that of Debian 10."""
+MIN_GLIBC = 28
+"""Minor version of glibc 2.x that ONNX Runtime requires, and up to which wheels are taken: that of Debian 10."""
 
 OLDEST_TAG = 17
-"""The lowest manylinux tag that is asked for: 2.17 is manylinux2014, the oldest with wheels for aarch64."""
+"""The lowest manylinux tag that is requested: 2.17 is manylinux2014, the oldest with wheels for aarch64."""
 
 JETSON_RUNTIME = (
-    "the aarch64 wheel of onnxruntime-gpu on PyPI holds no code for a Jetson's GPU, and the one of onnxruntime runs on "
-    "its CPU alone; download the wheel that NVIDIA builds for this JetPack and name it with --runtime-wheel"
+    "the aarch64 wheel of onnxruntime-gpu on PyPI has no code for a Jetson's GPU, and the one of onnxruntime runs on "
+    'its CPU alone; download the wheel that NVIDIA builds for this JetPack and name it: runtime_wheel="FILE"'
 )
-"""Why a Jetson brings its own ONNX Runtime."""
+"""Why a Jetson needs its own ONNX Runtime."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Target:
     """A machine.
 
     Attributes:
-        machine: what `uname -m` says there.
-        python: version of its system's Python, or None where it differs.
-        vendor_runtime: why its ONNX Runtime is given as a wheel, or None where it comes from the index.
+        machine: the output of `uname -m` there.
+        python: version of its system's Python, or None if there are several.
+        vendor_runtime: why its ONNX Runtime must be given as a wheel, or None if it comes from the index.
     """
 
     machine: Literal["x86_64", "aarch64"]
@@ -35,8 +35,8 @@ class Target:
 
     @property
     def platforms(self) -> tuple[str, ...]:
-        """The platform tags of wheels that run there, newest first; `linux_` is what vendors build for one system."""
-        many = tuple(f"manylinux_2_{minor}_{self.machine}" for minor in range(LEAST_GLIBC, OLDEST_TAG - 1, -1))
+        """The platform tags of wheels that run there, newest first; vendors use `linux_` for one system."""
+        many = tuple(f"manylinux_2_{minor}_{self.machine}" for minor in range(MIN_GLIBC, OLDEST_TAG - 1, -1))
         plain = (f"linux_{self.machine}",) if self.vendor_runtime else ()
         return (*many, f"manylinux2014_{self.machine}", *plain)
 
