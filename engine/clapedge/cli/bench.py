@@ -1,4 +1,4 @@
-"""`clapedge bench`: what a bundle costs on this device."""
+"""`clapedge bench`: the cost of a bundle on this device."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ BAR_WIDTH = 40
 @click.command()
 @click.option("--bundle", type=click.Path(), help="Bundle to measure; the default is that of score.")
 @provider_option
-@click.option("--precision", multiple=True, help="Variant to measure; repeats. [default: all that the bundle holds]")
+@click.option("--precision", multiple=True, help="Variant to measure; repeats. [default: all of the bundle]")
 @click.option("--threads", multiple=True, type=click.IntRange(1, MOST_THREADS), help="Threads of an operator; repeats.")
 @click.option("--runs", type=click.IntRange(min=5), default=50, show_default=True, help="Scores to time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
@@ -45,7 +45,7 @@ def bench(
 
     variants = list(precision) or list(Bundle.open(bundle).variants("audio"))
     if unknown := [name for name in precision if name not in Bundle.open(bundle).variants("audio")]:
-        raise BundleError(f"the bundle holds no audio tower in {unknown[0]}; see: clapedge bundle info")
+        raise BundleError(f"the bundle has no audio tower in {unknown[0]}; see: clapedge bundle info")
     reports = []
     for count in threads or (None,):
         for variant in variants:

@@ -54,7 +54,7 @@ def info(directory: str | None, *, as_json: bool) -> None:
         "model": f"{manifest.model}{f' at {manifest.revision}' if manifest.revision else ''}",
         "weights": manifest.weights,
         "licence": manifest.licence,
-        "hears": f"{manifest.front_end.clip_seconds:g} s clips at {manifest.front_end.sample_rate} Hz, {longer} that",
+        "input": f"{manifest.front_end.clip_seconds:g} s clips at {manifest.front_end.sample_rate} Hz, {longer} that",
         "embeddings": f"{manifest.embedding_size} numbers, logit scale {manifest.logit_scale:.3f}",
     }
     for name, value in rows.items():

@@ -16,7 +16,7 @@ Example:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("words")
-@click.option("--embeddings", metavar="DIR", required=True, help="What `clapedge embed` or `batch` kept.")
+@click.option("--embeddings", metavar="DIR", required=True, help="Embeddings that `clapedge embed` or `batch` kept.")
 @click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many clips to report.")
 @click.option("--template", help="Prompt with {} where the words go. [default: 'This is a sound of {}.']")
 @click.option(
@@ -31,7 +31,7 @@ Example:
 def search(
     *, words: str, embeddings: str, top_k: int, template: str | None, output_format: str, **options: object
 ) -> None:
-    """Find the clips of kept recordings that fit WORDS best; no audio is read."""
+    """Find the clips that fit WORDS best among kept embeddings; no audio is read."""
     from clapedge.batch.embedding_store import EmbeddingStore
     from clapedge.batch.run import search_archive
     from clapedge.labels import DEFAULT_TEMPLATE, LabelSet

@@ -1,1 +1,1 @@
-"""What this device can do: benchmarks and recommendations."""
+"""This device: what works on it, how fast it is, and which options suit it."""

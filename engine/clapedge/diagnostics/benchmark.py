@@ -1,6 +1,6 @@
-"""What a bundle costs on this device: cold start, latency by stage, throughput and memory.
+"""The cost of a bundle on this device: cold start, latency by stage, throughput and memory.
 
-The recording is synthesised and the labels' embeddings are drawn: neither what is heard nor the words cost time here.
+The recording is synthesised and the embeddings of labels are random: neither content nor words change the time.
 """
 
 import json
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from clapedge.labels import EmbeddedLabels
 
 SECONDS = 10
-RATE = 44_100
-"""The recording: ten seconds at a rate that has to be resampled, as most have."""
+SAMPLE_RATE = 44_100
+"""Ten seconds at a sample rate that needs resampling, as most recordings do."""
 LABELS = 5
 COLD_RUNS = 3
 THROUGHPUT_FILES = 32
@@ -29,7 +29,7 @@ STAGES = ("decode", "frontend", "tower", "total")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: arguments of `Engine.load`; None stands for its default."""
+    """What to measure: arguments of `Engine.load`; None means its default."""
 
     bundle: str | None = None
     provider: str = "auto"
@@ -50,7 +50,7 @@ class Report:
         steady_ms: per stage of one score, file to labels: `p50`, `p90` and `p99` over `runs`.
         runs: scores behind `steady_ms`.
         files_per_second: of `Engine.embed_audio` over a list of files.
-        memory_mb: peak resident memory of a process that scored, MB; None where the system does not tell.
+        memory_mb: peak resident memory of a process that scored, in MB; None if the system does not report it.
     """
 
     model: str
@@ -69,10 +69,10 @@ def measure(setting: Setting, *, runs: int = 50) -> Report:
 
     Args:
         setting: the bundle, and how to run it.
-        runs: how many scores to time.
+        runs: number of scores to time.
 
     Raises:
-        ClapEdgeError: the engine cannot be loaded so.
+        ClapEdgeError: the engine cannot be loaded.
     """
     from clapedge.model.cpu import usable_cores
 
@@ -109,18 +109,18 @@ def load(setting: Setting) -> "Engine":
 
 
 def write_recording(path: Path) -> None:
-    """Write the recording that is scored: stereo, a sweep in noise."""
+    """Write the recording to score: stereo, a sweep in noise."""
     import numpy as np
     import soundfile
 
-    seconds = np.arange(SECONDS * RATE) / RATE
+    seconds = np.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     sweep = 0.3 * np.sin(2 * np.pi * (200 * seconds + 150 * seconds**2))
     noise = np.random.default_rng(0).normal(0, 0.02, (len(seconds), 2))
-    soundfile.write(path, sweep[:, None] + noise, RATE)
+    soundfile.write(path, sweep[:, None] + noise, SAMPLE_RATE)
 
 
-def drawn_labels(engine: "Engine") -> "EmbeddedLabels":
-    """Return labels with random embeddings, so that a bundle without text tower is measured as one with it."""
+def random_labels(engine: "Engine") -> "EmbeddedLabels":
+    """Return labels with random embeddings, so that a bundle is measured alike with and without a text tower."""
     import numpy as np
 
     from clapedge.labels import EmbeddedLabels, LabelSet
@@ -133,7 +133,7 @@ def drawn_labels(engine: "Engine") -> "EmbeddedLabels":
 
 
 def cold_start(request: str) -> None:
-    """Be the fresh process: load, score once, and print what it cost as JSON.
+    """Load, score once, and print the times as JSON; the entry point of a fresh process.
 
     Args:
         request: JSON with the fields of a `Setting` under `setting`, and the path under `recording`.
@@ -142,17 +142,17 @@ def cold_start(request: str) -> None:
     import clapedge.engine  # noqa: F401 - this import is what is timed
 
     imported = time.perf_counter()
-    asked = json.loads(request)
-    engine = load(Setting(**asked["setting"]))
+    arguments = json.loads(request)
+    engine = load(Setting(**arguments["setting"]))
     loaded = time.perf_counter()
-    engine.score(asked["recording"], drawn_labels(engine))
+    engine.score(arguments["recording"], random_labels(engine))
     scored = time.perf_counter()
     times = {"import": imported - began, "load": loaded - imported, "first": scored - loaded}
     print(json.dumps({key: value * 1e3 for key, value in times.items()} | {"memory_mb": peak_memory()}))  # noqa: T201
 
 
 def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
-    """Run a fresh process and add how long all of it took."""
+    """Return the times of a fresh process, its own duration included."""
     request = json.dumps({"setting": asdict(setting), "recording": str(recording)})
     code = "import sys; from clapedge.diagnostics.benchmark import cold_start; cold_start(sys.argv[1])"
     began = time.perf_counter()
@@ -163,8 +163,8 @@ def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
 
 
 def _steady(engine: "Engine", recording: Path, runs: int) -> dict[str, dict[str, float]]:
-    """Score again and again and return percentiles by stage."""
-    labels = drawn_labels(engine)
+    """Score repeatedly and return percentiles by stage."""
+    labels = random_labels(engine)
     times = [engine.score(recording, labels).timing for _ in range(runs + 2)][2:]  # the first two warm the caches
     return {
         stage: {f"p{q}": round(_percentile([getattr(time, stage) for time in times], q), 2) for q in (50, 90, 99)}
@@ -173,7 +173,7 @@ def _steady(engine: "Engine", recording: Path, runs: int) -> dict[str, dict[str,
 
 
 def _throughput(engine: "Engine", recording: Path) -> float:
-    """Return how many files a second `embed_audio` embeds."""
+    """Return how many files per second `embed_audio` embeds."""
     files = [recording] * THROUGHPUT_FILES
     engine.embed_audio(files[:8])
     began = time.perf_counter()
@@ -183,8 +183,9 @@ def _throughput(engine: "Engine", recording: Path) -> float:
 
 def _percentile(values: Sequence[float], q: int) -> float:
     """Return the q-th percentile: the least value that q % of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * q // 100) - 1)]
+    import numpy as np
+
+    return float(np.percentile(values, q, method="inverted_cdf"))
 
 
 def peak_memory() -> float | None:

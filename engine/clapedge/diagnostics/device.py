@@ -1,4 +1,4 @@
-"""This device: what it is, how long it takes to hear a window, and what `clapedge listen` should be asked of it."""
+"""This device: its hardware, the time that a window takes, and the recommended options of `clapedge listen`."""
 
 import os
 import platform
@@ -18,21 +18,20 @@ from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import ProviderWish
 
 HOPS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds from one window to the next, among which one is recommended."""
+"""Hops in seconds among which one is recommended."""
 
-SHARE = 0.25
-"""Of a hop, the work of a window may take so much: the rest is for the other things that a device does, for a hot day
-and for catching up."""
+MAX_LOAD = 0.25
+"""Share of the hop that a window may take: the rest is for other programs, for a hot day and for catching up."""
 
 WINDOWS = 8
-"""Windows that are timed, after the first."""
+"""Windows that are timed after the first one."""
 
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How long a window takes as `clapedge listen` hears it: front end and tower, idle threads asleep.
+    """How long a window takes in `clapedge listen`: front end and tower, idle threads asleep.
 
     Attributes:
         variant: precision of the audio tower.
@@ -49,14 +48,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to ask of `clapedge listen` on this device.
+    """Recommended options of `clapedge listen` on this device.
 
     Attributes:
         variant: value of `--precision`.
         threads: value of `--threads`.
         hop: value of `--hop`.
-        share: of the time, how much listening then works.
-        keeps_up: whether it hears all of the sound in real time.
+        share: share of the time that the work takes.
+        keeps_up: whether it runs in real time.
     """
 
     variant: str
@@ -68,22 +67,22 @@ class Advice:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """What a device is and does.
+    """A device and its speed.
 
     Attributes:
         machine: instruction set.
-        processor: its name, as far as the system tells.
-        cores: those that a session would use.
-        logical_cores: those that the system has.
-        memory_mb: of the machine, in MB; None where the system does not tell.
-        memory_available_mb: what of it is free, or None.
-        peak_mb: most that this process took while measuring, or None.
-        governor: how the system chooses the clock rate, or None.
+        processor: its name, as far as the system reports it.
+        cores: those that a session uses.
+        logical_cores: those of the system.
+        memory_mb: memory of the machine, in MB; None if the system does not report it.
+        memory_available_mb: free memory, or None.
+        peak_mb: peak memory of this process while measuring, or None.
+        governor: policy of the system for the clock rate, or None.
         provider: where the tower ran.
         model: model id of the bundle.
         weights: `pretrained`, `random` or `demo`.
-        measured: every variant with every number of threads that was tried.
-        advice: what to ask of `clapedge listen`.
+        measured: every variant with every tried number of threads.
+        advice: recommended options of `clapedge listen`.
     """
 
     machine: str
@@ -113,18 +112,17 @@ def measure(bundle: str | None = None, *, provider: ProviderWish = "auto") -> De
         ProviderError: none of its variants runs.
     """
     opened = Bundle.open(bundle)
-    measured, refused = [], ""
-    used = ""
+    measured, failure, used = [], "", ""
     for variant in opened.variants("audio"):
         for threads in sorted({1, 2, usable_cores()} & {*range(1, usable_cores() + 1)}):
             try:
                 used, figures = _measure(bundle, provider, variant, threads)
             except ProviderError as error:
-                refused = str(error)
+                failure = str(error)
                 break
             measured.append(figures)
     if not measured:
-        raise ProviderError(refused or "the bundle holds no audio tower; export it again")
+        raise ProviderError(failure or "the bundle has no audio tower; export it again")
     memory, available = _memory()
     return DeviceReport(
         machine=platform.machine(),
@@ -144,32 +142,32 @@ def measure(bundle: str | None = None, *, provider: ProviderWish = "auto") -> De
 
 
 def advise(measured: list[Measured]) -> Advice:
-    """Return the variant that is fastest with one thread, as few threads, and as short a hop as the device affords."""
+    """Recommend the variant that is fastest with one thread, and as few threads and as short a hop as is possible."""
     fastest = min((one for one in measured if one.threads == 1), key=lambda one: one.window_ms, default=measured[0])
     own = sorted((one for one in measured if one.variant == fastest.variant), key=lambda one: one.threads)
     for hop in HOPS[1:]:
         for one in own:
-            if one.window_ms <= 1e3 * SHARE * hop:
-                shortest = next(hop for hop in HOPS if one.window_ms <= 1e3 * SHARE * hop)
+            if one.window_ms <= 1e3 * MAX_LOAD * hop:
+                shortest = next(hop for hop in HOPS if one.window_ms <= 1e3 * MAX_LOAD * hop)
                 return _advice(one, shortest)
     return _advice(min(own, key=lambda one: one.window_ms), HOPS[-1])
 
 
 def _advice(one: Measured, hop: float) -> Advice:
-    """Return what to ask, and what it costs."""
+    """Return a recommendation with its load."""
     share = one.window_ms / 1e3 / hop
     return Advice(one.variant, one.threads, hop, round(share, 4), keeps_up=share < 1)
 
 
 def _measure(bundle: str | None, provider: ProviderWish, variant: Variant, threads: int) -> tuple[str, Measured]:
-    """Hear some windows of noise as they would come, and return where that ran and how long each took."""
+    """Embed some windows of noise as a live source yields them; return the provider and the time of a window."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ClapEdgeWarning)  # the report tells of the weights
+        warnings.simplefilter("ignore", ClapEdgeWarning)  # the report names the weights
         engine = Engine.load(bundle, provider=provider, precision=variant, threads=threads, spinning=False)
     with engine:
         maker = ClipMaker(engine.bundle.manifest.front_end)
-        rate, seconds = maker.front_end.sample_rate, round(maker.front_end.clip_seconds) + WINDOWS
-        noise = np.random.default_rng(0).normal(0.0, 0.1, seconds * rate).astype(np.float32)
+        sample_rate, seconds = maker.front_end.sample_rate, round(maker.front_end.clip_seconds) + WINDOWS
+        noise = np.random.default_rng(0).normal(0.0, 0.1, seconds * sample_rate).astype(np.float32)
         times, began = [], time.perf_counter()
         for clips in maker.stream([noise], ClipOptions("slide", hop=1.0, fusion=engine.fusion), batch=1):
             engine.audio_tower.embed(clips.features, clips.is_longer)
@@ -181,7 +179,7 @@ def _measure(bundle: str | None, provider: ProviderWish, variant: Variant, threa
 
 
 def _processor() -> str:
-    """Return the name of the processor, or of the board, which says more on ARM."""
+    """Return the name of the processor, or of the board, which is more specific on ARM."""
     board = _line(Path("/proc/device-tree/model"))
     if board:
         return board.rstrip("\0")
@@ -194,7 +192,7 @@ def _processor() -> str:
 
 
 def _memory() -> tuple[int | None, int | None]:
-    """Return the memory of the machine and what of it is free, in MB, as far as the system tells."""
+    """Return the total and the free memory of the machine in MB, as far as the system reports them."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="utf-8")
     except OSError:
@@ -205,7 +203,7 @@ def _memory() -> tuple[int | None, int | None]:
 
 
 def _line(path: Path) -> str | None:
-    """Return the one line of a file of the system, or None."""
+    """Return the content of a one-line system file, or None."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
     except OSError:

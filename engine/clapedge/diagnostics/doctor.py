@@ -1,0 +1,112 @@
+"""What works on this device, and why the rest does not."""
+
+import platform
+import warnings
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal, get_args
+
+import numpy as np
+
+from clapedge.engine import Engine
+from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
+from clapedge.model.bundle import Bundle
+from clapedge.model.cpu import usable_cores
+from clapedge.model.providers import Provider, installed_packages, unavailable_reason
+
+State = Literal["ok", "off", "bad"]
+
+PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "click", "av")
+"""Packages that are looked for; only the last is optional."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        name: the thing examined.
+        state: `ok`, `off` (not there, which is not a fault) or `bad`.
+        detail: what was found, or how to mend it.
+    """
+
+    name: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings about packages and machine, the bundle, and every provider."""
+
+    packages: tuple[Finding, ...]
+    bundle: tuple[Finding, ...]
+    providers: tuple[Finding, ...]
+
+
+def diagnose(bundle: str | None = None) -> Diagnosis:
+    """Examine this device.
+
+    Args:
+        bundle: directory of a bundle; None means that of `Engine.load`.
+    """
+    providers = tuple(_check_provider(provider, bundle) for provider in get_args(Provider))
+    return Diagnosis((*_check_packages(), _check_runtime()), _check_bundle(bundle), providers)
+
+
+def _check_packages() -> list[Finding]:
+    """Report Python, the machine and the packages."""
+    findings = [
+        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("cores", "ok", f"{usable_cores()} usable"),
+    ]
+    for name in PACKAGES:
+        try:
+            findings.append(Finding(name, "ok", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            if name == "av":
+                detail = "not installed: M4A, WebM and the like cannot be read; pip install 'clapedge[formats]'"
+                findings.append(Finding(name, "off", detail))
+            else:
+                findings.append(Finding(name, "bad", f"not installed; pip install {name}"))
+    return findings
+
+
+def _check_runtime() -> Finding:
+    """Report which ONNX Runtime packages are installed, and whether they overwrite each other."""
+    packages = installed_packages()
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items()) or "built by hand, no package"
+    if len(packages) > 1:
+        fix = f"they overwrite each other's files; run: pip uninstall -y {' '.join(packages)}, then install one of them"
+        return Finding("onnxruntime packages", "bad", f"{versions}: {fix}")
+    return Finding("onnxruntime packages", "ok", versions)
+
+
+def _check_bundle(directory: str | None) -> tuple[Finding, ...]:
+    """Report the bundle, and each of its files that differs from its manifest."""
+    try:
+        bundle = Bundle.open(directory)
+    except BundleError as error:
+        return (Finding("bundle", "bad", str(error)),)
+    faults = bundle.faults()
+    if faults:
+        return tuple(Finding("bundle", "bad", fault) for fault in faults)
+    manifest, variants = bundle.manifest, ", ".join(bundle.variants("audio"))
+    detail = f"{bundle.directory}: {manifest.model}, {manifest.weights} weights, {variants}"
+    return (Finding("bundle", "ok", detail),)
+
+
+def _check_provider(provider: Provider, directory: str | None) -> Finding:
+    """Report whether a session really opens and runs on a provider, by embedding a second of silence."""
+    name = f"provider {provider}"
+    reason = unavailable_reason(provider)
+    if reason:
+        return Finding(name, "off", reason)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClapEdgeWarning)  # of silence, and of weights that the report names
+            with Engine.load(directory, provider=provider) as engine:
+                engine.embed_audio([np.zeros(48_000, np.float32)])
+                return Finding(name, "ok", f"a session opens and runs ({engine.variant})")
+    except (BundleError, ProviderError) as error:
+        return Finding(name, "bad", str(error))
