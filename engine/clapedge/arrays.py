@@ -1,4 +1,4 @@
-"""Array types by their element type; shapes stand in docstrings."""
+"""Array types by their element type; shapes are in docstrings."""
 
 from typing import TypeAlias
 

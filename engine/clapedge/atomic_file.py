@@ -1,5 +1,7 @@
-"""Files that appear whole or not at all, and whose places are looked at before the work begins."""
+"""Files that appear whole or not at all, and that are known to be writable before the work begins."""
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,13 +10,18 @@ from clapedge.errors import ClapEdgeError, StorageError, UsageError
 
 
 @contextmanager
-def atomic_write(target: Path) -> Iterator[Path]:
-    """Yield the name under which a file is written; it takes the target's when the block ends, and else is deleted.
+def atomic_write(target: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to; it is renamed to the target when the block ends, or deleted on an error.
+
+    Args:
+        target: the file.
+        shared: whether other threads and processes may write the same file at the same time.
 
     Raises:
         StorageError: it cannot be written.
     """
-    temporary = target.with_name(f"{target.name}.tmp")
+    unique = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
+    temporary = target.with_name(f"{target.name}{unique}.tmp")
     try:
         yield temporary
         temporary.replace(target)
@@ -28,18 +35,18 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Refuse a file that could not be written, or that would replace another one.
+    """Raise if a file could not be written, or would replace another one.
 
     Args:
-        target: the file; a device or a pipe is taken as it is.
+        target: the file; devices and pipes are accepted.
         force: whether it may replace a file.
 
     Raises:
-        UsageError: there is a file already, or a folder, or no folder to hold it.
+        UsageError: there is a file or folder of that name, or its folder does not exist.
         StorageError: its folder cannot be written to.
     """
     if target.is_file() and not force:
-        raise UsageError(f"{target} exists; replace it with --force, or name another file")
+        raise UsageError(f"{target} exists; replace it with force=True, or name another file")
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file in it")
     if not target.parent.is_dir():
@@ -55,5 +62,5 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 def cannot_be_written(target: Path, error: OSError) -> StorageError:
-    """Return the error of a file that the system does not let one write."""
+    """Return the error of a file that cannot be written."""
     return StorageError(f"{target} cannot be written ({error.strerror or error}); make room, or name another place")

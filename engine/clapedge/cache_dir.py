@@ -1,15 +1,15 @@
-"""Where clapedge keeps what it can make again: the user's cache directory."""
+"""The cache directory of the user, for files that can be made again."""
 
 import os
 import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "CLAPEDGE_CACHE"
-"""Environment variable that names the cache's directory; set and empty, it switches the cache off."""
+"""Environment variable with the path of the cache; an empty value disables it."""
 
 
 def default_directory() -> Path | None:
-    """Return the cache's directory: `CLAPEDGE_CACHE`, else the user's cache directory; None where it is off."""
+    """Return the cache directory: `CLAPEDGE_CACHE`, else that of the user; None if it is disabled."""
     named = os.environ.get(CACHE_VARIABLE)
     if named is not None:
         return Path(named) if named else None

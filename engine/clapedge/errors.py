@@ -1,14 +1,14 @@
-"""Everything that clapedge raises on purpose: one tree, each class also the builtin that it specialises.
+"""The errors of clapedge: one tree, each class also a subclass of the builtin that it specialises.
 
-Every message says what was found and ends with what to do about it, so that a command line can print it as it is.
-`exit_code` is the status with which the command line ends: 1 input, 2 usage, 3 bundle or model, 4 provider.
+Every message names what was found and ends with what to do about it, so that a command line can print it as it is.
+`exit_code` is the exit status of the command line: 1 input, 2 usage, 3 bundle or model, 4 provider.
 """
 
 from typing import ClassVar
 
 
 class ClapEdgeError(Exception):
-    """Base of every error that clapedge raises on purpose."""
+    """Base of every error that clapedge raises."""
 
     exit_code: ClassVar[int] = 1
 
@@ -26,21 +26,21 @@ class AudioFileNotFoundError(AudioError, FileNotFoundError):
 
 
 class AudioFormatError(AudioError):
-    """The bytes are no audio that the installed decoders understand, or they are damaged."""
+    """The bytes are damaged, or not audio that the installed decoders understand."""
 
 
 class AudioSpanError(AudioError):
-    """The span asked for does not lie in the recording, or is longer than is allowed."""
+    """The requested span is not in the recording, or is longer than is allowed."""
 
 
 class UsageError(ClapEdgeError, ValueError):
-    """An option has a value that it cannot have."""
+    """An option has an impossible value."""
 
     exit_code: ClassVar[int] = 2
 
 
 class StorageError(ClapEdgeError, OSError):
-    """Results or embeddings cannot be written, or what was kept of them cannot be read back."""
+    """Results or embeddings cannot be written, or stored ones cannot be read."""
 
     exit_code: ClassVar[int] = 2
 
@@ -50,13 +50,13 @@ class LabelError(UsageError):
 
 
 class BundleError(ClapEdgeError, ValueError):
-    """A bundle is missing, damaged, or does not hold what was asked of it."""
+    """A bundle is missing, damaged, or lacks a requested part."""
 
     exit_code: ClassVar[int] = 3
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
-    """No bundle lies where one was expected."""
+    """There is no bundle at the given place."""
 
     def __str__(self) -> str:
         """Return the message alone, without the errno decoration of OSError."""
@@ -78,7 +78,7 @@ class ParityError(ModelError):
 
 
 class ProviderError(ClapEdgeError, RuntimeError):
-    """An ONNX Runtime provider that was asked for cannot be honoured."""
+    """The requested ONNX Runtime provider cannot be used."""
 
     exit_code: ClassVar[int] = 4
 
@@ -89,14 +89,14 @@ class MissingExtraError(ClapEdgeError, ImportError):
     exit_code: ClassVar[int] = 2
 
     def __init__(self, what: str, extra: str) -> None:
-        """Name what is wanted and the extra that brings it.
+        """Name the feature and its extra.
 
         Args:
-            what: the thing that cannot be done, as the beginning of a sentence.
+            what: the feature, as the beginning of a sentence.
             extra: name of the extra in `pip install clapedge[extra]`.
         """
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'clapedge[{extra}]'")
 
 
 class ClapEdgeWarning(UserWarning):
-    """Something that a user should know about how scores are made; said once."""
+    """Something that a user should know about scores, or a misuse of the library."""

@@ -1,35 +1,35 @@
-"""Text that came from elsewhere (file names, labels, models' own words) as a terminal may show it."""
+"""Text from outside (file names, labels, metadata of models) made safe for a terminal."""
 
 import unicodedata
 
-UNSHOWN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, which move the cursor or worse; lone surrogates; separators of lines and paragraphs."""
 
-UNSHOWN_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn the direction of what follows around, so that a name reads as another one."""
+ESCAPED_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They reverse the direction of text, so that a name reads as another one."""
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line, with what a terminal would obey instead of showing written as `\n` or `\x1b`."""
+    r"""Return a text on one line, with control characters written as `\n` or `\x1b`."""
     if text.isprintable():
         return text
-    return "".join(_escaped(character) if _is_unshown(character) else character for character in text)
+    return "".join(_escaped(one) if _is_control(one) else one for one in text)
 
 
 def counted(number: int, noun: str, *, nouns: str | None = None) -> str:
     """Return a number with its noun, such as `1 file` or `3 files`.
 
     Args:
-        number: how many.
-        noun: the word for one.
-        nouns: the word for several; None adds an s.
+        number: the count.
+        noun: the singular.
+        nouns: the plural; None adds an s.
     """
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
-def _is_unshown(character: str) -> bool:
-    """Tell whether a character does something instead of being seen."""
-    return unicodedata.category(character) in UNSHOWN_CATEGORIES or character in UNSHOWN_MARKS
+def _is_control(character: str) -> bool:
+    """Return whether a character controls the terminal instead of being shown."""
+    return unicodedata.category(character) in ESCAPED_CATEGORIES or character in ESCAPED_MARKS
 
 
 def _escaped(character: str) -> str:

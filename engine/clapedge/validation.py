@@ -1,4 +1,4 @@
-"""What is wrong with a file's layout, in words: msgspec speaks of Python's types and counts from 0."""
+"""Errors of msgspec in plain words: it names types of Python and counts from 0."""
 
 import re
 from collections.abc import Callable
@@ -24,18 +24,18 @@ PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 
 
 def describe_mismatch(error: msgspec.MsgspecError) -> str:
-    """Return what msgspec complains of, such as `label 2: name: expected text, found a whole number`."""
-    said, _, place = str(error).partition(" - at ")
+    """Return a message of msgspec in plain words, such as `label 2: name: expected text, found a whole number`."""
+    message, _, place = str(error).partition(" - at ")
     for pattern, phrase in PHRASES:
-        found = re.fullmatch(pattern, said)
+        found = re.fullmatch(pattern, message)
         if found:
-            said = phrase(found)
+            message = phrase(found)
             break
     steps = re.findall(r"\w+(?:\[\d+\])*", place)
     named = [re.sub(r"\[(\d+)\]", lambda index: f" {int(index[1]) + 1}", step) for step in steps]
-    return ": ".join([*named, said.replace("`", "")])
+    return ": ".join([*named, message.replace("`", "")])
 
 
 def _kinds(types: str) -> str:
-    """Name types of msgspec, parted by `|`."""
+    """Return types of msgspec, separated by `|`, in plain words."""
     return " or ".join(KINDS.get(name, name) for name in types.split(" | "))

@@ -49,7 +49,7 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path, e
 def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
     (tmp_path / "there.csv").touch()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match=r"there\.csv exists; replace it with --force"):
+    with pytest.raises(UsageError, match=r"there\.csv exists; replace it with force=True"):
         check_target(tmp_path / "there.csv", force=False)
     with pytest.raises(UsageError, match="is a folder"):
         check_target(tmp_path, force=True)

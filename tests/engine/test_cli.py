@@ -85,7 +85,7 @@ def test_one_bad_recording_does_not_stop_the_others(run: Run, noise: Path, tmp_p
     complaints = [line for line in done.err.splitlines() if line.startswith("error")]
     assert len(complaints) == 3
     for complaint, path, words in zip(
-        complaints, (empty, text, "none.wav"), ("empty", "no audio", "exist"), strict=True
+        complaints, (empty, text, "none.wav"), ("empty", "not audio", "exist"), strict=True
     ):
         assert str(path) in complaint
         assert words in complaint
@@ -96,7 +96,7 @@ def test_one_bad_recording_does_not_stop_the_others(run: Run, noise: Path, tmp_p
     [
         ((), "no labels"),
         (("-l", " , "), "no labels"),
-        (("-l", "rain", "-l", "rain"), "stands twice"),
+        (("-l", "rain", "-l", "rain"), "is given twice"),
         (("-l", "rain", "--labels", "x.toml"), "both -l and --labels"),
         (("--labels", "x.toml"), "does not exist"),
         (("--labels", "x.toml", "--template", "{}"), "--template goes with -l"),

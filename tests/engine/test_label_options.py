@@ -84,7 +84,7 @@ def test_a_damaged_set_is_wrong_usage_in_plain_words(run: Run, noise: Path, tmp_
     path.write_bytes(content)
     done = run("score", noise, "--labels", path)
     assert done.code == 2
-    assert "damaged, or no .npz file" in done.complaint
+    assert "damaged, or not an .npz file" in done.complaint
     assert "pickle" not in done.complaint
 
 

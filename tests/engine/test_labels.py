@@ -61,8 +61,8 @@ def test_a_string_in_place_of_a_list_is_refused() -> None:
     [
         ([], "no labels"),
         ([" ", ","], "no labels"),
-        (["rain", "wind, rain"], "'rain' stands twice"),
-        (["rain\udcff"], "no UTF-8"),
+        (["rain", "wind, rain"], "'rain' is given twice"),
+        (["rain\udcff"], "not UTF-8"),
     ],
 )
 def test_labels_that_cannot_be_scored_are_refused(words: list[str], complaint: str) -> None:
@@ -163,7 +163,7 @@ def test_a_csv_file_of_names_alone_puts_them_into_the_template(tmp_path: Path) -
         ("name,hidden\nrain,perhaps\n", "line 2: .*hidden"),
         ('name\n"rain\n', "unexpected end"),
         ("name,prompts\n,a lion\n", "has no words"),
-        ("name\nrain\nrain\n", "stands twice"),
+        ("name\nrain\nrain\n", "is given twice"),
     ],
 )
 def test_a_csv_file_that_is_not_understood_is_refused_with_its_place(
@@ -244,7 +244,7 @@ def test_what_is_stored_is_what_is_read_back(tmp_path_factory: pytest.TempPathFa
 def test_a_file_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(LabelError, match=r"set\.npz is no label set"):
+    with pytest.raises(LabelError, match=r"set\.npz is not a label set"):
         EmbeddedLabels.load(path)
 
 
@@ -291,7 +291,7 @@ def test_a_stored_set_that_cannot_be_scored_is_refused(tmp_path: Path, field: st
 def test_an_empty_or_other_file_is_no_stored_label_set(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(content)
-    with pytest.raises(LabelError, match="no label set"):
+    with pytest.raises(LabelError, match="not a label set"):
         EmbeddedLabels.load(path)
 
 
@@ -319,7 +319,7 @@ def test_a_threshold_that_no_similarity_can_meet_is_refused(tmp_path: Path, thre
 def test_a_stored_label_set_with_pickles_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     np.savez(path, names=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(LabelError, match=r"set\.npz .*names\.npy' holds pickles"):
+    with pytest.raises(LabelError, match=r"set\.npz .*names\.npy' has pickles"):
         EmbeddedLabels.load(path)
 
 
@@ -341,7 +341,7 @@ def npy_header(shape: str, size: int) -> bytes:
 def test_a_small_file_cannot_take_all_of_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: bytes, complaint: str
 ) -> None:
-    monkeypatch.setattr(arrays, "MOST_BYTES", 2**25)
+    monkeypatch.setattr(arrays, "MAX_BYTES", 2**25)
     path = tmp_path / "set.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("embeddings.npy", member)

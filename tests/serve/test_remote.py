@@ -66,7 +66,7 @@ def test_standard_input_is_sent_as_it_comes(running: Running) -> None:
     ("arguments", "status", "said"),
     [
         (["--labels", "nothing"], 2, "there is no label set 'nothing'"),
-        (["-l", "rain,rain"], 2, "stands twice"),
+        (["-l", "rain,rain"], 2, "is given twice"),
         (["-l", "a,b", "--labels", "home"], 2, "--labels is given with -l"),
         (["--labels", str(CLIPS / "siren.flac")], 2, "cannot be sent"),
         (["-l", "a,b", "--threads", "2"], 2, "--threads is chosen when a service is started"),

@@ -125,7 +125,7 @@ def test_a_label_file_that_cannot_be_used_is_said(running: Running, name: str, c
         ({"label_set": "nothing"}, 404, "there are: "),
         ({"label_set": "home", "template": "x {}"}, 422, "template goes with labels"),
         ({"labels": "rain", "threshold": "0.5"}, 422, "threshold goes with multi"),
-        ({"labels": "rain,rain"}, 422, "stands twice"),
+        ({"labels": "rain,rain"}, 422, "is given twice"),
         ({"labels": "rain", "window": "middle"}, 422, "window"),
         ({"labels": "rain", "start": "nan"}, 422, "start"),
         ({"labels": "rain", "start": "100"}, 422, "start earlier"),
@@ -181,7 +181,7 @@ def test_a_timeline_has_the_lines_of_the_command_line_in_their_order(
 def test_a_timeline_that_fails_before_its_first_line_has_a_status_of_its_own(running: Running) -> None:
     answer = running.client.post("/v1/timeline", params={"label_set": "home"}, content=b"no audio")
     assert answer.status_code == 422
-    assert "no audio that can be decoded" in answer.json()["detail"]
+    assert "not audio that can be decoded" in answer.json()["detail"]
 
 
 def test_embeddings_are_those_of_the_engine(running: Running, engine: Engine) -> None:

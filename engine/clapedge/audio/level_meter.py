@@ -8,7 +8,7 @@ SILENCE_PEAK = 1e-4
 """A recording that never exceeds this (-80 dBFS) is called silent."""
 
 UNSCALED_PEAK = 16.0
-"""Float samples beyond this (+24 dBFS) are taken for integers that nobody scaled."""
+"""Float samples beyond this (+24 dBFS) are taken for unscaled integers."""
 
 GARBAGE_PEAK = 1e10
 """Samples beyond this, more than any integer, are damage; squared and summed they would overflow float32."""

@@ -19,10 +19,10 @@ from clapedge.labels.npz import Arrays, read_arrays
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 
 PROMPTS_AT_ONCE = 256
-"""Prompts that are encoded at once: some 200 MB in a full-size text tower."""
+"""Prompts that are encoded at once: about 200 MB in a full-size text tower."""
 
 UNIT_TOLERANCE = 1e-3
-"""How far the norm of a stored embedding may be from 1: a float16 tower's rounding is below it."""
+"""Largest deviation of the norm of a stored embedding from 1: the rounding of a float16 tower is below it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class EmbeddedLabels:
     Attributes:
         label_set: the labels.
         embeddings: (labels, E) float32, rows of unit norm.
-        text_tower: SHA-256 of the text tower's FP32 file, which names the space in which the embeddings lie.
-        temperature: what logits are divided by before the softmax, fitted to labelled clips; 1 changes nothing.
+        text_tower: SHA-256 of the text tower's FP32 file, which identifies the embedding space.
+        temperature: divides the logits before the softmax, fitted to labelled clips; 1 changes nothing.
     """
 
     label_set: LabelSet
@@ -59,7 +59,7 @@ class EmbeddedLabels:
         return cls(label_set, means.astype(np.float32), text_tower)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz` without pickles; it appears whole or not at all.
+        """Write an `.npz` without pickles, atomically.
 
         Raises:
             StorageError: it cannot be written.
@@ -68,7 +68,7 @@ class EmbeddedLabels:
             np.savez(stream, **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
-        """Return what is stored, by name."""
+        """Return the stored arrays by name."""
         labels = self.label_set.labels
         thresholds = [np.nan if label.threshold is None else label.threshold for label in labels]
         return {
@@ -84,10 +84,10 @@ class EmbeddedLabels:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "EmbeddedLabels":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            LabelError: the file is missing or holds something else.
+            LabelError: the file is missing or has another content.
         """
         try:
             return _restored(read_arrays(path))
@@ -96,15 +96,15 @@ class EmbeddedLabels:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LabelError(
-                f"{path} is no label set with embeddings ({reason}); make it again: clapedge labels embed"
+                f"{path} is not a label set with embeddings ({reason}); make it again: clapedge labels embed"
             ) from error
 
 
 def _restored(arrays: Arrays) -> EmbeddedLabels:
-    """Join what was stored.
+    """Return the label set of stored arrays.
 
     Raises:
-        ValueError: it does not fit together.
+        ValueError: they are incomplete or inconsistent.
     """
     missing = {"names", "prompts", "prompt_counts", "thresholds", "hidden", "embeddings", "text_tower"} - arrays.keys()
     if missing:
@@ -127,10 +127,10 @@ def _restored(arrays: Arrays) -> EmbeddedLabels:
 
 
 def _check_rows(embeddings: npt.NDArray[np.generic], count: int) -> None:
-    """Refuse embeddings that are not `count` unit rows of float32.
+    """Raise if embeddings are not `count` unit rows of float32.
 
     Raises:
-        ValueError: what they are.
+        ValueError: the message describes them.
     """
     if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != count:  # noqa: PLR2004 - two axes
         raise ValueError(f"embeddings of {count} labels are {embeddings.dtype} of shape {embeddings.shape}")

@@ -10,17 +10,17 @@ from pathlib import Path
 import msgspec
 
 from clapedge.errors import LabelError
-from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
+from clapedge.labels.label import DEFAULT_TEMPLATE, Label, check_labels, fill
 from clapedge.validation import describe_mismatch
 
-LARGEST_FILE = 10_000_000
-"""Bytes of a label file; whoever names a recording or an endless device by mistake is told, not kept waiting."""
+MAX_FILE_BYTES = 10_000_000
+"""A longer file is a recording or an endless device, named by mistake."""
 
 CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
-"""Columns of a label set as CSV; all but the first may be left out."""
+"""Columns of a label set as CSV; all but the first are optional."""
 
 PROMPT_SEPARATOR = "|"
-"""What parts the prompts in a cell of a CSV file, where a comma parts the cells."""
+"""Between the prompts in a cell of a CSV file; a comma separates the cells."""
 
 
 def shipped_sets() -> dict[str, Path]:
@@ -32,7 +32,7 @@ def shipped_sets() -> dict[str, Path]:
 
 
 def find_file(name: str | os.PathLike[str]) -> Path:
-    """Return the label file that a user names: a file, else the shipped set of that name.
+    """Return the path of a label file: the file, else the shipped set of that name.
 
     Raises:
         LabelError: there is neither; the message names the shipped ones.
@@ -47,7 +47,7 @@ def find_file(name: str | os.PathLike[str]) -> Path:
 
 
 class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):
-    """One `[[label]]` of a TOML file, or a row of a CSV file; without prompts, its name goes into the template."""
+    """One `[[label]]` of a TOML file, or a row of a CSV file; its default prompt is its name in the template."""
 
     name: str
     prompts: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):
     hidden: bool = False
 
     def label(self, template: str) -> Label:
-        """Make the label that the table describes."""
+        """Return the label."""
         return Label(self.name, self.prompts or (fill(template, self.name),), self.threshold, self.hidden)
 
 
@@ -72,16 +72,16 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
 
     Args:
         source: the file.
-        extended_by: the files that led to it, the first one first.
+        extended_by: the files that extend it, from the first on.
     """
     if any(source.resolve() == other.resolve() for other in extended_by):
         circle = " extends ".join(str(path) for path in (*extended_by, source))
         raise LabelError(f"label files extend each other in a circle ({circle}); remove one `extends`")
     try:
         with source.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE + 1)
-        if len(raw) > LARGEST_FILE:
-            raise LabelError(f"label file {source} is longer than {LARGEST_FILE} bytes; name a file of labels")
+            raw = stream.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise LabelError(f"label file {source} is longer than {MAX_FILE_BYTES} bytes; name a file of labels")
         text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
@@ -92,22 +92,22 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
         raise LabelError(f"label file {source} cannot be read ({error.strerror}); check the path") from error
     if source.suffix.lower() == ".toml":
         return _read_toml(source, text, extended_by)
-    with naming(source):
+    with errors_with_name(source):
         if source.suffix.lower() == ".csv":
             labels = tuple(table.label(DEFAULT_TEMPLATE) for table in _csv_tables(text))
         else:
             lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
             labels = tuple(Label(line, (fill(DEFAULT_TEMPLATE, line),)) for line in lines if line)
-        refuse_unclear(labels)
+        check_labels(labels)
     return labels
 
 
 def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
-    """Read the labels of a TOML file, upon those of the file that it extends."""
-    with naming(source):
+    """Read the labels of a TOML file and of the file that it extends."""
+    with errors_with_name(source):
         tables = msgspec.toml.decode(text, type=_LabelFile)
         own = tuple(table.label(tables.template) for table in tables.label)
-        refuse_unclear(own)
+        check_labels(own)
     if tables.extends is None:
         return own
     path, shipped = source.parent / tables.extends, shipped_sets()
@@ -118,8 +118,8 @@ def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...]) -> tuple[
 
 
 @contextmanager
-def naming(source: Path) -> Iterator[None]:
-    """Let what is wrong with a file's content name the file."""
+def errors_with_name(source: Path) -> Iterator[None]:
+    """Turn errors about the content of a file into `LabelError`s with its name."""
     try:
         yield
     except msgspec.ValidationError as error:
@@ -135,7 +135,7 @@ def naming(source: Path) -> Iterator[None]:
 
 
 def _csv_tables(text: str) -> list[_LabelTable]:
-    """Read the rows of a CSV file; empty lines are passed over.
+    """Read the rows of a CSV file; empty lines are skipped.
 
     Raises:
         LabelError: a column or a value is not understood; the message names the line.

@@ -9,19 +9,19 @@ DEFAULT_TEMPLATE = "This is a sound of {}."
 """The hypothesis template of transformers' zero-shot audio classification pipeline."""
 
 LONGEST_PROMPT = 2000
-"""Characters of a prompt that a template makes, several times what a text tower reads: one that repeats its place a
-thousand times would make gigabytes of a long word."""
+"""Characters of a prompt that a template makes, several times what a text tower reads: one that repeats its
+placeholder a thousand times would make gigabytes of a long word."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A sound that matters to the user.
+    """A sound to look for.
 
     Attributes:
         name: what is shown, in any language.
         prompts: what the text tower reads; their embeddings are averaged.
-        threshold: similarity from which the label counts as heard, or None.
-        hidden: whether it takes its share of probability without being reported.
+        threshold: similarity from which the label is present, or None.
+        hidden: whether it shares in the probability without being reported.
     """
 
     name: str
@@ -38,17 +38,15 @@ def fill(template: str, word: str) -> str:
     """
     places = template.count("{}")
     if not places:
-        raise LabelError(
-            f"template {template!r:.60} has no {{}} where the label goes; for example: {DEFAULT_TEMPLATE!r}"
-        )
+        raise LabelError(f"template {template!r:.60} has no {{}} for the label; write it like {DEFAULT_TEMPLATE!r}")
     length = len(template) + places * (len(word) - len("{}"))
     if length > LONGEST_PROMPT:
         raise LabelError(f"the prompt of {word!r:.60} would have {length} characters; shorten it, or the template")
     return template.replace("{}", word)
 
 
-def refuse_unclear(labels: Sequence[Label]) -> None:
-    """Refuse a label twice, a label without words, and a threshold that no similarity can reach or miss.
+def check_labels(labels: Sequence[Label]) -> None:
+    """Raise if a label is repeated or has no words, or if its threshold is not a similarity.
 
     Raises:
         LabelError: the message names the label.
@@ -58,14 +56,14 @@ def refuse_unclear(labels: Sequence[Label]) -> None:
         if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
             raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
         if not all(_is_text(words) for words in (label.name, *label.prompts)):
-            raise LabelError(f"label {label.name!r} holds bytes that are no UTF-8 text; write it as UTF-8")
+            raise LabelError(f"label {label.name!r} has bytes that are not UTF-8; write it as UTF-8")
         if label.name in seen:
-            raise LabelError(f"label {label.name!r} stands twice; remove one of the two")
+            raise LabelError(f"label {label.name!r} is given twice; remove one of the two")
         if label.threshold is not None and not -1 <= label.threshold <= 1:
             raise LabelError(f"label {label.name!r} has the threshold {label.threshold}; give one from -1 to 1")
         seen.add(label.name)
 
 
 def _is_text(words: str) -> bool:
-    """Tell whether words can be encoded; an undecodable byte of a command line arrives as a lone surrogate."""
+    """Return whether words can be encoded; an undecodable byte of a command line arrives as a lone surrogate."""
     return not any("\ud800" <= character <= "\udfff" for character in words)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clapedge.errors import LabelError
-from clapedge.labels.files import naming, read_labels
-from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill, refuse_unclear
+from clapedge.labels.files import errors_with_name, read_labels
+from clapedge.labels.label import DEFAULT_TEMPLATE, Label, check_labels, fill
 
 SEPARATORS = re.compile("[,，]")
-"""What parts labels that are given as one string; the full-width comma is what a Chinese keyboard types."""
+"""Separators of labels in one string; the full-width comma is that of a Chinese keyboard."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,20 @@ class LabelSet:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be scored: no label, a label twice, a label without words."""
+        """Raise `LabelError` if the labels cannot be scored."""
         if not self.labels:
             raise LabelError("there are no labels; name at least one, for example: -l 'dog barking' -l rain")
-        refuse_unclear(self.labels)
+        check_labels(self.labels)
         if all(label.hidden for label in self.labels):
             raise LabelError("every label is hidden, so there is nothing to report; show at least one")
 
     @classmethod
     def of(cls, words: Iterable[str], *, template: str = DEFAULT_TEMPLATE) -> "LabelSet":
-        """Make a label set of plain words.
+        """Make a label set from plain words.
 
         Args:
-            words: one label each; it is not split any further.
-            template: the prompt, with `{}` where the word goes.
+            words: one label each; they are not split.
+            template: the prompt, with `{}` for the word.
         """
         if isinstance(words, str):
             raise LabelError(f"expected a list of labels, found the string {words!r}; use LabelSet.parse to split it")
@@ -43,13 +43,13 @@ class LabelSet:
         labels = []
         for word in words:
             if not isinstance(word, str):
-                raise LabelError(f"label {word!r:.60} is no word; give a list of strings")
+                raise LabelError(f"label {word!r:.60} is not a string; give a list of strings")
             labels.append(Label(word.strip(), (fill(template, word.strip()),)))
         return cls(tuple(labels))
 
     @classmethod
     def parse(cls, texts: str | Iterable[str], *, template: str = DEFAULT_TEMPLATE) -> "LabelSet":
-        """Make a label set of what a user types: one text or several, split at `,` and at the full-width comma."""
+        """Make a label set from what a user types: one text or several, split at `,` and at the full-width comma."""
         given = [texts] if isinstance(texts, str) else texts
         words = (word.strip() for text in given for word in SEPARATORS.split(text))
         return cls.of([word for word in words if word], template=template)
@@ -58,15 +58,14 @@ class LabelSet:
     def from_file(cls, path: str | os.PathLike[str]) -> "LabelSet":
         """Read a label set: TOML (`.toml`), CSV (`.csv`), or text with one label a line (`#` begins a comment).
 
-        A TOML file may extend another label file: it begins with that one's labels, and its own replace those of the
-        same name or follow them.
+        A TOML file may extend another label file: its labels replace those of the same name or follow them.
 
         Raises:
-            LabelError: the file is missing or not understood; the message names the place.
+            LabelError: the file is missing or not understood; the message names the position.
         """
         source = Path(path)
         labels = read_labels(source, ())
-        with naming(source):
+        with errors_with_name(source):
             return cls(labels)
 
     @property

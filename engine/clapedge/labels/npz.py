@@ -1,4 +1,4 @@
-"""Arrays of an `.npz` file that may come from anybody: no pickles, and no more memory than the file is allowed."""
+"""Arrays of an untrusted `.npz` file: no pickles, and a limit of memory."""
 
 import lzma
 import math
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
-MOST_BYTES = 256 * 2**20
-"""Of all arrays together, unpacked: 100,000 labels of 512 numbers; beyond it the file is a mistake, or meant badly."""
+MAX_BYTES = 256 * 2**20
+"""Of all arrays together, unpacked: 100,000 labels of 512 numbers; a larger file is a mistake or an attack."""
 
 LONGEST_HEADER = 1024
 """Bytes of an array's header: `save` writes 118, and NumPy parses longer ones as a Python expression."""
@@ -26,24 +26,24 @@ def read_arrays(path: str | os.PathLike[str]) -> Arrays:
     """Read every array of an `.npz` file.
 
     Raises:
-        ValueError: it holds something else; the message says what.
+        ValueError: it has another content; the message names it.
         OSError: it cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            if sum(info.file_size for info in members) > MOST_BYTES:
-                raise ValueError(f"it unpacks to more than {MOST_BYTES // 2**20} MiB")
+            if sum(info.file_size for info in members) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES // 2**20} MiB")
             return {info.filename.removesuffix(".npy"): _array(archive, info) for info in members}
     except DAMAGES as error:
-        raise ValueError("it is damaged, or no .npz file") from error
+        raise ValueError("it is damaged, or not an .npz file") from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """Read one array, of the size that the archive and its own header agree upon.
+    """Read one array, whose size must be the same in the archive and in its header.
 
     Raises:
-        ValueError: they do not, or it is no array of plain values.
+        ValueError: the sizes differ, or it is not an array of plain values.
     """
     with archive.open(info) as stream:
         try:
@@ -51,7 +51,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
         except ValueError as error:
             raise ValueError(f"its array {info.filename!r} has no header that can be read") from error
         if dtype.hasobject:
-            raise ValueError(f"its array {info.filename!r} holds pickles, which could run any program")
+            raise ValueError(f"its array {info.filename!r} has pickles, which could run any program")
         if stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"its array {info.filename!r} is not as long as its header says")
         values: npt.NDArray[Any] = np.ndarray(shape, dtype, bytearray(stream.read()), order="F" if in_columns else "C")
@@ -59,7 +59,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read shape, whether columns come first, and type: NumPy's format 1.0.
+    """Read shape, Fortran order and type from a header of NumPy's format 1.0.
 
     Raises:
         ValueError: it is another format, or damaged.

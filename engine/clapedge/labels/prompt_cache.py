@@ -1,8 +1,6 @@
-"""Embeddings of prompts on disk, keyed by text tower, tokenizer and prompt: known words open no text tower."""
+"""Embeddings of prompts on disk, by text tower, tokenizer and prompt: known prompts need no text tower."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,26 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from clapedge.arrays import Float32Array
+from clapedge.atomic_file import atomic_write
 from clapedge.cache_dir import default_directory
-from clapedge.labels import TextEncoder
+from clapedge.labels.embedded import TextEncoder
 
 
 class PromptCache:
-    """The cached prompts of one text tower. A cache that cannot be read or written is passed over."""
+    """The cached prompts of one text tower. A cache that cannot be read or written is ignored."""
 
     def __init__(self, *files: str, directory: Path | None = None) -> None:
         """Use the cache of a text tower.
 
         Args:
-            *files: SHA-256 of each file that an embedding is made by: the tower and its tokenizer.
-            directory: where to keep it; None means `default_directory()`.
+            *files: SHA-256 of each file that embeddings depend on: the tower and its tokenizer.
+            directory: where to store it; None means `default_directory()`.
         """
         root = directory or default_directory()
         name = hashlib.sha256(" ".join(files).encode()).hexdigest()
         self._directory = root / "prompts" / name[:32] if root else None
 
     def encode(self, prompts: Sequence[str], encode: TextEncoder) -> Float32Array:
-        """Embed prompts to (N, E) float32, calling `encode` once for those that are not known yet."""
+        """Embed prompts to (N, E) float32, calling `encode` once for the unknown ones."""
         rows = {prompt: self._load(prompt) for prompt in prompts}
         missing = [prompt for prompt, row in rows.items() if row is None]
         if missing:
@@ -54,16 +53,11 @@ class PromptCache:
         return row if is_embedding else None
 
     def _store(self, prompt: str, row: Float32Array) -> None:
-        """Keep an embedding; the file appears whole or not at all."""
+        """Store an embedding."""
         path = self._path(prompt)
         if path is None:
             return
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    np.save(stream, row)
-                Path(temporary).replace(path)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            with atomic_write(path, shared=True) as temporary, temporary.open("wb") as stream:
+                np.save(stream, row)
