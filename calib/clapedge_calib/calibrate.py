@@ -8,7 +8,6 @@ import onnx
 from onnx import ModelProto
 
 from clapedge.cli.options import read_labels
-from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -20,6 +19,7 @@ from clapedge_calib.evaluator import Figures, Judge
 from clapedge_calib.graph_runner import latencies
 from clapedge_calib.layers import Layer, find_layers
 from clapedge_calib.mixed_precision import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
+from clapedge_calib.progress import Progress
 from clapedge_calib.quantize import Scheme, Target, one_row, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
@@ -85,14 +85,14 @@ class Outcome:
     ranges: Mapping[str, Range]
 
 
-def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, progress: StepProgress) -> Outcome:
+def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, progress: Progress) -> Outcome:
     """Make and judge INT8 audio towers; the bundle is only read.
 
     Args:
         bundle: holds the float32 audio tower.
         examples: recordings of the device.
         options: how.
-        progress: is told how far it is.
+        progress: takes how far it is.
 
     Raises:
         AudioError: too few recordings can be used.
@@ -148,7 +148,7 @@ class _Material:
     probe: Probe | None
     options: Options
 
-    def tower(self, scheme: Scheme, progress: StepProgress) -> Tower:
+    def tower(self, scheme: Scheme, progress: Progress) -> Tower:
         """Return the float32 tower that is made INT8: with its outliers folded into weights where that pays."""
         if self.probe is None:
             return Tower(self.reference, self.ranges)
@@ -219,7 +219,7 @@ def _ranges(
     found: Mapping[str, Extremes],
     calibration: Coverage,
     options: Options,
-    progress: StepProgress,
+    progress: Progress,
 ) -> dict[str, Range]:
     """Choose the range of each activation: all of it, or by how often values occur."""
     if options.method == "minmax":
@@ -277,7 +277,7 @@ def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
 
 
 def _hear(
-    bundle: Bundle, examples: Sequence[Example], options: Options, progress: StepProgress
+    bundle: Bundle, examples: Sequence[Example], options: Options, progress: Progress
 ) -> tuple[Coverage, Coverage]:
     """Read the recordings to calibrate with and those to judge by."""
     front_end = bundle.manifest.front_end

@@ -10,11 +10,11 @@ import numpy as np
 from clapedge import audio
 from clapedge.arrays import Float32Array
 from clapedge.audio import ReadOptions
-from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError, UsageError
 from clapedge.features.clips import ClipMaker, ClipOptions
 from clapedge.features.front_end import FrontEnd
 from clapedge_calib.dataset import Example
+from clapedge_calib.progress import Progress
 from clapedge_calib.workers import side_by_side
 
 SILENT = -90.0
@@ -97,16 +97,14 @@ def split(
     return calibration, test
 
 
-def hear(
-    examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: StepProgress, step: str
-) -> Coverage:
+def hear(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, progress: Progress, step: str) -> Coverage:
     """Read recordings.
 
     Args:
         examples: the recordings.
         front_end: of the bundle.
         windows: clips that are taken of a long recording, spread evenly over it.
-        progress: is told how far it is.
+        progress: takes how far it is.
         step: what to call it.
     """
     maker = ClipMaker(front_end)

@@ -7,11 +7,11 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError
 from clapedge_calib.calibration_data import Sound
 from clapedge_calib.graph_runner import Running
 from clapedge_calib.layers import Layer, weight_of
+from clapedge_calib.progress import Progress
 from clapedge_calib.ranges import BINS, FloatArray, Histogram, Range
 
 
@@ -34,7 +34,7 @@ class Extremes:
 
 
 def extremes(
-    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], *, progress: StepProgress
+    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], *, progress: Progress
 ) -> dict[str, Extremes]:
     """Return the extremes of each activation that the layers multiply; the graph itself reduces them.
 
@@ -56,7 +56,7 @@ def extremes(
 
 
 def histograms(
-    model: ModelProto, found: Mapping[str, Extremes], sounds: Sequence[Sound], *, progress: StepProgress
+    model: ModelProto, found: Mapping[str, Extremes], sounds: Sequence[Sound], *, progress: Progress
 ) -> dict[str, Histogram]:
     """Count the values of each activation between its extremes."""
     names = list(found)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from clapedge.cli.options import read_labels
-from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
 from clapedge.features.fusion import Fusion
@@ -21,6 +20,7 @@ from clapedge_calib.embed import Embedded, embed_examples
 from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
 from clapedge_calib.leakage import warn_of_training
+from clapedge_calib.progress import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,9 @@ def chosen_variants(bundle: str | None, wish: str) -> list[Variant]:
     return sorted(chosen, key=lambda name: name != "fp32")
 
 
-def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[Evaluation], list[str]]:
+def compare(
+    comparison: Comparison, examples: Sequence[Example], *, progress: Progress = silent
+) -> tuple[list[Evaluation], list[str]]:
     """Measure every variant over the recordings that all of them could hear.
 
     Returns:
@@ -91,7 +93,7 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
             scale = engine.bundle.manifest.logit_scale
             warn_of_training(engine.bundle.manifest, examples)
         truth = truth_of(classes, labels)
-        embedded = _embed(comparison, examples)
+        embedded = _embed(comparison, examples, progress)
     failures = {place: text for each in embedded.values() for place, text in each.failures.items()}
     kept = [place for place in range(len(examples)) if place not in failures]
     if not kept:
@@ -111,10 +113,10 @@ def compare(comparison: Comparison, examples: Sequence[Example]) -> tuple[list[E
     return evaluations, [failures[place] for place in sorted(failures)]
 
 
-def _embed(comparison: Comparison, examples: Sequence[Example]) -> dict[Variant, Embedded]:
+def _embed(comparison: Comparison, examples: Sequence[Example], progress: Progress) -> dict[Variant, Embedded]:
     """Embed the recordings with each variant, through the journal."""
     embedded: dict[Variant, Embedded] = {}
-    with EmbeddingJournal(comparison.work) as journal, StepProgress() as progress:
+    with EmbeddingJournal(comparison.work) as journal:
         for variant in comparison.variants:
             with comparison.engine(variant) as engine:
                 embedded[variant] = embed_examples(engine, examples, comparison.options, journal, progress=progress)

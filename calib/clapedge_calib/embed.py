@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from clapedge import __version__
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
 from clapedge.pipeline import RecordingOptions
 from clapedge_calib.dataset import Example
 from clapedge_calib.embedding_journal import EmbeddingJournal, journal_key
+from clapedge_calib.progress import Progress
 from clapedge_calib.workers import side_by_side
 
 
@@ -33,7 +33,7 @@ def embed_examples(
     options: RecordingOptions,
     journal: EmbeddingJournal,
     *,
-    progress: StepProgress,
+    progress: Progress,
 ) -> Embedded:
     """Embed recordings with an engine.
 
@@ -42,7 +42,7 @@ def embed_examples(
         examples: the recordings.
         options: which part of a recording is read and how it becomes clips.
         journal: is asked first, and keeps what is made.
-        progress: is told how far it is.
+        progress: takes how far it is.
     """
     tower = engine.bundle.file("audio", engine.variant).sha256
     heard = [__version__, options, engine.bundle.manifest.front_end, engine.fusion, engine.provider_config.provider]

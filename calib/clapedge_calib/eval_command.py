@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli.options import hearing_options, provider_option
+from clapedge.cli.progress import StepProgress
 
 if TYPE_CHECKING:
     from clapedge_calib.evaluation import Evaluation
@@ -81,7 +82,8 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         fusion=hearing.pop("fusion"),
         options=hearing,  # type: ignore[arg-type]  # click has checked the choices
     )
-    evaluations, failures = compare(comparison, examples)
+    with StepProgress() as progress:
+        evaluations, failures = compare(comparison, examples, progress=progress)
     _tell(failures, len(examples))
     _print(evaluations, output_format)
     if confusion is not None:

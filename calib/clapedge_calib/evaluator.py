@@ -7,7 +7,6 @@ import numpy as np
 from onnx import ModelProto
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge.errors import LabelError
 from clapedge.labels import EmbeddedLabels
 from clapedge.scoring.similarity import probabilities, similarities
@@ -15,6 +14,7 @@ from clapedge_calib.calibration_data import Sound
 from clapedge_calib.evaluation import Agreement, Evaluation, agreement, evaluate, truth_of
 from clapedge_calib.graph_runner import Running
 from clapedge_calib.metrics import FloatArray, IntArray, cosines
+from clapedge_calib.progress import Progress
 from clapedge_calib.report import Candidate, Change
 
 MOST_CHANGED = 10
@@ -45,7 +45,7 @@ class Judge:
         logit_scale: float,
         max_drop: float,
         min_cosine: float,
-        progress: StepProgress,
+        progress: Progress,
     ) -> None:
         """Let the float32 tower embed the sounds.
 
@@ -56,7 +56,7 @@ class Judge:
             logit_scale: the model's.
             max_drop: points of top-1 that a variant may lose.
             min_cosine: mean cosine that it must keep.
-            progress: is told how far it is.
+            progress: takes how far it is.
 
         Raises:
             LabelError: a class of the sounds is no label.

@@ -9,11 +9,11 @@ import onnxruntime
 from onnx import ModelProto
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge.errors import BundleError
 from clapedge.model.cpu import usable_cores
 from clapedge.model.sessions import LOG_ERRORS_ONLY, ONNX_RUNTIME_ERRORS
 from clapedge_calib.calibration_data import Sound
+from clapedge_calib.progress import Progress
 from clapedge_calib.workers import Result, side_by_side
 
 WARM_UPS, TIMED_RUNS = 3, 15
@@ -55,13 +55,13 @@ class Running:
         sounds: Sequence[Sound],
         take: Callable[[list[Float32Array]], Result],
         *,
-        progress: StepProgress,
+        progress: Progress,
         step: str,
     ) -> Iterator[Result]:
         """Return what `take` makes of the outputs for each sound, in their order; no outputs are kept."""
         return side_by_side(lambda sound: take(self.run(sound)), sounds, progress=progress, step=step)
 
-    def embed(self, sounds: Sequence[Sound], *, progress: StepProgress, step: str) -> Float32Array:
+    def embed(self, sounds: Sequence[Sound], *, progress: Progress, step: str) -> Float32Array:
         """Embed sounds: (N, E) float32."""
         place = self.outputs.index("embeddings")
         return np.stack(list(self.each(sounds, lambda outputs: outputs[place][0], progress=progress, step=step)))

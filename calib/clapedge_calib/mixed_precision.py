@@ -6,12 +6,12 @@ import numpy as np
 from onnx import ModelProto
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge_calib.calibration_data import Sound
 from clapedge_calib.evaluator import Figures, Judge
 from clapedge_calib.graph_runner import Running
 from clapedge_calib.layers import Layer
 from clapedge_calib.metrics import cosines
+from clapedge_calib.progress import Progress, silent
 from clapedge_calib.report import Sensitivity, Step
 
 SENSITIVITY_SOUNDS = 16
@@ -36,11 +36,11 @@ class Probe:
 
     def _embed(self, model: ModelProto) -> Float32Array:
         """Embed the sounds."""
-        return Running(model).embed(self._sounds, progress=StepProgress(shown=False), step="")
+        return Running(model).embed(self._sounds, progress=silent, step="")
 
 
 def sensitivities(
-    layers: Sequence[Layer], build: Build, probe: Probe, *, progress: StepProgress
+    layers: Sequence[Layer], build: Build, probe: Probe, *, progress: Progress
 ) -> list[tuple[Layer, Sensitivity]]:
     """Measure what INT8 in each layer alone costs, the costliest first (ties in the order in which they run)."""
     found = []

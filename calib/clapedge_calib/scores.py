@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge.engine import Engine
 from clapedge.errors import AudioError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -17,6 +16,7 @@ from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
 from clapedge_calib.leakage import warn_of_training
 from clapedge_calib.metrics import IntArray, calibration_error
+from clapedge_calib.progress import Progress
 
 TEMPERATURES = np.logspace(-1.5, 1.5, 301)
 """What is tried: from 0.03 to 32, 2.3 % apart, which moves no probability by more than a hundredth."""
@@ -45,7 +45,7 @@ class Fitted:
 
 
 def fit_scores(
-    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example], *, progress: StepProgress
+    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example], *, progress: Progress
 ) -> Fitted:
     """Fit a label set to recordings, and measure on others.
 

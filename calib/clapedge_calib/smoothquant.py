@@ -11,10 +11,10 @@ import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge_calib.collect import Extremes
 from clapedge_calib.layers import NORM, Layer, weight_of
 from clapedge_calib.mixed_precision import Probe
+from clapedge_calib.progress import Progress
 from clapedge_calib.ranges import Range
 from clapedge_calib.report import Folding
 
@@ -52,7 +52,7 @@ def choose_folding(
     quantize: Quantize,
     probe: Probe,
     *,
-    progress: StepProgress,
+    progress: Progress,
 ) -> Tower:
     """Fold with the alpha that costs least in INT8, or not at all where folding does not pay.
 
@@ -62,7 +62,7 @@ def choose_folding(
         found: extremes of their activations.
         quantize: makes a tower INT8.
         probe: measures its error.
-        progress: is told how far it is.
+        progress: takes how far it is.
     """
     towers = {alpha: _tower(*fold(model, layers, found, alpha)) for alpha in ALPHAS}
     plain, errors = _tower(model, found), {}

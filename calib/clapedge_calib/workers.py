@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from clapedge.cli.progress import StepProgress
 from clapedge.model.cpu import usable_cores
+from clapedge_calib.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def side_by_side(
-    work: Callable[[Item], Result], items: Sequence[Item], *, progress: StepProgress, step: str
+    work: Callable[[Item], Result], items: Sequence[Item], *, progress: Progress, step: str
 ) -> Iterator[Result]:
     """Yield what `work` makes of each item, in their order.
 
@@ -22,7 +22,7 @@ def side_by_side(
     Args:
         work: is called in threads.
         items: what it is called with.
-        progress: is told how far it is.
+        progress: takes how far it is.
         step: what to call it.
     """
     with ThreadPoolExecutor(usable_cores()) as pool:

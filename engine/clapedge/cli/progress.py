@@ -34,13 +34,13 @@ class StepProgress:
         if self._shown:
             click.echo("\r\033[K", err=True, nl=False)
 
-    def __call__(self, step: str, done: int, of: int, *, known: int = 0, failed: int = 0) -> None:
+    def __call__(self, step: str, done: int, total: int, /, *, known: int = 0, failed: int = 0) -> None:
         """Say how far a step is.
 
         Args:
             step: its name, or an empty string where there is but one.
             done: how much is done, what was known before included.
-            of: how much there is to do.
+            total: how much there is to do.
             known: how much was known before.
             failed: how much of what is done failed.
         """
@@ -51,7 +51,7 @@ class StepProgress:
             self._step, self._began, self._drawn = step, now, now
         if now - self._drawn >= REDRAW_SECONDS:
             self._drawn = now
-            words = describe(done, of, now - self._began, known=known, failed=failed)
+            words = describe(done, total, now - self._began, known=known, failed=failed)
             click.echo(f"\r{step}{': ' if step else ''}{words}\033[K", err=True, nl=False)
 
 
