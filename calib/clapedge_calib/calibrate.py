@@ -7,10 +7,10 @@ from functools import partial
 import onnx
 from onnx import ModelProto
 
-from clapedge.cli.options import read_labels
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle
 from clapedge_calib.calibration_data import Coverage, hear, split
 from clapedge_calib.collect import Extremes, extremes, histograms
@@ -302,4 +302,4 @@ def _labels(bundle: Bundle, test: Coverage, label_file: str | None) -> EmbeddedL
     with Engine.load(bundle.directory, provider="cpu", precision="fp32") as engine:
         if label_file is None:
             return engine.embed_labels(LabelSet.of(classes))
-        return read_labels(lambda: engine, (), label_file, None)
+        return engine.embed_labels(load_labels(label_file, bundle=engine.bundle))

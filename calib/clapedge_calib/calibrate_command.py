@@ -136,9 +136,9 @@ def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool
 
 def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:
     """Fit a label set to labelled clips and write it; return the exit code."""
-    from clapedge.cli.options import read_labels
     from clapedge.engine import Engine
     from clapedge.labels import LabelSet
+    from clapedge.labels.loader import load_labels
     from clapedge_calib.calibration_data import split
     from clapedge_calib.dataset import classes_of
     from clapedge_calib.scores import fit_scores
@@ -149,7 +149,7 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
         if options.get("label_file") is None:
             labels = engine.embed_labels(LabelSet.of(sorted(set(classes))))
         else:
-            labels = read_labels(lambda: engine, (), options["label_file"], None)
+            labels = engine.embed_labels(load_labels(options["label_file"], bundle=engine.bundle))
         with StepProgress() as progress:
             fitted = fit_scores(engine, labels, *parts, progress=progress)
     for sentence in fitted.failures:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clapedge.cli.options import read_labels
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
 from clapedge.features.fusion import Fusion
 from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.providers import ProviderWish
 from clapedge.pipeline import RecordingOptions
@@ -53,7 +53,7 @@ class Comparison:
         """Embed the label set."""
         if self.label_file is None:
             return engine.embed_labels(LabelSet.of(sorted(set(classes))))
-        return read_labels(lambda: engine, (), self.label_file, None)
+        return engine.embed_labels(load_labels(self.label_file, bundle=engine.bundle))
 
 
 def chosen_variants(bundle: str | None, wish: str) -> list[Variant]:
