@@ -10,16 +10,12 @@ spreads the rounding of the loudest bin over all others, which moves bands 60 dB
 
 import inspect
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from clapedge.arrays import Float32Array, Float64Array
-
-Complex64Array: TypeAlias = npt.NDArray[np.complex64]
-Complex128Array: TypeAlias = npt.NDArray[np.complex128]
 
 FLOOR = np.float32(1e-10)
 """Least mel power, so that silence is -100 dB (`mel_floor` of the reference)."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from clapedge.audio import AudioSource
 from clapedge.errors import UsageError
-from clapedge.events.timeline import Timeline, window_options
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.lint import Advice, check, check_with
 from clapedge.model.cpu import usable_workers
-from clapedge.pipeline import ClipBatch, EmbedStream, ReadKeywords, RecordingOptions
+from clapedge.pipeline import ClipBatch, EmbedStream, RecordingOptions
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import RecordingEmbeddings, Result
 from clapedge.serve.errors import GoneError
@@ -144,18 +143,6 @@ class Service:
             return result
 
         return self.submit(work, stop)
-
-    def submit_timeline(
-        self, source: AudioSource, labels: Labels, *, window: float, hop: float, **options: "Unpack[ReadKeywords]"
-    ) -> "Future[Timeline]":
-        """Queue a recording to be scored over time, see `Engine.timeline`."""
-
-        def work(job: Job) -> Timeline:
-            scorer = job.engine.scorer(self.embed_labels(job.model, labels))
-            windows: RecordingOptions = {**options, **window_options(window, hop)}
-            return job.engine.timeline_of(job.embed(source, **windows), scorer, window=window)
-
-        return self.submit(work, None)
 
     def submit_audio(
         self, source: AudioSource, *, stop: threading.Event | None = None, **options: "Unpack[RecordingOptions]"
