@@ -26,6 +26,9 @@ EXPORT := $(VENV)/.installed-export
 CALIB := $(VENV)/.installed-calib
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+# ONNX Runtime's package for GPUs, which cannot lie beside the other one
+STANDIN := .venv-cuda
+STANDIN_TESTS := tests/cuda_standin
 CLIPS := engine/clapedge/demo_clips
 
 export ESC10
@@ -34,7 +37,7 @@ export ESC10
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 wheel test-matrix clean
+.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 wheel test-matrix clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
@@ -55,6 +58,16 @@ demo-model: $(DEV) ## train the built-in model again, export and measure it: ESC
 
 test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the recordings of ESC-10
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-cuda-standin: ## run ONNX Runtime's CUDA provider over stand-ins of NVIDIA's libraries: no GPU, but Linux x86-64 and cc
+	@skip() { echo "test-cuda-standin: skipped: $$1"; exit 0; }; \
+	test "$$(uname -sm)" = "Linux x86_64" || skip "onnxruntime-gpu with CUDA has no package for $$(uname -sm)"; \
+	command -v cc >/dev/null || skip "no C compiler (cc)"; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "onnxruntime-gpu needs Python 3.11 or newer"; \
+	$(MAKE) --no-print-directory $(STANDIN)/.installed || skip "the packages of $(STANDIN_TESTS) cannot be installed"; \
+	$(STANDIN)/bin/python $(STANDIN_TESTS)/build.py $(STANDIN)/headers $(STANDIN)/standin && rm -f $(STANDIN)/calls.jsonl && \
+	LD_LIBRARY_PATH=$(STANDIN)/standin CUDA_STANDIN_LOG=$(STANDIN)/calls.jsonl \
+		$(STANDIN)/bin/python -m pytest $(STANDIN_TESTS) $(PYTEST_ARGS)
 
 lint: $(DEV) ## check style and layout
 	@$(BIN)/ruff check --quiet --output-format concise . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo && echo "lint: no findings"
@@ -101,7 +114,7 @@ test-matrix: $(DEV) ## run the engine's tests on an installed wheel, on the olde
 	@$(BIN)/nox
 
 clean: ## delete the environment, caches and builds (bundles stay)
-	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(STANDIN) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # an environment with more in it serves the targets that need less
@@ -119,9 +132,15 @@ $(RUN) $(EXPORT) $(CALIB) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BI
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(WITH)]'
 	@touch $(SERVES) $@
 
+$(STANDIN)/.installed: pyproject.toml constraints.txt $(wildcard $(STANDIN_TESTS)/*.txt) | $(STANDIN)/bin/python
+	@echo "Installing clapedge and onnxruntime-gpu into $(STANDIN) ..."
+	@$(STANDIN)/bin/python -m pip install -q -c constraints.txt -r $(STANDIN_TESTS)/requirements.txt -e .
+	@$(STANDIN)/bin/python -m pip install -q --no-deps --upgrade --target $(STANDIN)/headers -r $(STANDIN_TESTS)/headers.txt
+	@touch $@
+
 # a Python without ensurepip (Debian's, bare) lends its own pip
-$(BIN)/python:
+$(BIN)/python $(STANDIN)/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("clapedge needs Python 3.10 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
-	@echo "Creating $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
-		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+	@echo "Creating $* ..."
+	@$(PYTHON) -m venv $* 2>/dev/null || { \
+		$(PYTHON) -m venv --clear --without-pip $* && $(PYTHON) -m pip --python $@ install -q pip; }
