@@ -26,6 +26,7 @@ from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError, ProviderError
 from clapedge.model.bundle import Bundle
 from clapedge.model.gpu_session import DeviceSession
+from clapedge.model.gpu_tower import BUCKETS, GpuAudioTower
 from clapedge.model.providers import (
     CUDA_DRIVER,
     ProviderConfig,
@@ -34,7 +35,7 @@ from clapedge.model.providers import (
     installed_packages,
     unavailable_reason,
 )
-from clapedge.model.towers import BUCKETS, AudioTower
+from clapedge.model.towers import AudioTower
 
 BATCHES = (1, 8, 32, 64, 128)
 CLIPS = 32
@@ -79,7 +80,7 @@ def checks(bundle: Bundle, provider_config: ProviderConfig) -> Iterator[Check]:
     plain = replace(provider_config, options={**provider_config.options, "enable_cuda_graph": "0"})
     for variant in ("fp32", "fp16"):
         model = bundle.path(bundle.file("audio", variant))
-        found = AudioTower(model, provider_config=provider_config).embed(features, is_longer)
+        found = GpuAudioTower(model, provider_config=provider_config).embed(features, is_longer)
         cosine = worst_cosine(found, reference)
         yield f"{variant}: cosine to fp32 on the CPU", cosine >= LEAST_COSINE, cosine
         for batch in BUCKETS:
@@ -137,7 +138,7 @@ def tensorrt(bundle: Bundle) -> dict[str, Any]:
     reference = AudioTower(bundle.path(bundle.file("audio", "fp32"))).embed(*clips.values())
     began = time.perf_counter()
     try:
-        tower = AudioTower(model, provider_config=choose("tensorrt"))
+        tower = GpuAudioTower(model, provider_config=choose("tensorrt"))
         for batch in BUCKETS:
             tower.embed(*drawn_clips(batch).values())
     except ProviderError as error:

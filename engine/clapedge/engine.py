@@ -27,9 +27,10 @@ from clapedge.labels.encoder import LabelEncoder, Labels, closed_error
 from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
+from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.model.precision import PrecisionWish, preferred_variant
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
-from clapedge.model.towers import AudioTower
+from clapedge.model.towers import AudioTower, open_audio_tower
 from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOptions, embed_many, split_options
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
@@ -69,8 +70,8 @@ class Engine:
         self._threads = threads
         self._encoder = LabelEncoder(bundle, variant, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
         self.clip_maker = ClipMaker(bundle.manifest.front_end)
-        open_tower = partial(AudioTower, provider_config=provider_config, threads=threads, spinning=spinning)
-        self._wide_tower: AudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
+        open_tower = partial(open_audio_tower, provider_config=provider_config, threads=threads, spinning=spinning)
+        self._wide_tower: AudioTower | GpuAudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
         self._narrow_tower: AudioTower | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -245,7 +246,7 @@ class Engine:
 
         Args:
             source: see `score`.
-            tower: `audio_tower` or `single_core_tower()`; None means the first.
+            tower: `audio_tower` or `shared_tower()`; None means the first.
             max_seconds: second of the recording beyond which nothing is decoded; None decodes to its end.
             batch: clips at once, at most.
             **options: see `score`.
@@ -269,8 +270,7 @@ class Engine:
     ) -> Generator[RecordingEmbeddings | AudioError, None, None]:
         """Yield the embeddings of each recording, in their order; one that cannot be used gives its error.
 
-        Several workers read and embed side by side, a few recordings ahead of what was taken. On the CPU each then
-        uses one core, by a second session: cores that work apart do more than cores that share every operator.
+        Several workers read and embed side by side, a few recordings ahead of what was taken, see `shared_tower`.
         Close it (`contextlib.closing`) where it may be left early: the garbage collector doing so can block a thread.
 
         Args:
@@ -279,7 +279,7 @@ class Engine:
             **options: see `score`.
         """
         workers = usable_workers(self._threads) if workers is None else workers
-        tower = self.single_core_tower() if workers > 1 and not self.provider_config.on_gpu else self.audio_tower
+        tower = self.shared_tower() if workers > 1 else self.audio_tower
         return embed_many((self.embed_stream(one, tower=tower, **options) for one in sources), workers=workers)
 
     def embed_audio(self, sources: Iterable[AudioSource], **options: "Unpack[RecordingOptions]") -> Float32Array:
@@ -367,8 +367,8 @@ class Engine:
         return stored_labels(self.bundle, name)
 
     @property
-    def audio_tower(self) -> AudioTower:
-        """The audio tower, whose operators share the threads of the engine.
+    def audio_tower(self) -> AudioTower | GpuAudioTower:
+        """The audio tower for a caller that is alone: on the CPU its operators share the threads of the engine.
 
         Raises:
             UsageError: the engine is closed.
@@ -377,16 +377,20 @@ class Engine:
             raise closed_error(self.bundle)
         return self._wide_tower
 
-    def single_core_tower(self) -> AudioTower:
-        """Return the audio tower in a session without threads of its own, opened when it is first needed.
+    def shared_tower(self) -> Embedder:
+        """Return the audio tower for callers that work side by side.
 
-        It gives the same bits as the other one.
+        On the CPU it is a session without threads of its own, opened when it is first needed: cores that work apart do
+        more than cores that share every operator, and the bits are the same. On a GPU callers share runs.
 
         Raises:
             UsageError: the engine is closed.
         """
+        tower = self.audio_tower
+        if isinstance(tower, GpuAudioTower):
+            return tower.shared
         if self._threads == 1:
-            return self.audio_tower
+            return tower
         with self._lock:
             if self._closed:
                 raise closed_error(self.bundle)
@@ -397,9 +401,12 @@ class Engine:
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
-        self._wide_tower = self._narrow_tower = None
-        self._closed = True
+        with self._lock:
+            tower, self._closed = self._wide_tower, True
+            self._wide_tower = self._narrow_tower = None
         self._encoder.close()
+        if tower is not None:
+            tower.close()
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""

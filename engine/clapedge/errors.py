@@ -83,6 +83,14 @@ class ProviderError(ClapEdgeError, RuntimeError):
     exit_code: ClassVar[int] = 4
 
 
+class GpuMemoryError(ProviderError, MemoryError):
+    """The memory of the GPU is full; what was opened before goes on working."""
+
+
+class GpuLostError(ProviderError):
+    """The GPU failed in a way after which no work of this process on it succeeds: only a new process may use it."""
+
+
 class MissingExtraError(ClapEdgeError, ImportError):
     """A command needs packages of an extra that is not installed."""
 

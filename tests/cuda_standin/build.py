@@ -28,17 +28,21 @@ LIBRARY_OF = {"cu": "libcuda.so.1"}
 DEFINED = re.compile(r"^EXPORT [^;{]*?\b(\w+)\(", re.MULTILINE)
 """A function that a C file defines."""
 
-QUIET = ("format-zero-length", "unused-function", "unused-parameter")
-"""Warnings that the shape of a stand-in makes inevitable."""
+FLAGS = (
+    *("-shared", "-fPIC", "-O2", "-std=gnu11", "-pthread", "-Wall", "-Wextra", "-Werror"),
+    # what the shape of a stand-in makes inevitable
+    *("-Wno-format-zero-length", "-Wno-unused-function", "-Wno-unused-parameter"),
+)
 
-FLAGS = ("-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2", "-std=gnu11", "-pthread", *(f"-Wno-{kind}" for kind in QUIET))
+
+def output(*command: str | Path) -> str:
+    """Run a program and return what it prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def imported_symbols(provider: Path) -> dict[str, set[str]]:
     """Return the symbols that a provider imports from NVIDIA's libraries, by library."""
-    listing = subprocess.run(
-        ["nm", "--dynamic", "--undefined-only", provider], check=True, capture_output=True, text=True
-    ).stdout
+    listing = output("nm", "--dynamic", "--undefined-only", provider)
     found: dict[str, set[str]] = {}
     for name, library in re.findall(r" U (\w+)(?:@(\S+))?$", listing, re.MULTILINE):
         if re.match(r"lib(cu|nv)", library):
@@ -50,7 +54,7 @@ def imported_symbols(provider: Path) -> dict[str, set[str]]:
 
 def needed_libraries(provider: Path) -> list[str]:
     """Return NVIDIA's libraries that the loader opens together with a provider."""
-    listing = subprocess.run(["readelf", "--dynamic", provider], check=True, capture_output=True, text=True).stdout
+    listing = output("readelf", "--dynamic", provider)
     return re.findall(r"\(NEEDED\).*\[(lib(?:cu|nv)\S+)\]", listing)
 
 
@@ -71,13 +75,8 @@ def build(library: str, symbols: set[str], directory: Path, include: Path) -> No
     source, versions = directory / f"{stem}.c", directory / f"{stem}.map"
     source.write_text(code + "\n")
     versions.write_text(f"{library} {{ global: *; }};\n")
-    subprocess.run(
-        [
-            *("cc", *FLAGS, f"-I{HERE}", f"-isystem{include}", source, "-o", directory / library),
-            *(f"-Wl,-soname,{library}", f"-Wl,--version-script={versions}"),
-        ],
-        check=True,
-    )
+    linked = (f"-Wl,-soname,{library}", f"-Wl,--version-script={versions}")
+    output("cc", *FLAGS, f"-I{HERE}", f"-isystem{include}", source, "-o", directory / library, *linked)
 
 
 def main(headers: Path, directory: Path) -> None:
@@ -87,9 +86,11 @@ def main(headers: Path, directory: Path) -> None:
     (include,) = headers.glob("nvidia/*/include")
     symbols: dict[str, set[str]] = {library: set() for library in needed_libraries(provider)}
     symbols |= imported_symbols(provider)
-    symbols[CUDNN] = {name.decode() for name in re.findall(rb"\0(cudnn[A-Z][A-Za-z0-9_]+)(?=\0)", provider.read_bytes())}
-    for library, names in sorted(symbols.items()):
-        build(library, names, directory, include)
+    symbols[CUDNN] = {
+        name.decode() for name in re.findall(rb"\0(cudnn[A-Z][A-Za-z0-9_]+)(?=\0)", provider.read_bytes())
+    }
+    for library in sorted(symbols):
+        build(library, symbols[library], directory, include)
     print(f"{len(symbols)} stand-ins with {sum(map(len, symbols.values()))} symbols in {directory}")  # noqa: T201
 
 

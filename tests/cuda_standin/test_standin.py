@@ -1,7 +1,6 @@
 """The stand-ins themselves: what they log, and that what is planted fails."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest

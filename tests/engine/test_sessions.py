@@ -195,7 +195,7 @@ def test_what_onnx_runtime_says_is_told_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, said: str, expected: str
 ) -> None:
     monkeypatch.setattr(sessions, "missing_library", lambda _: None)
-    assert expected in sessions._explain(ProviderConfig("cuda"), said)
+    assert expected in str(sessions.explained(ProviderConfig("cuda"), "failed", said))
 
 
 def test_a_missing_provider_library_is_named_by_the_systems_loader() -> None:

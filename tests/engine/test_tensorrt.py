@@ -9,9 +9,9 @@ from clapedge.cli.bundle import bundle
 from clapedge.errors import ProviderError
 from clapedge.model import providers, tensorrt
 from clapedge.model.bundle import demo_directory
+from clapedge.model.gpu_tower import BUCKETS
 from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, ProviderConfig, ProviderWarning
 from clapedge.model.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
-from clapedge.model.towers import BUCKETS
 
 GPU = Gpu("NVIDIA Jetson Orin (nvgpu)", (8, 7), 8 << 30)
 PLAN = ProviderConfig("tensorrt", DEFAULT_OPTIONS["tensorrt"])

@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from clapedge.model.bundle import Bundle, Variant
-from clapedge.model.towers import BUCKETS
+from clapedge.model.gpu_tower import BUCKETS
 from clapedge_export.graphs import OPSET
 
 ELEMENTWISE = frozenset({"Add", "Cast", "Clip", "Div", "Gelu", "Mul", "Relu", "Sigmoid", "Sub", "Tanh", "Where"})

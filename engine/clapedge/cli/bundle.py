@@ -120,10 +120,10 @@ def compile_engines(
       clapedge bundle compile bundles/clap-htsat-fused --provider tensorrt
     """  # noqa: D301 - click reads the control character
     from clapedge.model.bundle import Bundle
+    from clapedge.model.gpu_tower import BUCKETS
     from clapedge.model.precision import preferred_variant
     from clapedge.model.providers import choose
     from clapedge.model.tensorrt import build
-    from clapedge.model.towers import BUCKETS
 
     opened = Bundle.open(directory)
     provider_config = choose(provider, options=parse_provider_options(provider_options))

@@ -1,31 +1,39 @@
 """A session on a GPU for one batch size: fixed buffers, and a CUDA graph over them."""
 
-import threading
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from clapedge.arrays import Float32Array
-from clapedge.errors import BundleError
+from clapedge.errors import BundleError, GpuLostError
 from clapedge.model.providers import ProviderConfig
-from clapedge.model.sessions import _failing_as_provider, open_session
+from clapedge.model.sessions import failing_as_provider, open_session
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
 """Element types of a tower's inputs and outputs, by ONNX Runtime's names."""
 
-
 WARM_UP_RUNS = 2
 """Runs after which ONNX Runtime has allocated what it needs and captured its CUDA graph."""
+
+Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Rows of each input, by its name."""
 
 
 class DeviceSession:
     """A tower on a GPU for one batch size: buffers at fixed addresses, and a CUDA graph captured over them.
 
-    ONNX Runtime replays a captured graph on the addresses that it saw, and allows one run at a time.
+    One thread opens it, runs it and lets go of it: a graph belongs to the thread that captured it, another one would
+    capture its own at its first runs and keep that, and while a thread captures, copies and allocations of all others
+    on this GPU fail.
+
+    Copies go through pageable memory and hold the GIL: ONNX Runtime gives Python no pinned memory of its CUDA
+    provider, and no way to write into a buffer that lets other threads run meanwhile.
     """
 
     def __init__(self, model: Path, provider_config: ProviderConfig, *, batch: int) -> None:
@@ -43,49 +51,82 @@ class DeviceSession:
         self.batch, self._provider_config = batch, provider_config
         # the device computes; a thread of the CPU has only to launch
         self._session = open_session(model, provider_config, threads=1, batch=batch)
-        self._lock = threading.Lock()
         self._binding = self._session.io_binding()
-        self._inputs: dict[str, tuple[onnxruntime.OrtValue, tuple[int, ...], type[np.generic]]] = {}
+        self._buffers: dict[str, onnxruntime.OrtValue] = {}
+        self._rows: dict[str, npt.NDArray[Any]] = {}
         for node in self._session.get_inputs():
             if node.shape[0] != batch:
                 raise BundleError(
                     f"{model} takes batches of {node.shape[0]}, not {batch}; use another --precision, or --provider cpu"
                 )
-        with _failing_as_provider(provider_config):
+            self._rows[node.name] = np.zeros(node.shape, NUMPY_TYPES[node.type])
+        with self._failing_as_provider():
             self._bind()
         for _ in range(WARM_UP_RUNS):
-            self.run({name: np.zeros(shape, kind) for name, (_, shape, kind) in self._inputs.items()})
+            self.run(self._rows)
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs by name, batch included."""
-        return {name: shape for name, (_, shape, _) in self._inputs.items()}
+        return {name: rows.shape for name, rows in self._rows.items()}
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32Array:
-        """Copy inputs in, run, and return a copy of the output: (batch, E) float32.
+    def run(self, *parts: Inputs) -> Float32Array:
+        """Copy inputs in, run, and return a copy of the output.
+
+        Args:
+            *parts: rows of the batch, one after another; what is left of it keeps the rows of earlier runs, which
+                changes nothing: no row depends on another.
+
+        Returns:
+            (N, E) float32 for the N rows of the parts.
 
         Raises:
             ProviderError: the GPU failed, or its memory is full.
         """
-        with self._lock, _failing_as_provider(self._provider_config):
-            for name, (buffer, _, kind) in self._inputs.items():
-                buffer.update_inplace(np.ascontiguousarray(inputs[name], kind))
+        rows = {name: self._filled(name, [part[name] for part in parts]) for name in self._rows}
+        count = sum(len(next(iter(part.values()))) for part in parts)
+        with self._failing_as_provider():
+            for name, buffer in self._buffers.items():
+                buffer.update_inplace(rows[name])
             self._execute()
-            return np.array(self._output.numpy(), np.float32)
+            return np.array(self._output.numpy()[:count], np.float32)
 
     def replay(self) -> None:
-        """Run once more on what the buffers hold: what the device does without the copies."""
-        with self._lock:
+        """Run once more on what the buffers hold: what the device does without the copies.
+
+        Raises:
+            ProviderError: the GPU failed.
+        """
+        with self._failing_as_provider():
             self._execute()
+
+    def _filled(self, name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Return the rows of an input, from parts one after another; a part that is a batch is not copied for it."""
+        rows = self._rows[name]
+        if len(parts) == 1 and len(parts[0]) == self.batch:
+            return np.ascontiguousarray(parts[0], rows.dtype)
+        start = 0
+        for part in parts:
+            rows[start : start + len(part)] = part
+            start += len(part)
+        return rows
+
+    @contextmanager
+    def _failing_as_provider(self) -> Iterator[None]:
+        """Turn a failure of the GPU into an error; what a lost GPU held is kept, see `keep_for_good`."""
+        try:
+            with failing_as_provider(self._provider_config):
+                yield
+        except GpuLostError:
+            keep_for_good(self)
+            raise
 
     def _bind(self) -> None:
         """Allocate a buffer for every input and the output, and bind them for good."""
         place = ("cuda" if self._provider_config.on_gpu else "cpu", self._provider_config.device_id)
-        for node in self._session.get_inputs():
-            kind = NUMPY_TYPES[node.type]
-            buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(node.shape, kind, *place)
-            self._binding.bind_ortvalue_input(node.name, buffer)
-            self._inputs[node.name] = (buffer, tuple(node.shape), kind)
+        for name, rows in self._rows.items():
+            self._buffers[name] = onnxruntime.OrtValue.ortvalue_from_shape_and_type(rows.shape, rows.dtype.type, *place)
+            self._binding.bind_ortvalue_input(name, self._buffers[name])
         (output,) = self._session.get_outputs()
         self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output.shape, np.float32, *place)
         self._binding.bind_ortvalue_output(output.name, self._output)
@@ -93,3 +134,11 @@ class DeviceSession:
     def _execute(self) -> None:
         """Run on the bound buffers; returns when the device is done."""
         self._session.run_with_iobinding(self._binding)
+
+
+def keep_for_good(sessions: object) -> None:
+    """Keep sessions until the process ends, and beyond: no destructor of theirs will ever run.
+
+    ONNX Runtime ends the process (`std::terminate`) where it releases what it holds on a GPU that was lost.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(sessions))

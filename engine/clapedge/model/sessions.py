@@ -12,14 +12,15 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
-from clapedge.errors import BundleError, ProviderError, UsageError
+from clapedge.arrays import Float32Array
+from clapedge.errors import BundleError, GpuLostError, GpuMemoryError, ProviderError, UsageError
 from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import Provider, ProviderConfig
 
@@ -36,42 +37,92 @@ LOG_WARNINGS = 2
 Warnings are the default of its process-wide logger."""
 
 
+RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
+"""The entry by which ONNX Runtime keeps where each node runs: not before 1.24, and without nodes in half precision in
+1.24 and 1.25."""
+
+REFUSE_PLACEMENT = "session.disable_cpu_ep_fallback"
+"""The entry by which every version refuses a graph with a node on the CPU, without naming the node."""
+
+PLACEMENT_REFUSED = "fallback to CPU EP has been explicitly disabled"
+"""What it says then."""
+
 GRAPH_OPTIONS: dict[Provider, str] = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
 """The options that ask for a CUDA graph."""
 
 GRAPH_REFUSED = "cannot use the graph capture feature"
 """What ONNX Runtime says when nodes on another provider stand against a CUDA graph."""
 
-FAILURES: tuple[tuple[str, str], ...] = (
+FAILURES: tuple[tuple[str, type[ProviderError], str], ...] = (
     (
         r"(lib(?:nvinfer|nvonnxparser)[\w.]*|nvinfer\w*\.dll)",
+        ProviderError,
         "TensorRT is missing ({0}); run: pip install 'tensorrt-cu13<11', or use --provider cuda",
     ),
     (
         r"(lib[\w-]+\.so[\w.]*|\w+\.dll): cannot open|Could not find module '(\S+)'",
+        ProviderError,
         "the library {0} is missing; run: pip install 'clapedge[gpu]', or use --provider cpu",
     ),
     (
+        r"(?i)cudnn[^;]* (?:not available|not found|not loaded|unavailable)",
+        ProviderError,
+        "cuDNN is missing, which this graph needs; run: pip install 'clapedge[gpu]', or use --provider cpu",
+    ),
+    (
         r"CUDA failure 35",
+        ProviderError,
         "the NVIDIA driver is too old for this ONNX Runtime; update it, or run: pip install 'onnxruntime-gpu<1.27'",
     ),
-    (r"CUDA failure 100|no CUDA-capable device", "the NVIDIA driver sees no GPU; check nvidia-smi"),
+    (r"CUDA failure 100|no CUDA-capable device", ProviderError, "the NVIDIA driver sees no GPU; check nvidia-smi"),
     (
-        r"CUDA failure 2\b|out of memory|[Ff]ailed to allocate memory",
+        r"CUDA failure 101|invalid device ordinal",
+        ProviderError,
+        "the NVIDIA driver has no GPU of this number; check nvidia-smi and --provider-option device_id",
+    ),
+    (
+        r"CUDA failure 209|no kernel image",
+        ProviderError,
+        "this ONNX Runtime holds no code for this GPU; install a build that does, or use --provider cpu",
+    ),
+    (
+        r"CUDA failure 2\b|CUBLAS failure 3\b|out of memory|[Ff]ailed to allocate memory",
+        GpuMemoryError,
         "the memory of the GPU is full; end other programs on it, or raise --provider-option gpu_mem_limit=BYTES",
     ),
-    (r'Unknown provider option: "(\w+)"', "ONNX Runtime knows no option {0} of it; check --provider-option"),
+    (
+        r"CUDA (?:failure|error) (214|7\d\d|999)\b",
+        GpuLostError,
+        "the GPU stopped working (CUDA error {0}); start this program again, and see dmesg if that does not help",
+    ),
+    (
+        r"CUDA failure 90[01]",
+        ProviderError,
+        "another user of the GPU in this process spoilt a CUDA graph; use --provider-option enable_cuda_graph=0",
+    ),
+    (
+        r'Unknown provider option: "(\w+)"',
+        ProviderError,
+        "ONNX Runtime knows no option {0} of it; check --provider-option",
+    ),
     (
         f"{GRAPH_REFUSED}|Graph capture did not complete",
+        ProviderError,
         "it cannot be captured as a CUDA graph; use --provider-option enable_cuda_graph=0",
     ),
     (
-        r"fallback to CPU EP has been explicitly disabled",
+        PLACEMENT_REFUSED,
+        ProviderError,
         "it cannot run every operator of this graph; use another --precision, or --provider cpu",
     ),
-    (r"openvino_ep::", "OpenVINO cannot run this graph; use --precision fp32, or --provider cpu"),
+    (
+        r"openvino_ep::",
+        ProviderError,
+        "OpenVINO cannot run this graph; use --precision fp32, or --provider cpu",
+    ),
+    (r"((?:CUDA|CUBLAS|CUDNN) failure \d+: [^;]*[^; ])", ProviderError, "{0}; use --provider cpu"),
 )
-"""What a failure of a provider says (a regular expression) and what that means and asks for."""
+"""What a failure of a provider says (a regular expression), the error that it is, and what it means and asks for."""
 
 
 def open_session(
@@ -100,10 +151,10 @@ def open_session(
     if provider_config.provider == "openvino":  # it has threads of its own
         providers[0][1].setdefault("num_of_threads", str(options.intra_op_num_threads))
     if provider_config.on_gpu:
-        _preload_libraries(provider_config.provider)
+        preload_libraries(provider_config.provider)
         options.log_severity_level = LOG_NOTHING
-        for key, value in _placement_entries().items():
-            options.add_session_config_entry(key, value)
+        for entry in (RECORD_PLACEMENT, REFUSE_PLACEMENT):
+            options.add_session_config_entry(entry, "1")
     try:
         with _silence() if provider_config.on_gpu else contextlib.nullcontext():
             session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
@@ -111,18 +162,11 @@ def open_session(
         reason = " ".join(str(error).split())
         if provider_config.provider == "cpu":
             raise BundleError(f"{model} cannot be run by ONNX Runtime ({reason}); export it again") from error
-        if GRAPH_REFUSED in reason:  # without its graph the session tells which nodes are in the way
-            options_without = {**provider_config.options, GRAPH_OPTIONS[provider_config.provider]: "0"}
-            open_session(model, replace(provider_config, options=options_without), threads=threads, batch=batch)
-        raise ProviderError(
-            f"provider {provider_config.provider} did not start: {_explain(provider_config, reason)}"
-        ) from error
+        if provider_config.on_gpu and re.search(f"{GRAPH_REFUSED}|{PLACEMENT_REFUSED}", reason):
+            _explain_placement(model, provider_config, batch=batch)
+        raise explained(provider_config, "did not start", reason) from error
     session.disable_fallback()
-    if session.get_providers()[0] != provider_config.onnx_runtime_name:
-        found = f"ONNX Runtime took {session.get_providers()[0]}; run: clapedge doctor, or use --provider cpu"
-        raise ProviderError(f"provider {provider_config.provider} did not start: {_explain(provider_config, found)}")
-    if provider_config.on_gpu:
-        _refuse_strays(session, provider_config)
+    _refuse_fallback(session, provider_config)
     return session
 
 
@@ -147,13 +191,25 @@ def session_options(threads: int | None, *, spinning: bool, batch: int | None) -
 def strays(session: onnxruntime.InferenceSession, onnx_runtime_name: str) -> Counter[str]:
     """Count the nodes of a session that run on another provider, by operator.
 
-    ONNX Runtime tells since version 1.24; for an older one the count is empty, and the session is opened so that ONNX
-    Runtime refuses such nodes itself.
+    ONNX Runtime tells since version 1.24; for an older one the count is empty.
     """
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return Counter()
     groups = session.get_provider_graph_assignment_info()
     return Counter(node.op_type for group in groups if group.ep_name != onnx_runtime_name for node in group.get_nodes())
+
+
+def checked(embeddings: Float32Array, model: Path, provider_config: ProviderConfig) -> Float32Array:
+    """Return embeddings as they are.
+
+    Raises:
+        ProviderError: they are no numbers, as of a float16 that overflows.
+    """
+    if not np.isfinite(embeddings).all():
+        raise ProviderError(
+            f"{model} gives no numbers on {provider_config.provider}; use --precision fp32, or another provider"
+        )
+    return embeddings
 
 
 def missing_library(provider: Provider) -> str | None:
@@ -170,11 +226,14 @@ def missing_library(provider: Provider) -> str | None:
     return None
 
 
-def _placement_entries() -> dict[str, str]:
-    """Return the session entries by which nodes on another provider are found out, in this version of ONNX Runtime."""
-    if hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
-        return {"session.record_ep_graph_assignment_info": "1"}
-    return {"session.disable_cpu_ep_fallback": "1"}
+def _refuse_fallback(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> None:
+    """Refuse a session that the planned provider does not run, or on a GPU not every node of it."""
+    first = session.get_providers()[0]
+    if first != provider_config.onnx_runtime_name:
+        found = f"ONNX Runtime took {first}; run: clapedge doctor, or use --provider cpu"
+        raise explained(provider_config, "did not start", found)
+    if provider_config.on_gpu:
+        _refuse_strays(session, provider_config)
 
 
 def _refuse_strays(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> None:
@@ -189,27 +248,49 @@ def _refuse_strays(session: onnxruntime.InferenceSession, provider_config: Provi
         )
 
 
-def _explain(provider_config: ProviderConfig, reason: str) -> str:
-    """Return why a provider did not start and what to do, from ONNX Runtime's words and the system's loader."""
+def _explain_placement(model: Path, provider_config: ProviderConfig, *, batch: int | None) -> None:
+    """Open a refused graph once more, without what refuses it, and raise an error that names what is in its way.
+
+    Nothing is raised where this version of ONNX Runtime does not tell which nodes that are.
+    """
+    options = session_options(1, spinning=True, batch=batch)
+    options.log_severity_level = LOG_NOTHING
+    options.add_session_config_entry(RECORD_PLACEMENT, "1")
+    without_graph = {**provider_config.options, GRAPH_OPTIONS[provider_config.provider]: "0"}
+    providers = [(provider_config.onnx_runtime_name, without_graph)]
+    try:
+        with _silence():
+            session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except ONNX_RUNTIME_ERRORS:
+        return
+    _refuse_fallback(session, provider_config)
+
+
+def explained(provider_config: ProviderConfig, what: str, reason: str) -> ProviderError:
+    """Return the error of a provider: what went wrong, why, and what to do.
+
+    Args:
+        provider_config: the provider.
+        what: did not work, such as "did not start".
+        reason: ONNX Runtime's words; the system's loader is asked as well.
+    """
     said = missing_library(provider_config.provider) if provider_config.on_gpu else None
     for text in (said, reason):
-        for pattern, sentence in FAILURES:
+        for pattern, kind, sentence in FAILURES:
             found = re.search(pattern, text or "")
             if found:
-                return sentence.format(next(filter(None, found.groups()), ""))
-    return f"{said or reason}; use --provider cpu"
+                cause = sentence.format(next(filter(None, found.groups()), ""))
+                return kind(f"provider {provider_config.provider} {what}: {cause}")
+    return ProviderError(f"provider {provider_config.provider} {what}: {said or reason}; use --provider cpu")
 
 
 @contextlib.contextmanager
-def _failing_as_provider(provider_config: ProviderConfig) -> Iterator[None]:
+def failing_as_provider(provider_config: ProviderConfig) -> Iterator[None]:
     """Turn what ONNX Runtime raises while a GPU works into an error of the provider."""
     try:
         yield
     except ONNX_RUNTIME_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise ProviderError(
-            f"provider {provider_config.provider} failed: {_explain(provider_config, reason)}"
-        ) from error
+        raise explained(provider_config, "failed", " ".join(str(error).split())) from error
 
 
 @contextlib.contextmanager
@@ -223,7 +304,7 @@ def _silence() -> Iterator[None]:
 
 
 @cache
-def _preload_libraries(provider: Provider) -> None:
+def preload_libraries(provider: Provider) -> None:
     """Load NVIDIA's libraries from the packages that pip installed, where ONNX Runtime would not look."""
     with contextlib.redirect_stdout(io.StringIO()):  # what it prints would land among the results
         if hasattr(onnxruntime, "preload_dlls"):

@@ -21,7 +21,7 @@ from clapedge.cache_dir import default_directory
 from clapedge.errors import ProviderError
 from clapedge.model.bundle import sha256
 from clapedge.model.providers import Gpu, ProviderConfig, ProviderWarning, describe_gpu
-from clapedge.model.sessions import open_session
+from clapedge.model.sessions import open_session, preload_libraries
 
 CONTEXT_NAME = "context.onnx"
 """A graph of one EPContext node that names the engine beside it; ONNX Runtime opens it without parsing the model."""
@@ -133,7 +133,11 @@ def _directory(model: Path, provider_config: ProviderConfig, batch: int) -> Path
 
 
 def _tensorrt_version() -> str:
-    """Return the version number of TensorRT's library (101601 is 10.16.1), or `unknown`."""
+    """Return the version number of TensorRT's library (101601 is 10.16.1), or `unknown`.
+
+    What pip installed is loaded first: the system's loader would not find it.
+    """
+    preload_libraries("tensorrt")
     for library in LIBRARIES:
         try:
             return str(ctypes.CDLL(library).getInferLibVersion())

@@ -1,27 +1,41 @@
-"""The two towers: arrays in, unit embeddings out. One ONNX Runtime session each; on a GPU one a batch size."""
+"""The two towers: arrays in, unit embeddings out. One ONNX Runtime session each, on a GPU one a batch size."""
 
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
-from clapedge.errors import BundleError, ProviderError, UsageError
-from clapedge.model.gpu_session import DeviceSession
+from clapedge.errors import BundleError, UsageError
+from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.model.providers import ProviderConfig, choose
-from clapedge.model.sessions import open_session
-from clapedge.model.tensorrt import locate
+from clapedge.model.sessions import checked, open_session
 
-BUCKETS = (32, 8, 1)
-"""Batch sizes that a GPU is given: each has its own session, buffers and CUDA graph."""
+
+def open_audio_tower(
+    model: str | os.PathLike[str], *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
+) -> "AudioTower | GpuAudioTower":
+    """Open an audio tower, see `AudioTower` and `GpuAudioTower`.
+
+    Args:
+        model: path of the exported tower.
+        provider_config: the provider to run on.
+        threads: threads within an operator; None means every usable core. A GPU needs none.
+        spinning: whether idle threads wait busily, see `open_session`.
+
+    Raises:
+        BundleError: ONNX Runtime cannot run the file.
+        ProviderError: the session does not run where it was asked to.
+    """
+    if provider_config.on_gpu:
+        return GpuAudioTower(model, provider_config=provider_config)
+    return AudioTower(model, provider_config=provider_config, threads=threads, spinning=spinning)
 
 
 class AudioTower:
-    """Log-mels to embeddings. Threads may share it."""
+    """Log-mels to embeddings in one session, which is not on a GPU. Threads may share it."""
 
     def __init__(
         self,
@@ -44,19 +58,13 @@ class AudioTower:
             ProviderError: the session does not run where it was asked to.
         """
         self._model, self._provider_config = Path(model), provider_config or choose("cpu")
-        self._on_device: dict[int, DeviceSession] = {}
-        self._lock = threading.Lock()
-        self.batch: int | None = None
+        self._session = open_session(self._model, self._provider_config, threads=threads, spinning=spinning)
+        nodes = {node.name: node.shape for node in self._session.get_inputs()}
+        batch, channels = nodes["input_features"][:2]
+        self.batch: int | None = batch if isinstance(batch, int) else None
         """Clips per run if the graph was exported for a fixed batch, else None."""
-        if self._provider_config.on_gpu:
-            shape: Sequence[int | str] = self._device_session(1).input_shapes["input_features"]
-            self._fused = "is_longer" in self._device_session(1).input_shapes
-        else:
-            self._session = open_session(self._model, self._provider_config, threads=threads, spinning=spinning)
-            shape = self._session.get_inputs()[0].shape
-            self.batch = shape[0] if isinstance(shape[0], int) else None
-            self._fused = any(node.name == "is_longer" for node in self._session.get_inputs())
-        self.channels: int = int(shape[1])
+        self._fused = "is_longer" in nodes
+        self.channels: int = int(channels)
         """Mels per clip: 4 for a fusion model, else 1."""
 
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
@@ -73,64 +81,23 @@ class AudioTower:
             ProviderError: what comes out is no numbers, as of a float16 that overflows.
         """
         parts = []
-        for start, stop, batch in self._runs(len(features)):
+        step = self.batch or len(features)
+        for start in range(0, len(features), step):
+            stop = min(start + step, len(features))
             rows: slice | Int64Array = slice(start, stop)
-            if stop - start < batch:  # copies of the last clip fill it up
-                rows = np.minimum(np.arange(start, start + batch), stop - 1)
-            inputs = {"input_features": features[rows]} | ({"is_longer": is_longer[rows]} if self._fused else {})
-            parts.append(self._run(inputs, batch)[: stop - start])
-        embeddings = np.concatenate(parts)
-        if not np.isfinite(embeddings).all():
-            raise ProviderError(
-                f"{self._model} gives no numbers on {self._provider_config.provider}; use --precision fp32, or another "
-                "provider"
-            )
-        return embeddings
+            if stop - start < step:  # copies of the last clip fill it up
+                rows = np.minimum(np.arange(start, start + step), stop - 1)
+            parts.append(self._run(features[rows], is_longer[rows])[: stop - start])
+        return checked(np.concatenate(parts), self._model, self._provider_config)
 
-    def _runs(self, count: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (start, stop, batch) of the runs that so many clips take."""
-        if self._provider_config.on_gpu:
-            yield from split(count)
-            return
-        step = self.batch or count
-        for start in range(0, count, step):
-            yield start, min(start + step, count), step
+    def close(self) -> None:
+        """Do nothing: the session is released with the last reference to it, when no thread runs it any longer."""
 
-    def _run(self, inputs: Mapping[str, npt.NDArray[Any]], batch: int) -> Float32Array:
+    def _run(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Run one batch."""
-        if self._provider_config.on_gpu:
-            return self._device_session(batch).run(inputs)
+        inputs: dict[str, Any] = {"input_features": features} | ({"is_longer": is_longer} if self._fused else {})
         (embeddings,) = self._session.run(None, inputs)
         return np.asarray(embeddings, np.float32)
-
-    def _device_session(self, batch: int) -> DeviceSession:
-        """Return the session of a batch size, opened when it is first needed."""
-        with self._lock:
-            if batch not in self._on_device:
-                model, provider_config = locate(self._model, self._provider_config, batch=batch)
-                self._on_device[batch] = DeviceSession(model, provider_config, batch=batch)
-            return self._on_device[batch]
-
-
-def split(count: int, buckets: Sequence[int] = BUCKETS) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, stop, batch) of the batches that so many clips are run in.
-
-    A batch is taken if at least half of it is filled; its rest is computed in vain.
-
-    Args:
-        count: clips.
-        buckets: batch sizes, largest first, the last one 1.
-
-    Example:
-        >>> list(split(39))
-        [(0, 32, 32), (32, 39, 8)]
-    """
-    start = 0
-    while start < count:
-        batch = next(size for size in buckets if size <= 2 * (count - start))
-        stop = min(start + batch, count)
-        yield start, stop, batch
-        start = stop
 
 
 class TextTower:

@@ -10,8 +10,8 @@ import numpy as np
 from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError
 from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.pipeline import Embedder
-from clapedge.serve.batcher import Batcher
 from clapedge.serve.errors import NotReadyError
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.settings import Settings
@@ -67,7 +67,8 @@ class Model:
         bundle = engine.bundle
         self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in bundle.label_sets}
         self.reads_words = bool(bundle.files("text"))
-        self._batcher = Batcher(engine.audio_tower, metrics) if engine.provider_config.on_gpu else None
+        if isinstance(engine.audio_tower, GpuAudioTower):
+            engine.audio_tower.shared.observe = metrics.batches.observe
         self.uses = 0
         self.retired = False
         try:
@@ -97,20 +98,17 @@ class Model:
     def tower(self, *, alone: bool) -> Embedder:
         """Return what embeds the next clips of a request.
 
-        On a GPU requests share batches. On the CPU one request alone uses every core, and several use one each: cores
-        that work apart do more than cores that share every operator, and the bits are the same.
+        On a GPU requests share runs, one alone too, so that no bit depends on others. On the CPU one alone uses every
+        core, and several use one each, see `Engine.shared_tower`.
 
         Args:
             alone: whether no other request is in progress at the moment.
         """
-        if self._batcher:
-            return self._batcher
-        return self.engine.audio_tower if alone else self.engine.single_core_tower()
+        alone = alone and not self.engine.provider_config.on_gpu
+        return self.engine.audio_tower if alone else self.engine.shared_tower()
 
     def close(self) -> None:
         """Release the sessions."""
-        if self._batcher:
-            self._batcher.close()
         self.engine.close()
 
     def _warm(self) -> None:

@@ -1,0 +1,241 @@
+"""The audio tower on a GPU: one thread that does everything there, and runs that several callers share."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from clapedge.arrays import BoolArray, Float32Array
+from clapedge.errors import GpuLostError, GpuMemoryError, ProviderError, UsageError
+from clapedge.model.gpu_session import DeviceSession, Inputs, keep_for_good
+from clapedge.model.providers import ProviderConfig
+from clapedge.model.sessions import checked
+from clapedge.model.tensorrt import locate
+
+COSTS: Mapping[int, float] = {1: 1.1, 8: 1.7, 32: 5.1}
+"""Batch sizes that a GPU is given, each with its own session, buffers and CUDA graph, and what a run of each takes: ms
+of the full-size tower on an H100 by a model of its arithmetic and memory traffic, not measured. Only their ratios
+count."""
+
+BUCKETS = tuple(COSTS)
+
+SHARED_BATCH = 8
+"""Clips of a run that several callers share. A caller waits for its clips before it brings the next, so no more of them
+come together than there are workers, one more than cores; a run of 8 takes a third of the time of one of 32, which
+would stay half empty."""
+
+GATHER_SECONDS = 0.001
+"""How long the first clips of a shared run wait for company: less than the run takes. While the device is busy they
+wait for it anyway, and gather without a delay."""
+
+
+class GpuAudioTower:
+    """Log-mels to embeddings on a GPU. Threads may share it.
+
+    All sessions are opened, captured, run and released by one thread, see `DeviceSession`. Callers queue up before it,
+    each with one call at a time, and wait for their own clips.
+
+    The batch size that a clip is run in follows from its call alone, never from timing or company, and within a batch
+    size no row depends on another: the same call gives the same bits. Kernels of another batch size may sum in
+    another order, so that the last bits of a clip may differ between `embed` and `shared.embed`.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], *, provider_config: ProviderConfig) -> None:
+        """Open a session for every batch size and capture its CUDA graph, so that no request waits for that.
+
+        Args:
+            model: path of the exported tower.
+            provider_config: a provider on a GPU.
+
+        Raises:
+            BundleError: ONNX Runtime cannot run the file.
+            ProviderError: a session does not run where it was asked to.
+        """
+        self._model, self._provider_config = Path(model), provider_config
+        self._sessions: dict[int, DeviceSession] = {}
+        self._failure: ProviderError | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clapedge-gpu")
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._thread.submit(self._open).result()
+            undo.pop_all()
+        shapes = self._sessions[SHARED_BATCH].input_shapes
+        self._fused = "is_longer" in shapes
+        self.channels: int = shapes["input_features"][1]
+        """Mels per clip: 4 for a fusion model, else 1."""
+        self.shared = SharedRuns(self)
+        """The same tower for callers that work side by side: their clips share runs."""
+
+    def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
+        """Embed clips in runs of their own, see `AudioTower.embed`.
+
+        Raises:
+            ProviderError: what comes out is no numbers, or the GPU failed, now or before.
+            UsageError: the tower is closed.
+        """
+        runs = [
+            self.start(batch, partial(list, [self.inputs(features[start:stop], is_longer[start:stop])]))
+            for start, stop, batch in split(len(features))
+        ]
+        return self.checked([run.result() for run in runs])
+
+    def inputs(self, features: Float32Array, is_longer: BoolArray) -> Inputs:
+        """Return clips as the inputs of a session."""
+        return {"input_features": features, "is_longer": is_longer} if self._fused else {"input_features": features}
+
+    def start(self, batch: int, gather: Callable[[], Sequence[Inputs]]) -> "Future[Float32Array]":
+        """Queue up for a run of a batch size.
+
+        Args:
+            batch: its size.
+            gather: gives the rows; called by the thread of the device when it comes to the run.
+
+        Raises:
+            UsageError: the tower is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"the tower of {self._model} is closed; load the engine again: Engine.load(...)")
+            return self._thread.submit(self._run, batch, gather)
+
+    def checked(self, parts: Sequence[Float32Array]) -> Float32Array:
+        """Join embeddings.
+
+        Raises:
+            ProviderError: they are no numbers.
+        """
+        return checked(np.concatenate(parts), self._model, self._provider_config)
+
+    def close(self) -> None:
+        """Run what waits, release the sessions and end the thread."""
+        with self._lock:
+            if not self._closed:
+                self._thread.submit(self._sessions.clear)
+            self._closed = True
+        self._thread.shutdown()
+
+    def _open(self) -> None:
+        """Open the session of every batch size."""
+        for batch in BUCKETS:
+            model, provider_config = locate(self._model, self._provider_config, batch=batch)
+            try:
+                self._sessions[batch] = DeviceSession(model, provider_config, batch=batch)
+            except GpuLostError:
+                self._keep_sessions()
+                raise
+
+    def _run(self, batch: int, gather: Callable[[], Sequence[Inputs]]) -> Float32Array:
+        """Run one batch; a GPU that failed otherwise than by a full memory is not touched again."""
+        parts = gather()
+        if self._failure:
+            raise type(self._failure)(f"the audio tower failed before and is closed: {self._failure}")
+        try:
+            return self._sessions[batch].run(*parts)
+        except GpuMemoryError:
+            raise
+        except ProviderError as error:
+            self._failure = error
+            if isinstance(error, GpuLostError):
+                self._keep_sessions()
+            raise
+
+    def _keep_sessions(self) -> None:
+        """Keep every session for good: the GPU under them is lost."""
+        for session in self._sessions.values():
+            keep_for_good(session)
+
+
+class _SharedRun:
+    """A run that callers may still join: it is queued up, and neither full nor begun."""
+
+    def __init__(self) -> None:
+        """Begin without clips."""
+        self.parts: list[Inputs] = []
+        self.clips = 0
+        self.until = time.monotonic() + GATHER_SECONDS
+        self.full = threading.Event()
+
+
+class SharedRuns:
+    """Clips of several callers in runs of `SHARED_BATCH`; the bits of a clip do not depend on who shared its run."""
+
+    def __init__(self, tower: GpuAudioTower) -> None:
+        """Stand in front of a tower."""
+        self._tower = tower
+        self._lock = threading.Lock()
+        self._joined: tuple[_SharedRun, Future[Float32Array]] | None = None
+        self.observe: Callable[[int], object] = int
+        """Is told the clips of every run as it begins; whoever counts them sets it."""
+
+    def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
+        """Embed clips together with those of other callers, see `GpuAudioTower.embed`."""
+        waited_for = []
+        for start in range(0, len(features), SHARED_BATCH):
+            part = slice(start, start + SHARED_BATCH)
+            waited_for.append(self._join(self._tower.inputs(features[part], is_longer[part]), len(features[part])))
+        return self._tower.checked([run.result()[rows] for run, rows in waited_for])
+
+    def _join(self, inputs: Inputs, clips: int) -> "tuple[Future[Float32Array], slice]":
+        """Join the run that is open, or open one; return its result to come, and the rows that are one's own in it."""
+        with self._lock:
+            if self._joined and self._joined[0].clips + clips > SHARED_BATCH:
+                self._seal(self._joined[0])
+            if not self._joined:
+                run = _SharedRun()
+                self._joined = run, self._tower.start(SHARED_BATCH, partial(self._gather, run))
+            run, result = self._joined
+            rows = slice(run.clips, run.clips + clips)
+            run.parts.append(inputs)
+            run.clips += clips
+            if run.clips == SHARED_BATCH:
+                self._seal(run)
+            return result, rows
+
+    def _seal(self, run: _SharedRun) -> None:
+        """Let nobody else join a run; the lock is held."""
+        run.full.set()
+        self._joined = None
+
+    def _gather(self, run: _SharedRun) -> Sequence[Inputs]:
+        """Wait until a run is full or nobody else is waited for, and return its rows."""
+        run.full.wait(max(0.0, run.until - time.monotonic()))
+        with self._lock:
+            if not run.full.is_set():
+                self._seal(run)
+        self.observe(run.clips)
+        return run.parts
+
+
+def split(count: int, costs: Mapping[int, float] = COSTS) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, stop, batch) of the runs of least cost in sum that so many clips are run in, largest first.
+
+    Args:
+        count: clips.
+        costs: cost of a run by its batch size.
+
+    Example:
+        >>> list(split(40))
+        [(0, 32, 32), (32, 40, 8)]
+        >>> list(split(2))  # six rows are computed in vain, and yet it is quicker than two runs of one
+        [(0, 2, 8)]
+    """
+    cheapest = [(0.0, 0)]  # of so many clips: the cost in sum, and a batch size in it
+    for clips in range(1, count + 1):
+        cheapest.append(min((cheapest[max(0, clips - batch)][0] + cost, batch) for batch, cost in costs.items()))
+    batches = []
+    left = count
+    while left > 0:
+        batches.append(cheapest[left][1])
+        left -= batches[-1]
+    start = 0
+    for batch in sorted(batches, reverse=True):
+        yield start, min(start + batch, count), batch
+        start += batch
