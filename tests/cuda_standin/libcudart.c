@@ -25,7 +25,12 @@ static int refused(const char *name) {
 
 static int made(void **out) { return (*out = malloc(16)) ? 0 : 2; }
 
-static int allocate(void **out, size_t bytes) { return posix_memalign(out, 512, bytes ? bytes : 1) ? 2 : 0; }
+/* zeros, so that what comes out of a tower is finite, if nothing else */
+static int allocate(void **out, size_t bytes) {
+    if (posix_memalign(out, 512, bytes ? bytes : 1)) return 2;
+    memset(*out, 0, bytes);
+    return 0;
+}
 
 /* devices */
 
@@ -121,13 +126,13 @@ EXPORT int cudaPeekAtLastError(void) { return planted("cudaPeekAtLastError"); }
 /* memory */
 
 EXPORT int cudaMalloc(void **out, size_t bytes) {
-    CHECK(call("cudaMalloc", ", \"bytes\": %zu", bytes));
+    CHECK(call("cudaMalloc", ", \"device\": %d, \"bytes\": %zu", current_device, bytes));
     CHECK(refused("cudaMalloc"));
     return allocate(out, bytes);
 }
 
 EXPORT int cudaMallocHost(void **out, size_t bytes) {
-    CHECK(call("cudaMallocHost", ", \"bytes\": %zu", bytes));
+    CHECK(call("cudaHostAlloc", ", \"bytes\": %zu", bytes));
     CHECK(refused("cudaMallocHost"));
     return allocate(out, bytes);
 }

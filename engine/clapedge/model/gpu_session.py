@@ -1,6 +1,7 @@
 """A session on a GPU for one batch size: fixed buffers, and a CUDA graph over them."""
 
 import ctypes
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,12 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor
 WARM_UP_RUNS = 2
 """Runs after which ONNX Runtime has allocated what it needs and captured its CUDA graph."""
 
+OPENING = threading.Lock()
+RUNNING = threading.Lock()
+"""While a CUDA graph is captured, every copy, allocation and release fails that another thread of this process asks of
+any GPU, and spoils the capture. So one session is opened at a time in a process, and no two run at a time (a first run
+captures): a bundle may be opened while another one answers. Several GPUs are used best by a process each."""
+
 Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Rows of each input, by its name."""
 
@@ -28,9 +35,8 @@ Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
 class DeviceSession:
     """A tower on a GPU for one batch size: buffers at fixed addresses, and a CUDA graph captured over them.
 
-    One thread opens it, runs it and lets go of it: a graph belongs to the thread that captured it, another one would
-    capture its own at its first runs and keep that, and while a thread captures, copies and allocations of all others
-    on this GPU fail.
+    One thread opens it and runs it: a graph belongs to the thread that captured it, and another one would capture its
+    own at its first runs, and keep it.
 
     Copies go through pageable memory and hold the GIL: ONNX Runtime gives Python no pinned memory of its CUDA
     provider, and no way to write into a buffer that lets other threads run meanwhile.
@@ -49,21 +55,23 @@ class DeviceSession:
             ProviderError: the session does not run where it was asked to.
         """
         self.batch, self._provider_config = batch, provider_config
-        # the device computes; a thread of the CPU has only to launch
-        self._session = open_session(model, provider_config, threads=1, batch=batch)
-        self._binding = self._session.io_binding()
         self._buffers: dict[str, onnxruntime.OrtValue] = {}
         self._rows: dict[str, npt.NDArray[Any]] = {}
-        for node in self._session.get_inputs():
-            if node.shape[0] != batch:
-                raise BundleError(
-                    f"{model} takes batches of {node.shape[0]}, not {batch}; use another --precision, or --provider cpu"
-                )
-            self._rows[node.name] = np.zeros(node.shape, NUMPY_TYPES[node.type])
-        with self._failing_as_provider():
-            self._bind()
-        for _ in range(WARM_UP_RUNS):
-            self.run(self._rows)
+        with OPENING:
+            # the device computes; a thread of the CPU has only to launch
+            self._session = open_session(model, provider_config, threads=1, batch=batch)
+            self._binding = self._session.io_binding()
+            for node in self._session.get_inputs():
+                if node.shape[0] != batch:
+                    raise BundleError(
+                        f"{model} takes batches of {node.shape[0]}, not {batch}; "
+                        "use another --precision, or --provider cpu"
+                    )
+                self._rows[node.name] = np.zeros(node.shape, NUMPY_TYPES[node.type])
+            with self._failing_as_provider():
+                self._bind()
+            for _ in range(WARM_UP_RUNS):
+                self.run(self._rows)
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -85,7 +93,7 @@ class DeviceSession:
         """
         rows = {name: self._filled(name, [part[name] for part in parts]) for name in self._rows}
         count = sum(len(next(iter(part.values()))) for part in parts)
-        with self._failing_as_provider():
+        with RUNNING, self._failing_as_provider():
             for name, buffer in self._buffers.items():
                 buffer.update_inplace(rows[name])
             self._execute()
@@ -97,7 +105,7 @@ class DeviceSession:
         Raises:
             ProviderError: the GPU failed.
         """
-        with self._failing_as_provider():
+        with RUNNING, self._failing_as_provider():
             self._execute()
 
     def _filled(self, name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

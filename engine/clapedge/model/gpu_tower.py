@@ -13,7 +13,7 @@ import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import GpuLostError, GpuMemoryError, ProviderError, UsageError
-from clapedge.model.gpu_session import DeviceSession, Inputs, keep_for_good
+from clapedge.model.gpu_session import RUNNING, DeviceSession, Inputs, keep_for_good
 from clapedge.model.providers import ProviderConfig
 from clapedge.model.sessions import checked
 from clapedge.model.tensorrt import locate
@@ -118,7 +118,7 @@ class GpuAudioTower:
         """Run what waits, release the sessions and end the thread."""
         with self._lock:
             if not self._closed:
-                self._thread.submit(self._sessions.clear)
+                self._thread.submit(self._release)
             self._closed = True
         self._thread.shutdown()
 
@@ -146,6 +146,11 @@ class GpuAudioTower:
             if isinstance(error, GpuLostError):
                 self._keep_sessions()
             raise
+
+    def _release(self) -> None:
+        """Release the sessions."""
+        with RUNNING:
+            self._sessions.clear()
 
     def _keep_sessions(self) -> None:
         """Keep every session for good: the GPU under them is lost."""
