@@ -50,7 +50,7 @@ class Calls:
 
     def held(self) -> dict[str, int]:
         """Count the handles and allocations that were made and not given back since the mark."""
-        counts = self.counts()
+        counts = Counter(call["call"] for call in self.all() if "code" not in call)
         return {made: counts[made] - counts[given_back] for made, given_back in PAIRS.items()}
 
     def threads(self, *names: str) -> set[int]:

@@ -18,7 +18,9 @@ CLIP = {"input_features": np.zeros((1, 1, 2, 4), np.float32)}
 
 
 def test_a_session_runs_on_the_stand_ins_and_not_on_a_gpu(calls: Calls, tiny_tower: Path) -> None:
-    DeviceSession(tiny_tower, choose("cuda"), batch=1).run(CLIP)
+    session = DeviceSession(tiny_tower, choose("cuda"), batch=1)
+    session.run(CLIP)
+    session.close()
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libcudart" in line}
     assert [Path(library).parent for library in mapped] == [Path(os.environ["LD_LIBRARY_PATH"]).resolve()]
     counts = calls.counts()
@@ -37,6 +39,7 @@ def test_what_is_planted_fails_from_the_call_on_that_it_names(
             session.run(CLIP)
     plant("")
     session.run(CLIP)
+    session.close()
     assert [call["code"] for call in calls.all() if "code" in call] == [2, 2]
 
 

@@ -3,9 +3,10 @@
 import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -55,23 +56,17 @@ class DeviceSession:
             ProviderError: the session does not run where it was asked to.
         """
         self.batch, self._provider_config = batch, provider_config
+        self._session: Any = None
+        self._binding: Any = None
+        self._output: Any = None
         self._buffers: dict[str, onnxruntime.OrtValue] = {}
         self._rows: dict[str, npt.NDArray[Any]] = {}
-        with OPENING:
-            # the device computes; a thread of the CPU has only to launch
-            self._session = open_session(model, provider_config, threads=1, batch=batch)
-            self._binding = self._session.io_binding()
-            for node in self._session.get_inputs():
-                if node.shape[0] != batch:
-                    raise BundleError(
-                        f"{model} takes batches of {node.shape[0]}, not {batch}; "
-                        "use another --precision, or --provider cpu"
-                    )
-                self._rows[node.name] = np.zeros(node.shape, NUMPY_TYPES[node.type])
-            with self._failing_as_provider():
-                self._bind()
-            for _ in range(WARM_UP_RUNS):
-                self.run(self._rows)
+        LIVE.add(self)
+        with OPENING, ExitStack() as undo:
+            undo.callback(self._let_go)
+            with _keeping_what_is_lost():
+                self._open(model)
+            undo.pop_all()
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -93,7 +88,7 @@ class DeviceSession:
         """
         rows = {name: self._filled(name, [part[name] for part in parts]) for name in self._rows}
         count = sum(len(next(iter(part.values()))) for part in parts)
-        with RUNNING, self._failing_as_provider():
+        with RUNNING, _keeping_what_is_lost(), failing_as_provider(self._provider_config):
             for name, buffer in self._buffers.items():
                 buffer.update_inplace(rows[name])
             self._execute()
@@ -105,8 +100,36 @@ class DeviceSession:
         Raises:
             ProviderError: the GPU failed.
         """
-        with RUNNING, self._failing_as_provider():
+        with RUNNING, _keeping_what_is_lost(), failing_as_provider(self._provider_config):
             self._execute()
+
+    def close(self) -> None:
+        """Release what it holds on the GPU; it cannot be used afterwards."""
+        with RUNNING:
+            self._let_go()
+
+    def _open(self, model: Path) -> None:
+        """Open the session, bind its buffers, and run it until its graph is captured."""
+        # the device computes; a thread of the CPU has only to launch
+        self._session = open_session(model, self._provider_config, threads=1, batch=self.batch)
+        self._binding = self._session.io_binding()
+        for node in self._session.get_inputs():
+            if node.shape[0] != self.batch:
+                raise BundleError(
+                    f"{model} takes batches of {node.shape[0]}, not {self.batch}; "
+                    "use another --precision, or --provider cpu"
+                )
+            self._rows[node.name] = np.zeros(node.shape, NUMPY_TYPES[node.type])
+        with failing_as_provider(self._provider_config):
+            self._bind()
+        for _ in range(WARM_UP_RUNS):
+            self.run(self._rows)
+
+    def _let_go(self) -> None:
+        """Drop what lies on the GPU."""
+        self._binding = self._output = None
+        self._buffers.clear()
+        self._session = None
 
     def _filled(self, name: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the rows of an input, from parts one after another; a part that is a batch is not copied for it."""
@@ -118,16 +141,6 @@ class DeviceSession:
             rows[start : start + len(part)] = part
             start += len(part)
         return rows
-
-    @contextmanager
-    def _failing_as_provider(self) -> Iterator[None]:
-        """Turn a failure of the GPU into an error; what a lost GPU held is kept, see `keep_for_good`."""
-        try:
-            with failing_as_provider(self._provider_config):
-                yield
-        except GpuLostError:
-            keep_for_good(self)
-            raise
 
     def _bind(self) -> None:
         """Allocate a buffer for every input and the output, and bind them for good."""
@@ -144,9 +157,19 @@ class DeviceSession:
         self._session.run_with_iobinding(self._binding)
 
 
-def keep_for_good(sessions: object) -> None:
-    """Keep sessions until the process ends, and beyond: no destructor of theirs will ever run.
+LIVE: WeakSet[DeviceSession] = WeakSet()
+"""The sessions of this process."""
 
-    ONNX Runtime ends the process (`std::terminate`) where it releases what it holds on a GPU that was lost.
+
+@contextmanager
+def _keeping_what_is_lost() -> Iterator[None]:
+    """Keep what all sessions hold until the process has ended, if the GPU is lost: no destructor of it will ever run.
+
+    ONNX Runtime ends the process (`std::terminate`) where it releases something on a GPU that was lost.
     """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(sessions))
+    try:
+        yield
+    except GpuLostError:
+        for session in list(LIVE):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object([*vars(session).values(), *session._buffers.values()]))  # noqa: SLF001
+        raise

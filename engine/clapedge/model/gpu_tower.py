@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array
-from clapedge.errors import GpuLostError, GpuMemoryError, ProviderError, UsageError
-from clapedge.model.gpu_session import RUNNING, DeviceSession, Inputs, keep_for_good
+from clapedge.errors import GpuMemoryError, ProviderError, UsageError
+from clapedge.model.gpu_session import DeviceSession, Inputs
 from clapedge.model.providers import ProviderConfig
 from clapedge.model.sessions import checked
 from clapedge.model.tensorrt import locate
@@ -126,11 +126,7 @@ class GpuAudioTower:
         """Open the session of every batch size."""
         for batch in BUCKETS:
             model, provider_config = locate(self._model, self._provider_config, batch=batch)
-            try:
-                self._sessions[batch] = DeviceSession(model, provider_config, batch=batch)
-            except GpuLostError:
-                self._keep_sessions()
-                raise
+            self._sessions[batch] = DeviceSession(model, provider_config, batch=batch)
 
     def _run(self, batch: int, gather: Callable[[], Sequence[Inputs]]) -> Float32Array:
         """Run one batch; a GPU that failed otherwise than by a full memory is not touched again."""
@@ -143,19 +139,12 @@ class GpuAudioTower:
             raise
         except ProviderError as error:
             self._failure = error
-            if isinstance(error, GpuLostError):
-                self._keep_sessions()
             raise
 
     def _release(self) -> None:
         """Release the sessions."""
-        with RUNNING:
-            self._sessions.clear()
-
-    def _keep_sessions(self) -> None:
-        """Keep every session for good: the GPU under them is lost."""
-        for session in self._sessions.values():
-            keep_for_good(session)
+        while self._sessions:
+            self._sessions.popitem()[1].close()
 
 
 class _SharedRun:

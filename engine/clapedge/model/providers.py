@@ -44,6 +44,9 @@ CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 COMPUTE_CAPABILITY_ATTRIBUTES = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
 
+NO_DEVICE = 100
+"""CUDA_ERROR_NO_DEVICE of the CUDA driver API."""
+
 DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
     "cpu": {},
     "cuda": {
@@ -231,10 +234,10 @@ def _cuda_unavailable_reason() -> str | None:
     except OSError:
         return f"no NVIDIA driver was found ({CUDA_DRIVER}); install it, or use --provider cpu"
     status = driver.cuInit(0)
-    if status:
+    if status and status != NO_DEVICE:
         return f"the NVIDIA driver does not start (cuInit returned {status}); check nvidia-smi, or use --provider cpu"
     count = ctypes.c_int()
-    if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
+    if status or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
         return "the NVIDIA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --provider cpu"
     return None
 

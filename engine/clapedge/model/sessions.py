@@ -10,6 +10,7 @@ import importlib
 import io
 import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -53,6 +54,12 @@ GRAPH_OPTIONS: dict[Provider, str] = {"cuda": "enable_cuda_graph", "tensorrt": "
 GRAPH_REFUSED = "cannot use the graph capture feature"
 """What ONNX Runtime says when nodes on another provider stand against a CUDA graph."""
 
+LOST_ERRORS = (
+    "ECCUncorrectable|IllegalAddress|LaunchTimeout|Assert|HardwareStackError|IllegalInstruction|MisalignedAddress|"
+    "InvalidAddressSpace|InvalidPc|LaunchFailure|Unknown"
+)
+"""CUDA's errors (214, 700, 702, 710, 714 to 719, 999) after which nothing of the process on its GPU succeeds."""
+
 FAILURES: tuple[tuple[str, type[ProviderError], str], ...] = (
     (
         r"(lib(?:nvinfer|nvonnxparser)[\w.]*|nvinfer\w*\.dll)",
@@ -60,17 +67,17 @@ FAILURES: tuple[tuple[str, type[ProviderError], str], ...] = (
         "TensorRT is missing ({0}); run: pip install 'tensorrt-cu13<11', or use --provider cuda",
     ),
     (
+        r"cuDNN is unavailable",
+        ProviderError,
+        "cuDNN is missing, which this graph needs; run: pip install 'clapedge[gpu]', or use --provider cpu",
+    ),
+    (
         r"(lib[\w-]+\.so[\w.]*|\w+\.dll): cannot open|Could not find module '(\S+)'",
         ProviderError,
         "the library {0} is missing; run: pip install 'clapedge[gpu]', or use --provider cpu",
     ),
     (
-        r"(?i)cudnn[^;]* (?:not available|not found|not loaded|unavailable)",
-        ProviderError,
-        "cuDNN is missing, which this graph needs; run: pip install 'clapedge[gpu]', or use --provider cpu",
-    ),
-    (
-        r"CUDA failure 35",
+        r"CUDA failure 3[56]\b",
         ProviderError,
         "the NVIDIA driver is too old for this ONNX Runtime; update it, or run: pip install 'onnxruntime-gpu<1.27'",
     ),
@@ -91,9 +98,9 @@ FAILURES: tuple[tuple[str, type[ProviderError], str], ...] = (
         "the memory of the GPU is full; end other programs on it, or raise --provider-option gpu_mem_limit=BYTES",
     ),
     (
-        r"CUDA (?:failure|error) (214|7\d\d|999)\b",
+        rf"(CUDA failure (?:214|70[02]|71[04-9]|999))\b|(cudaError(?:{LOST_ERRORS}))",
         GpuLostError,
-        "the GPU stopped working (CUDA error {0}); start this program again, and see dmesg if that does not help",
+        "the GPU stopped working ({0}); start this program again, and see dmesg if that does not help",
     ),
     (
         r"CUDA failure 90[01]",
@@ -159,14 +166,19 @@ def open_session(
         with _silence() if provider_config.on_gpu else contextlib.nullcontext():
             session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except ONNX_RUNTIME_ERRORS as error:
+        traceback.clear_frames(error.__traceback__)  # they would keep what was opened of the session
         reason = " ".join(str(error).split())
         if provider_config.provider == "cpu":
             raise BundleError(f"{model} cannot be run by ONNX Runtime ({reason}); export it again") from error
+        fault = None
         if provider_config.on_gpu and re.search(f"{GRAPH_REFUSED}|{PLACEMENT_REFUSED}", reason):
-            _explain_placement(model, provider_config, batch=batch)
-        raise explained(provider_config, "did not start", reason) from error
+            fault = _placement_fault(model, provider_config, batch=batch)
+        raise fault or explained(provider_config, "did not start", reason) from error
     session.disable_fallback()
-    _refuse_fallback(session, provider_config)
+    fault = _misplacement(session, provider_config)
+    if fault:
+        del session  # the error's traceback would keep it
+        raise fault
     return session
 
 
@@ -226,32 +238,31 @@ def missing_library(provider: Provider) -> str | None:
     return None
 
 
-def _refuse_fallback(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> None:
-    """Refuse a session that the planned provider does not run, or on a GPU not every node of it."""
+def _misplacement(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> ProviderError | None:
+    """Return an error if the planned provider does not run a session, or on a GPU not every node of it."""
     first = session.get_providers()[0]
     if first != provider_config.onnx_runtime_name:
         found = f"ONNX Runtime took {first}; run: clapedge doctor, or use --provider cpu"
-        raise explained(provider_config, "did not start", found)
-    if provider_config.on_gpu:
-        _refuse_strays(session, provider_config)
+        return explained(provider_config, "did not start", found)
+    return _stray_nodes(session, provider_config) if provider_config.on_gpu else None
 
 
-def _refuse_strays(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> None:
-    """Refuse a session of which the planned provider does not run every node."""
+def _stray_nodes(session: onnxruntime.InferenceSession, provider_config: ProviderConfig) -> ProviderError | None:
+    """Return an error if the planned provider does not run every node of a session."""
     found = strays(session, provider_config.onnx_runtime_name)
-    if found:
-        listed = ", ".join(f"{count} {operator}" for operator, count in found.most_common())
-        raise ProviderError(
-            f"provider {provider_config.provider} runs only part of the graph: {found.total()} nodes would run "
-            "elsewhere "
-            f"({listed}); use another --precision, or --provider cpu"
-        )
+    if not found:
+        return None
+    listed = ", ".join(f"{count} {operator}" for operator, count in found.most_common())
+    return ProviderError(
+        f"provider {provider_config.provider} runs only part of the graph: {found.total()} nodes would run elsewhere "
+        f"({listed}); use another --precision, or --provider cpu"
+    )
 
 
-def _explain_placement(model: Path, provider_config: ProviderConfig, *, batch: int | None) -> None:
-    """Open a refused graph once more, without what refuses it, and raise an error that names what is in its way.
+def _placement_fault(model: Path, provider_config: ProviderConfig, *, batch: int | None) -> ProviderError | None:
+    """Open a refused graph once more, without what refuses it, and return an error that names what is in its way.
 
-    Nothing is raised where this version of ONNX Runtime does not tell which nodes that are.
+    It is None where this version of ONNX Runtime does not tell which nodes that are.
     """
     options = session_options(1, spinning=True, batch=batch)
     options.log_severity_level = LOG_NOTHING
@@ -262,8 +273,8 @@ def _explain_placement(model: Path, provider_config: ProviderConfig, *, batch: i
         with _silence():
             session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except ONNX_RUNTIME_ERRORS:
-        return
-    _refuse_fallback(session, provider_config)
+        return None
+    return _misplacement(session, provider_config)
 
 
 def explained(provider_config: ProviderConfig, what: str, reason: str) -> ProviderError:
@@ -286,10 +297,14 @@ def explained(provider_config: ProviderConfig, what: str, reason: str) -> Provid
 
 @contextlib.contextmanager
 def failing_as_provider(provider_config: ProviderConfig) -> Iterator[None]:
-    """Turn what ONNX Runtime raises while a GPU works into an error of the provider."""
+    """Turn what ONNX Runtime raises while a GPU works into an error of the provider.
+
+    The frames of its traceback are emptied: they would keep the session for as long as somebody keeps the error.
+    """
     try:
         yield
     except ONNX_RUNTIME_ERRORS as error:
+        traceback.clear_frames(error.__traceback__)
         raise explained(provider_config, "failed", " ".join(str(error).split())) from error
 
 
