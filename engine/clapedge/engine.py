@@ -1,7 +1,6 @@
 """The engine: a bundle, recordings and labels to results. The few lines that join the rooms before it."""
 
 import os
-import threading
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -30,7 +29,7 @@ from clapedge.model.cpu import usable_workers
 from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.model.precision import PrecisionWish, preferred_variant
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
-from clapedge.model.towers import AudioTower, open_audio_tower
+from clapedge.model.towers import AudioTower, AudioTowers
 from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOptions, embed_many, split_options
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
@@ -70,11 +69,8 @@ class Engine:
         self._threads = threads
         self._encoder = LabelEncoder(bundle, variant, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
         self.clip_maker = ClipMaker(bundle.manifest.front_end)
-        open_tower = partial(open_audio_tower, provider_config=provider_config, threads=threads, spinning=spinning)
-        self._wide_tower: AudioTower | GpuAudioTower | None = bundle.opened(bundle.file("audio", variant), open_tower)
-        self._narrow_tower: AudioTower | None = None
-        self._closed = False
-        self._lock = threading.Lock()
+        open_towers = partial(AudioTowers, provider_config=provider_config, threads=threads, spinning=spinning)
+        self._towers: AudioTowers | None = bundle.opened(bundle.file("audio", variant), open_towers)
 
     @classmethod
     def load(
@@ -368,45 +364,29 @@ class Engine:
 
     @property
     def audio_tower(self) -> AudioTower | GpuAudioTower:
-        """The audio tower for a caller that is alone: on the CPU its operators share the threads of the engine.
-
-        Raises:
-            UsageError: the engine is closed.
-        """
-        if self._wide_tower is None:
-            raise closed_error(self.bundle)
-        return self._wide_tower
+        """The audio tower for a caller that is alone, while the engine is open."""
+        return self._open_towers().alone
 
     def shared_tower(self) -> Embedder:
-        """Return the audio tower for callers that work side by side.
-
-        On the CPU it is a session without threads of its own, opened when it is first needed: cores that work apart do
-        more than cores that share every operator, and the bits are the same. On a GPU callers share runs.
+        """Return the audio tower for callers that work side by side, see `AudioTowers.shared`.
 
         Raises:
             UsageError: the engine is closed.
         """
-        tower = self.audio_tower
-        if isinstance(tower, GpuAudioTower):
-            return tower.shared
-        if self._threads == 1:
-            return tower
-        with self._lock:
-            if self._closed:
-                raise closed_error(self.bundle)
-            if self._narrow_tower is None:
-                path = self.bundle.path(self.bundle.file("audio", self.variant))
-                self._narrow_tower = AudioTower(path, provider_config=self.provider_config, threads=1)
-            return self._narrow_tower
+        return self._open_towers().shared()
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
-        with self._lock:
-            tower, self._closed = self._wide_tower, True
-            self._wide_tower = self._narrow_tower = None
+        towers, self._towers = self._towers, None
         self._encoder.close()
-        if tower is not None:
-            tower.close()
+        if towers is not None:
+            towers.close()
+
+    def _open_towers(self) -> AudioTowers:
+        """Return the towers, as long as the engine is not closed."""
+        if self._towers is None:
+            raise closed_error(self.bundle)
+        return self._towers
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""

@@ -53,7 +53,7 @@ def test_every_size_is_captured_once_before_the_first_clip() -> None:
         since = Calls(Path(os.environ[LOG]))
         for _ in range(3):
             opened.embed_audio([sound(1)])
-            opened.listen(sound(35), window="slide")
+            opened.embed_stream(sound(35), window="slide").collect()
             opened.embed_audio([sound(1)] * 20)
         assert set(since.counts()) == EVERY_CALL_OF_A_RUN
     assert len(calls.threads(CAPTURE, REPLAY, "cudaMemcpy", "cudaMalloc")) == 1
@@ -82,7 +82,7 @@ def test_ten_thousand_calls_from_sixteen_threads_leave_a_gpu_as_the_first_left_i
 def test_recordings_of_one_clip_share_runs(engine: Engine, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_tower, "GATHER_SECONDS", 0.2)  # so that the front end of a slow machine comes in time
     recordings, workers = 24, 6
-    with closing(engine.listen_many([sound(1)] * recordings, workers=workers)) as everything:
+    with closing(engine.embed_many([sound(1)] * recordings, workers=workers)) as everything:
         assert sum(not isinstance(listened, AudioError) for listened in everything) == recordings
     assert calls.counts()[REPLAY] <= recordings // 2
     assert engine.embed_audio([sound(1)] * 20).shape[0] == 20
@@ -91,7 +91,7 @@ def test_recordings_of_one_clip_share_runs(engine: Engine, calls: Calls, monkeyp
 def test_sliding_windows_of_many_recordings_break_no_capture(engine: Engine, calls: Calls) -> None:
     recordings = [sound(seconds) for seconds in np.random.default_rng(0).integers(10, 60, 12)]
     for _ in range(3):
-        with closing(engine.listen_many(recordings, workers=8, window="slide")) as everything:
+        with closing(engine.embed_many(recordings, workers=8, window="slide")) as everything:
             assert [type(listened).__name__ for listened in everything] == ["RecordingEmbeddings"] * len(recordings)
     assert not calls.counts()["refused"]
     assert not calls.counts()[CAPTURE]
@@ -141,7 +141,7 @@ def test_the_number_of_a_gpu_counts(tiny_tower: Path, monkeypatch: pytest.Monkey
 def test_the_service_shares_runs_and_counts_them(engine: Engine, calls: Calls) -> None:
     metrics = Metrics()
     model = Model("demo", engine, metrics)
-    tower = model.tower(alone=lambda: True)
+    tower = model.tower(alone=True)
     warmed = metrics.registry.get_sample_value("clapedge_batch_clips_count")
     with ThreadPoolExecutor(4) as pool:
         calls = Calls(Path(os.environ[LOG]))

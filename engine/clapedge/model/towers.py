@@ -1,6 +1,7 @@
 """The two towers: arrays in, unit embeddings out. One ONNX Runtime session each, on a GPU one a batch size."""
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,29 +10,9 @@ import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
 from clapedge.errors import BundleError, UsageError
-from clapedge.model.gpu_tower import GpuAudioTower
+from clapedge.model.gpu_tower import GpuAudioTower, SharedRuns
 from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import checked, open_session
-
-
-def open_audio_tower(
-    model: str | os.PathLike[str], *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
-) -> "AudioTower | GpuAudioTower":
-    """Open an audio tower, see `AudioTower` and `GpuAudioTower`.
-
-    Args:
-        model: path of the exported tower.
-        provider_config: the provider to run on.
-        threads: threads within an operator; None means every usable core. A GPU needs none.
-        spinning: whether idle threads wait busily, see `open_session`.
-
-    Raises:
-        BundleError: ONNX Runtime cannot run the file.
-        ProviderError: the session does not run where it was asked to.
-    """
-    if provider_config.on_gpu:
-        return GpuAudioTower(model, provider_config=provider_config)
-    return AudioTower(model, provider_config=provider_config, threads=threads, spinning=spinning)
 
 
 class AudioTower:
@@ -98,6 +79,59 @@ class AudioTower:
         inputs: dict[str, Any] = {"input_features": features} | ({"is_longer": is_longer} if self._fused else {})
         (embeddings,) = self._session.run(None, inputs)
         return np.asarray(embeddings, np.float32)
+
+
+def open_audio_tower(
+    model: str | os.PathLike[str], *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
+) -> AudioTower | GpuAudioTower:
+    """Open an audio tower, see `AudioTower` and `GpuAudioTower`.
+
+    Args:
+        model: path of the exported tower.
+        provider_config: the provider to run on.
+        threads: threads within an operator; None means every usable core. A GPU needs none.
+        spinning: whether idle threads wait busily, see `open_session`.
+
+    Raises:
+        BundleError: ONNX Runtime cannot run the file.
+        ProviderError: the session does not run where it was asked to.
+    """
+    if provider_config.on_gpu:
+        return GpuAudioTower(model, provider_config=provider_config)
+    return AudioTower(model, provider_config=provider_config, threads=threads, spinning=spinning)
+
+
+class AudioTowers:
+    """The audio tower of an engine: for a caller that is alone, and for several side by side."""
+
+    def __init__(
+        self, model: Path, *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
+    ) -> None:
+        """Open the tower, see `open_audio_tower`."""
+        self._model, self._provider_config, self._threads = model, provider_config, threads
+        self._lock = threading.Lock()
+        self._single_core: AudioTower | None = None
+        self.alone = open_audio_tower(model, provider_config=provider_config, threads=threads, spinning=spinning)
+        """On the CPU its operators share the threads of the engine."""
+
+    def shared(self) -> AudioTower | SharedRuns:
+        """Return the tower for callers that work side by side.
+
+        On the CPU it is a session without threads of its own, opened when it is first needed: cores that work apart do
+        more than cores that share every operator, and the bits are the same. On a GPU callers share runs.
+        """
+        if isinstance(self.alone, GpuAudioTower):
+            return self.alone.shared
+        if self._threads == 1:
+            return self.alone
+        with self._lock:
+            if self._single_core is None:
+                self._single_core = AudioTower(self._model, provider_config=self._provider_config, threads=1)
+            return self._single_core
+
+    def close(self) -> None:
+        """Release the sessions."""
+        self.alone.close()
 
 
 class TextTower:

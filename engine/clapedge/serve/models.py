@@ -63,7 +63,6 @@ class Model:
             metrics: where batches are counted.
         """
         self.name, self.engine = name, engine
-        self._metrics = metrics
         bundle = engine.bundle
         self.stored: Mapping[str, EmbeddedLabels] = {name: engine.stored_labels(name) for name in bundle.label_sets}
         self.reads_words = bool(bundle.files("text"))
