@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from clapedge.engine import Engine
-from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
+from clapedge.errors import BundleError, ClapEdgeWarning, GpuLostError, ProviderError
 from clapedge.model import providers, sessions
 from clapedge.model.bundle import Bundle, demo_directory
 from clapedge.model.gpu_session import DeviceSession
@@ -84,6 +84,24 @@ def test_a_gpu_session_with_nodes_on_the_cpu_is_refused_with_their_operators(
     monkeypatch.setattr(sessions, "strays", lambda *_: Counter(MatMulInteger=18, Pad=1))
     fault = sessions._stray_nodes(session, ProviderConfig("cuda"))
     assert "19 nodes would run elsewhere (18 MatMulInteger, 1 Pad)" in str(fault)
+
+
+@pytest.mark.parametrize("entry", ["session.record_ep_graph_assignment_info", "session.disable_cpu_ep_fallback"])
+def test_both_checks_of_where_nodes_run_are_set_in_every_version(
+    monkeypatch: pytest.MonkeyPatch, model: Path, entry: str
+) -> None:
+    """The record is blind to half nodes in some versions, and the refusal names no node in any."""
+    asked: list[onnxruntime.SessionOptions] = []
+
+    def refuse(_: Path, options: onnxruntime.SessionOptions, **__: object) -> None:
+        asked.append(options)
+        raise RuntimeError("CUDA failure 999: unknown error")
+
+    monkeypatch.setattr(sessions, "missing_library", lambda _: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(GpuLostError):
+        open_session(model, ProviderConfig("cuda", {"enable_cuda_graph": "1"}), batch=1)
+    assert asked[0].get_session_config_entry(entry) == "1"
 
 
 class WithoutGraph(onnxruntime.InferenceSession):  # type: ignore[misc]  # it publishes no types
@@ -186,6 +204,20 @@ def test_an_explicit_gpu_that_does_not_start_is_an_error_of_the_engine(monkeypat
         ),
         ("cuda_call.cc CUDA failure 35: CUDA driver version is insufficient", "the NVIDIA driver is too old"),
         ("CUDA failure 2: out of memory ; GPU=0", "the memory of the GPU is full"),
+        ("CUDA failure 36: API call is not supported in the installed CUDA driver", "the NVIDIA driver is too old"),
+        ("CUDA failure 101: invalid device ordinal", "no GPU of this number; check nvidia-smi and"),
+        ("CUDA failure 209: no kernel image is available", "holds no code for this GPU; install a build that does"),
+        ("CUDA failure 900: operation not permitted", "spoilt a CUDA graph; use --provider-option"),
+        ("CUDA failure 901: operation failed due to", "spoilt a CUDA graph; use --provider-option"),
+        (
+            "CUDA failure 719: unspecified launch failure",
+            "the GPU stopped working (CUDA failure 719); start",
+        ),
+        ("CUBLAS failure 3: x", "the memory of the GPU is full"),
+        (
+            "Status Message: cuDNN is unavailable for CUDA: libcudnn.so: cannot open",
+            "cuDNN is missing",
+        ),
         ("CUDA failure 201: invalid device context", "CUDA failure 201: invalid device context; use --provider cpu"),
         ('Parse Unknown provider option: "nonsense".', "knows no option nonsense"),
         ("fallback to CPU EP has been explicitly disabled by the user", "cannot run every operator"),

@@ -1,5 +1,7 @@
 """TensorRT's engines on disk: their place, and what is opened. No engine is built here: that takes a GPU."""
 
+import ctypes
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from click.testing import CliRunner
 
 from clapedge.cli.bundle import bundle
 from clapedge.errors import ProviderError
-from clapedge.model import providers, tensorrt
+from clapedge.model import providers, sessions, tensorrt
 from clapedge.model.bundle import demo_directory
 from clapedge.model.gpu_tower import BUCKETS
 from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, ProviderConfig, ProviderWarning
@@ -131,3 +133,26 @@ def test_compile_without_a_gpu_ends_with_the_reason(monkeypatch: pytest.MonkeyPa
     done = CliRunner().invoke(bundle, ["compile", str(demo_directory()), "--provider", "tensorrt"])
     assert isinstance(done.exception, ProviderError)
     assert done.exception.exit_code == 4
+
+
+def test_tensorrt_is_asked_for_its_version_after_the_library_of_pip_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else engines of every version lie under "unknown", and outlive an update."""
+    (tmp_path / "tensorrt.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    sessions.preload_libraries.cache_clear()
+
+    class Library:
+        def __init__(self, _name: str) -> None:
+            if "tensorrt" not in sys.modules:
+                raise OSError("cannot open shared object file: No such file or directory")
+
+        def getInferLibVersion(self) -> int:  # noqa: N802 - TensorRT's own name
+            return 101601
+
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    assert tensorrt._tensorrt_version() == "101601"
+    sessions.preload_libraries.cache_clear()
+    sys.modules.pop("tensorrt")
