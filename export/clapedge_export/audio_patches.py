@@ -10,13 +10,16 @@ It differs from the checkpoint in what a graph pays for:
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clapedge_export.layers import Original, linear
+from clapedge_export.layers import Mean, Original, linear
 
 CUBIC_A = -0.75
 """Coefficient of the cubic convolution kernel in PyTorch's bicubic interpolation."""
+
+
+CROPS = 3
+"""Crops of a long clip, beside the whole; a patch of one is as long as three of the whole."""
 
 
 class MelResize(nn.Module):
@@ -74,10 +77,27 @@ class FusedPatches(nn.Module):
     whole + local + (whole - local) tanh(x / 2), which takes half as many passes over the tokens.
     """
 
-    def __init__(self, embed: Original, quarters: int) -> None:
-        """Turn the convolutions into products and fold the BatchNorms of the fusion into them; see `Patches`."""
+    columns: Tensor
+    filled: Tensor
+
+    def __init__(self, embed: Original, quarters: int, *, resolution: int) -> None:
+        """Turn the convolutions into products and fold the BatchNorms of the fusion into them; see `Patches`.
+
+        Args:
+            embed: `patch_embed` of the checkpoint's encoder.
+            quarters: parts of the clip that are stacked in the image.
+            resolution: tokens along a side of the image.
+        """
         super().__init__()
         self.quarters, self.side = quarters, embed.patch_stride[0]
+        # 3 * 21 columns of the 64: the last one of the image stays empty. It repeats the one before it, times zero,
+        # since ONNX Runtime before 1.25 has no CUDA kernel that pads with the operator of this opset
+        heard = CROPS * (resolution // CROPS)
+        self.register_buffer("columns", torch.arange(resolution).clamp_max(heard - 1))
+        self.register_buffer("filled", (torch.arange(resolution) < heard).float()[:, None])
+        self.register_buffer("whole", torch.zeros(1, dtype=torch.long))
+        self.register_buffer("crops", torch.arange(1, 1 + CROPS))
+        self.mean = Mean(resolution * resolution)
         self.proj, self.local_proj = _patch_product(embed.proj), _patch_product(embed.mel_conv2d)
         attention = embed.fusion_model
         self.local_att = nn.Sequential(*_pointwise(attention.local_att))
@@ -86,15 +106,18 @@ class FusedPatches(nn.Module):
 
     def forward(self, mels: Tensor, is_longer: Tensor) -> Tensor:
         """Turn (batch, 4, time, mels) and (batch,) bool into tokens (batch, tokens, width)."""
-        whole = _embed(self.proj, cut(mels[:, :1], self.quarters, self.side, self.side))
+        # gathered, since two slices become a Split, whose sizes CUDA would copy from the host at every run
+        whole = _embed(
+            self.proj, cut(mels.index_select(1, self.get_buffer("whole")), self.quarters, self.side, self.side)
+        )
         # a patch of a crop is as long as three of the whole, so that the crops side by side are as long as the whole
-        local = _embed(self.local_proj, cut(mels[:, 1:], self.quarters, self.side, 3 * self.side))
-        # 3 * 21 columns of the 64: the last one of the image stays empty
-        local = F.pad(local, (0, 0, 0, whole.shape[3] - local.shape[3])).flatten(1, 3)
+        crops = mels.index_select(1, self.get_buffer("crops"))
+        local = _embed(self.local_proj, cut(crops, self.quarters, self.side, CROPS * self.side))
+        local = (local.index_select(3, self.columns) * self.filled).flatten(1, 3)
         whole = whole.flatten(1, 3)
         both = whole + local
         details = _embed(self.local_att, both)
-        weight = torch.tanh(details + self.global_att(both.mean(1))[:, None])
+        weight = torch.tanh(details + self.global_att(self.mean(both))[:, None])
         longer = is_longer.to(whole.dtype)[:, None, None]
         # subtracted rather than added: ONNX Runtime joins an addition with the norm after it, in a slow kernel
         return self.norm(whole - longer * (weight * (local - whole) - local))

@@ -5,6 +5,8 @@ It computes what `ClapModel.get_audio_features` computes, and differs in what a 
 - Tokens stay in the order of the attention windows; each change of that order, merging included, is one gather.
 - Within that order the place in a window comes first, so that attention needs one transposition instead of four.
 - The attention's scale is folded into q; products are of plain matrices, with which runtimes fuse the bias.
+- k has no bias, as it adds the same to all scores of a query, which softmax ignores; v's is added behind the attention,
+  whose weights sum to one, and so is part of the output layer's.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from transformers import ClapAudioConfig, ClapModel
 
 from clapedge.errors import ModelError
 from clapedge_export.audio_patches import FusedPatches, MelResize, Patches
-from clapedge_export.layers import Original, UnitNorm, qkv
+from clapedge_export.layers import Mean, Original, UnitNorm, linear, qkv
 
 MASKED = -100.0
 """Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant).
@@ -43,9 +45,14 @@ class AudioTower(nn.Module):
         check_architecture(config)
         resolution = config.spec_size // _side(config.patch_stride)
         self.resize = MelResize(encoder.batch_norm, frames=frames, resized=config.spec_size * encoder.freq_ratio)
-        self.patches = (FusedPatches if config.enable_fusion else Patches)(encoder.patch_embed, encoder.freq_ratio)
+        self.patches: nn.Module = (
+            FusedPatches(encoder.patch_embed, encoder.freq_ratio, resolution=resolution)
+            if config.enable_fusion
+            else Patches(encoder.patch_embed, encoder.freq_ratio)
+        )
         self.stages = nn.Sequential(*_stages(encoder, resolution))
         self.norm = encoder.norm
+        self.mean = Mean((resolution >> (len(config.depths) - 1)) ** 2)
         self.projection = model.audio_projection
         self.unit = UnitNorm()
 
@@ -61,7 +68,7 @@ class AudioTower(nn.Module):
         """
         mels = self.resize(input_features).to(self.norm.weight.dtype)
         tokens = self.patches(mels) if is_longer is None else self.patches(mels, is_longer)
-        pooled = self.norm(self.stages(tokens.transpose(0, 1))).mean(0)
+        pooled = self.mean(self.norm(self.stages(tokens.transpose(0, 1))).transpose(0, 1))
         return self.unit(self.projection(pooled))
 
 
@@ -116,8 +123,9 @@ class Block(nn.Module):
         self.heads, self.tokens = attention.num_attention_heads, window * window
         self.windows = (resolution // window) ** 2
         self.norm_attention = layer.layernorm_before
-        self.query, self.key, self.value = qkv(attention)
-        self.out = layer.attention.output.dense
+        self.query, key, value = qkv(attention)
+        self.key, self.value = linear(key.weight, None), linear(value.weight, None)
+        self.out = _with_bias_of(layer.attention.output.dense, value.bias)
         self.norm_mlp = layer.layernorm_after
         self.expand = layer.intermediate.dense
         self.activation = layer.intermediate.intermediate_act_fn
@@ -146,14 +154,24 @@ class Block(nn.Module):
         size = rows.shape[-1] // self.heads
         # windows, clips and heads are one axis: a transposition of three axes costs half of one of five
         query, key, value = (layer(rows).reshape(self.tokens, -1, size) for layer in (self.query, self.key, self.value))
-        scores = (query.transpose(0, 1) @ key.permute(1, 2, 0)).reshape(self.windows, -1, *self.bias.shape)
-        if self.masks is None or self.kind is None:
-            scores = scores + self.bias
-        else:
-            # the file holds bias and masks apart; ONNX Runtime joins constants when a session opens
-            scores = scores + (self.bias + self.masks[self.kind][:, None])[:, None]
+        scores = (query.transpose(0, 1) @ key.permute(1, 2, 0)).reshape(self.windows, -1, *self.bias.shape[-3:])
+        scores = scores + self.score_bias()
         heard = torch.softmax(scores, dim=-1).flatten(0, 2) @ value.transpose(0, 1)
         return self.out(heard.transpose(0, 1).reshape(rows.shape))
+
+    def score_bias(self) -> Tensor:
+        """Return what is added to the scores: (heads, places, places), or (windows, 1, heads, places, places)."""
+        if self.masks is None or self.kind is None:
+            return self.bias
+        return (self.bias + self.masks.index_select(0, self.kind)[:, None])[:, None]
+
+    def bake_masks(self) -> None:
+        """Keep the sum of bias and masks instead of both.
+
+        In float32 the file is smaller with both, and ONNX Runtime adds them when a session opens; in half precision it
+        would add them at every run, as it folds constants on a CPU, which has no kernel for that.
+        """
+        self.bias, self.masks, self.kind = self.score_bias(), None, None
 
 
 def check_architecture(config: ClapAudioConfig) -> None:
@@ -241,6 +259,14 @@ def _stages(encoder: Original, resolution: int) -> list[nn.Module]:
             steps.append(Merge(stage.downsample))
             order, resolution = merged, half
     return steps
+
+
+def _with_bias_of(out: Original, value_bias: Tensor | None) -> nn.Linear:
+    """Return the output layer of an attention, v's bias included; summed in float64."""
+    if value_bias is None:
+        return linear(out.weight, out.bias)
+    through = out.weight.double() @ value_bias.double()
+    return linear(out.weight, (through if out.bias is None else through + out.bias.double()).float())
 
 
 def _in_windows(image: Tensor, window: int) -> Tensor:

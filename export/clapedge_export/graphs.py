@@ -9,14 +9,15 @@ from typing import TypeVar
 
 import onnx
 import torch
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
 from clapedge.errors import ModelError
 from clapedge.features.front_end import FrontEnd
 from clapedge.model.bundle import Tensor
-from clapedge_export.audio_tower import AudioTower
+from clapedge_export.audio_tower import AudioTower, Block
+from clapedge_export.half_arithmetic import element_types
 from clapedge_export.quiet import first_line, quiet
 from clapedge_export.text_tower import TextTower
 
@@ -28,8 +29,13 @@ OPSET = 20
 MAX_IR_VERSION = 10
 """Newest file format that ONNX Runtime 1.18 loads."""
 
-FORBIDDEN_OPS = frozenset({"Resize", "Upsample", "If", "Loop", "Scan", "NonZero", "Compress", "Unique", "Einsum"})
-"""Operators whose shapes or paths depend on data, or that a provider is known to run elsewhere or inexactly."""
+FORBIDDEN_OPS = frozenset(
+    {"Resize", "Upsample", "If", "Loop", "Scan", "NonZero", "Compress", "Unique", "Einsum", "Pad"}
+)
+"""Operators whose shapes or paths depend on data, or that a provider is known to run elsewhere or inexactly.
+
+CUDA has no kernel for the `Pad` of this opset before ONNX Runtime 1.25.
+"""
 
 FLOAT32_LAYERS = ("resize", "unit")
 """Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
@@ -89,6 +95,7 @@ def check_graph(model: ModelProto, *, branches: bool = False) -> None:
     census = Counter(node.op_type for node in model.graph.node)
     forbidden = FORBIDDEN_OPS - {"If"} if branches else FORBIDDEN_OPS
     faults = [f"{count} {op}" for op, count in sorted(census.items()) if op in forbidden]
+    faults += half_reductions(model)
     domains = {entry.domain for entry in model.opset_import} - {"", "com.microsoft"}
     faults += [f"operators of {domain}" for domain in sorted(domains)]
     if model.ir_version > MAX_IR_VERSION:
@@ -102,6 +109,13 @@ def check_graph(model: ModelProto, *, branches: bool = False) -> None:
             f"the exported graph {model.graph.name} holds {', '.join(faults)}, which not every runtime "
             f"executes; {TRIED_VERSIONS}"
         )
+
+
+def half_reductions(model: ModelProto) -> list[str]:
+    """Name the reductions of half precision: CUDA adds some of them up in half, which ends at 65504."""
+    types = element_types(model)
+    reductions = [node for node in model.graph.node if node.op_type.startswith("Reduce")]
+    return [f"{node.op_type} of half precision" for node in reductions if types[node.input[0]] == TensorProto.FLOAT16]
 
 
 def opset_of(model: ModelProto) -> int:
@@ -156,6 +170,9 @@ def _export(
 def half_precision(tower: Tower) -> Tower:
     """Return a float16 copy of a tower that takes and gives float32."""
     half = copy.deepcopy(tower)
+    for layer in half.modules():
+        if isinstance(layer, Block):
+            layer.bake_masks()
     for name, layer in half.named_children():
         if name not in FLOAT32_LAYERS:
             layer.half()

@@ -11,8 +11,8 @@ from clapedge_export.cpu_graph import for_cpu
 from clapedge_export.graphs import check_graph
 from clapedge_export.quiet import quiet
 
-FLOAT_LAYERS = ("patches", "projection")
-"""Layers that INT8 leaves alone: the first and the last product cost little time and most of the accuracy."""
+FLOAT_LAYERS = ("patches", "mean", "projection")
+"""Layers that INT8 leaves alone: the first and the last products cost little time and most of the accuracy."""
 
 
 def dynamic_int8(model: ModelProto) -> ModelProto:

@@ -67,7 +67,8 @@ def test_layer_norm_gelu_and_softmax_are_one_node_each(bundle: Bundle, role: Rol
     norms = census["LayerNormalization"] + census["SkipLayerNormalization"]  # the addition before it included
     assert norms == NORMS[role]
     assert census["Gelu"] == census["Softmax"] == BLOCKS[role]
-    assert not {"Erf", "Pow", "Sqrt", "Conv", "BatchNormalization"} & census.keys()
+    assert not {"Erf", "Pow", "Conv", "BatchNormalization"} & census.keys()
+    assert census["Sqrt"] == 1  # of the unit norm
 
 
 @pytest.mark.parametrize(("role", "variant"), TOWERS)
