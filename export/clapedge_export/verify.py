@@ -1,10 +1,13 @@
 """Every exported graph, run by ONNX Runtime, against transformers' own `ClapModel`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 import tokenizers
 import torch
@@ -19,6 +22,8 @@ from clapedge.model.cpu import usable_cores
 from clapedge.model.sessions import LOG_ERRORS_ONLY
 from clapedge.model.towers import AudioTower
 from clapedge_export.checkpoint import Checkpoint
+from clapedge_export.half_arithmetic import LARGEST_HALF, MARGIN, HalfArithmetic
+from clapedge_export.signals import extreme_clips
 
 MAX_ERROR = {"fp32": 2e-6}
 """Largest difference of an embedding's element: float32 rounds sums of some hundred terms by about 1e-7."""
@@ -65,21 +70,33 @@ class TextCases:
     expected: Float32Array
 
 
-@torch.inference_mode()
-def audio_cases(model: ClapModel, front_end: FrontEnd) -> AudioCases:
-    """Let the reference embed synthetic recordings: short, long, short and long mixed, long alone, short alone."""
+def audio_cases(model: ClapModel, front_end: FrontEnd, *, extremes: bool = False) -> AudioCases:
+    """Let the reference embed synthetic recordings: short, long, short and long mixed, long alone, short alone.
+
+    Args:
+        model: the reference.
+        front_end: of the checkpoint.
+        extremes: whether recordings at the ends of what a tower is given follow, each alone; see `extreme_clips`.
+    """
     long = [False, True, False, True, True, False, False, False] if front_end.fusion else [False] * 5
-    batches = (1, 1, 3, 3) if front_end.fusion else (1, 1, 3)
+    batches: tuple[int, ...] = (1, 1, 3, 3) if front_end.fusion else (1, 1, 3)
     features = np.stack([_recording(front_end, seed) for seed in range(len(long))])
     is_longer = np.array(long)
-    parts = []
-    for start, size in zip(np.cumsum((0, *batches)), batches, strict=False):
-        rows = slice(start, start + size)
-        output = model.get_audio_features(
-            input_features=torch.from_numpy(features[rows]), is_longer=torch.from_numpy(is_longer[rows])
-        )
-        parts.append(output.pooler_output.numpy())
-    return AudioCases(features, is_longer, batches, np.concatenate(parts))
+    if extremes:
+        clips = extreme_clips(front_end).values()
+        features = np.concatenate([features, *(clip for clip, _ in clips)])
+        is_longer = np.concatenate([is_longer, *(flag for _, flag in clips)])
+        batches += (1,) * len(clips)
+    return AudioCases(features, is_longer, batches, _embedded(model, features, is_longer, batches))
+
+
+@torch.inference_mode()
+def _embedded(model: ClapModel, features: Float32Array, is_longer: BoolArray, batches: tuple[int, ...]) -> Float32Array:
+    """Let the reference embed clips in batches: it decides about the fusion of a batch as a whole."""
+    sizes = list(batches)
+    parts = zip(torch.from_numpy(features).split(sizes), torch.from_numpy(is_longer).split(sizes), strict=True)
+    rows = [model.get_audio_features(input_features=part, is_longer=flags).pooler_output for part, flags in parts]
+    return np.asarray(torch.cat(rows).numpy(), np.float32)
 
 
 @torch.inference_mode()
@@ -105,7 +122,10 @@ def verify_audio(path: Path, cases: AudioCases, variant: Variant) -> dict[str, f
     ends = np.cumsum(cases.batches)[:-1]
     runs = zip(np.split(cases.features, ends), np.split(cases.is_longer, ends), strict=True)
     found = np.concatenate([tower.embed(features, is_longer) for features, is_longer in runs])
-    return _compare(found, cases.expected, path, variant)
+    figures = _compare(found, cases.expected, path, variant)
+    if variant != "fp16":
+        return figures
+    return _verify_half(path, {"input_features": cases.features, "is_longer": cases.is_longer}, cases.expected)
 
 
 def verify_text(path: Path, cases: TextCases, variant: Variant) -> dict[str, float]:
@@ -135,7 +155,26 @@ def verify_text(path: Path, cases: TextCases, variant: Variant) -> dict[str, flo
         for ids, mask in zip(cases.ids, cases.mask, strict=True)
     ]
     found = np.concatenate([embed(cases.ids, cases.mask), *alone])
-    return _compare(found, np.concatenate([cases.expected, cases.expected]), path, variant)
+    figures = _compare(found, np.concatenate([cases.expected, cases.expected]), path, variant)
+    if variant != "fp16":
+        return figures
+    return _verify_half(path, {"input_ids": cases.ids, "attention_mask": cases.mask}, cases.expected)
+
+
+def _verify_half(path: Path, inputs: Mapping[str, npt.NDArray[Any]], expected: Float32Array) -> dict[str, float]:
+    """Compare a tower with the reference as a device computes it that has half precision, see `half_arithmetic`.
+
+    Raises:
+        ParityError: it overflows, comes too near to that, or differs by more than the tolerance.
+    """
+    run = HalfArithmetic(onnx.load(path)).run(inputs)
+    value, node = run.peak
+    if value > LARGEST_HALF / MARGIN:
+        raise ParityError(
+            f"{path.name} comes too near to the end of half precision, which is {LARGEST_HALF:.0f}: {value:.4g} in "
+            f"{node}, at most {LARGEST_HALF / MARGIN:.0f} are allowed; leave fp16 out of --precision"
+        )
+    return {**_compare(run.embeddings, expected, path, "fp16"), "largest_half": value}
 
 
 def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: Variant) -> dict[str, float]:
