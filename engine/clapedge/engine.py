@@ -70,7 +70,8 @@ class Engine:
         self._encoder = LabelEncoder(bundle, variant, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
         self.clip_maker = ClipMaker(bundle.manifest.front_end)
         open_towers = partial(AudioTowers, provider_config=provider_config, threads=threads, spinning=spinning)
-        self._towers: AudioTowers | None = bundle.opened(bundle.file("audio", variant), open_towers)
+        file = bundle.file("audio", variant, provider=provider_config.provider)
+        self._towers: AudioTowers | None = bundle.opened(file, open_towers)
 
     @classmethod
     def load(

@@ -30,6 +30,7 @@ from clapedge.model.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint
+from clapedge_export.cuda_graph import for_cuda
 from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
@@ -103,12 +104,15 @@ class _Parts:
             return graphs.export_audio(traced, front_end, batch=rows or batch)
 
         for variant, graph in self._variants("audio", tower, trace, self.options.variants):
-            path = self._save("audio", variant, graph)
-            if variant == "fp16":
-                with_extremes = audio_cases(self.checkpoint.model, front_end, extremes=True)
-                self._add("audio", variant, graph, verify_audio(path, with_extremes, variant))
-            else:
-                self._add("audio", variant, graph, verify_audio(path, cases, variant))
+            if variant != "fp16":
+                path = self._save("audio", variant, graph)
+                self._add(path, "audio", variant, graph, verify_audio(path, cases, variant))
+                continue
+            with_extremes = audio_cases(self.checkpoint.model, front_end, extremes=True)
+            for made, provider in ((graph, None), (for_cuda(tower, front_end, batch=batch), "cuda")):
+                path = self._save("audio", variant, made, provider=provider)
+                figures = verify_audio(path, with_extremes, variant)
+                self._add(path, "audio", variant, made, figures, provider=provider)
 
     def write_text(self) -> None:
         """Write and verify the text tower and its tokenizer, and embed the labels with its FP32 variant.
@@ -127,7 +131,7 @@ class _Parts:
             path = self._save("text", variant, graph)
             figures = verify_text(path, cases, variant)
             if variant in kept:
-                self._add("text", variant, graph, figures)
+                self._add(path, "text", variant, graph, figures)
             if variant == "fp32":
                 self.text_tower = sha256(path)
                 self._write_labels(path)
@@ -157,20 +161,32 @@ class _Parts:
             else:
                 yield variant, trace(tower, None)
 
-    def _save(self, role: Role, variant: Variant, graph: ModelProto) -> Path:
+    def _save(self, role: Role, variant: Variant, graph: ModelProto, *, provider: str | None = None) -> Path:
         """Write a graph and announce its verification."""
-        path = self.directory / f"{role}.{variant}.onnx"
+        alone = f".{provider}" if provider else ""
+        path = self.directory / f"{role}.{variant}{alone}.onnx"
         graphs.save(graph, path)
-        self.progress(f"verifying the {role} tower in {variant} against transformers")
+        where = f" for {provider}" if provider else ""
+        self.progress(f"verifying the {role} tower in {variant}{where} against transformers")
         return path
 
-    def _add(self, role: Role, variant: Variant, graph: ModelProto, figures: dict[str, float]) -> None:
-        """Enter a tower in the list of files."""
+    def _add(
+        self,
+        path: Path,
+        role: Role,
+        variant: Variant,
+        graph: ModelProto,
+        figures: dict[str, float],
+        *,
+        provider: str | None = None,
+    ) -> None:
+        """Enter a tower in the list of files; `provider` is the one that it is for alone."""
         described = describe(
             self.directory,
-            f"{role}.{variant}.onnx",
+            path.name,
             role=role,
             variant=variant,
+            providers=(provider,) if provider else (),
             opset=graphs.opset_of(graph),
             inputs=graphs.tensors(graph.graph.input),
             outputs=graphs.tensors(graph.graph.output),

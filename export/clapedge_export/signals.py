@@ -15,7 +15,7 @@ LONG_CLIPS = 2.5
 
 def extreme_recordings(front_end: FrontEnd) -> dict[str, Float32Array]:
     """Return recordings (L,) float32 in ±1 by what they are; a fusion checkpoint has long ones too."""
-    rate, clip = front_end.sampling_rate, front_end.clip_samples
+    rate, clip = front_end.sample_rate, front_end.clip_samples
     generator = np.random.default_rng(0)
     noise = generator.normal(size=int(clip * LONG_CLIPS)).clip(-4, 4).astype(np.float32) / 4
     sine = np.sin(2 * np.pi * TONE * np.arange(len(noise)) / rate).astype(np.float32)

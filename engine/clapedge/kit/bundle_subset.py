@@ -38,7 +38,9 @@ def copy_subset(
         LabelError: a label file is not understood, or two sets have the same name.
     """
     directory.mkdir(parents=True)
-    kept = [bundle.file("audio", precision) for precision in dict.fromkeys(precisions)]
+    for precision in precisions:
+        bundle.file("audio", precision)  # which says what there is, if not this
+    kept = [file for file in bundle.files("audio") if file.variant in precisions]
     held = {Path(file.path).stem: file for file in bundle.files("labels")}
     embedded = [name for name in labels if name not in held]
     kept += [held[name] for name in (dict.fromkeys(labels) if labels else held) if name in held]

@@ -46,6 +46,8 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bytes: int
     sha256: str
     variant: Variant | None = None
+    providers: tuple[str, ...] = ()
+    """Providers that the file is for alone, as operators of it are; none means every one that runs its precision."""
     opset: int | None = None
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
@@ -119,21 +121,28 @@ class Bundle:
 
     def variants(self, role: Role) -> tuple[Variant, ...]:
         """Return the precisions in which a tower (`audio` or `text`) is present."""
-        return tuple(file.variant for file in self.files(role) if file.variant is not None)
+        return tuple(dict.fromkeys(file.variant for file in self.files(role) if file.variant is not None))
 
     @property
     def label_sets(self) -> dict[str, BundleFile]:
         """The embedded label sets (`labels/NAME.npz`), by name."""
         return {PurePosixPath(file.path).stem: file for file in self.files("labels")}
 
-    def file(self, role: Role, variant: Variant | None = None) -> BundleFile:
+    def file(self, role: Role, variant: Variant | None = None, *, provider: str | None = None) -> BundleFile:
         """Return the one file of a role and variant.
+
+        Args:
+            role: what it is for.
+            variant: precision of a tower.
+            provider: where it is to run; a file for this provider alone comes before the one for all. None means the
+                one for all.
 
         Raises:
             BundleError: the bundle does not hold it; the message names what it does hold.
         """
-        for file in self.files(role):
-            if file.variant == variant:
+        found = [file for file in self.files(role) if file.variant == variant]
+        for file in sorted(found, key=lambda file: not file.providers):
+            if not file.providers or provider in file.providers:
                 return file
         wanted = f"{role} tower in {variant}" if variant else f"{role} file"
         present = ", ".join(file.path for file in self.files(role)) or "none"

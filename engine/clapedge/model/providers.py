@@ -56,6 +56,8 @@ DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
         "arena_extend_strategy": "kSameAsRequested",
         "do_copy_in_default_stream": "1",
         "enable_cuda_graph": "1",
+        # older ones add half precision up in half without it, newer ones never do and ignore it
+        "enable_skip_layer_norm_strict_mode": "1",
         "gpu_mem_limit": str(4 << 30),
     },
     "tensorrt": {
