@@ -122,7 +122,7 @@ def _summarize(bundle: "Bundle", seconds: float) -> None:
     )
     for file in manifest.files:
         figures = ""
-        if file.checks:
+        if file.variant:
             figures = (
                 f"  largest error {file.checks['max_abs_error']:.1e}, least cosine {file.checks['min_cosine']:.6f}"
             )

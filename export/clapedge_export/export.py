@@ -31,16 +31,18 @@ from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint
 from clapedge_export.cuda_graph import for_cuda
+from clapedge_export.front_end_graph import export_front_end
 from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
 from clapedge_export.text_tower import TextTower
-from clapedge_export.verify import audio_cases, text_cases, verify_audio, verify_text
+from clapedge_export.verify import audio_cases, text_cases, verify_audio, verify_front_end, verify_text
 
 MADE_WITH = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions a manifest records."""
 
 TOKENIZER = "tokenizer.json"
+FRONT_END = "frontend.onnx"
 
 Progress = Callable[[str], None]
 
@@ -77,6 +79,8 @@ def export_bundle(
     with _staged(out) as directory:
         parts = _Parts(directory, checkpoint, options, progress)
         parts.write_audio()
+        if "fp16" in options.variants:  # the precision of GPUs
+            parts.write_front_end()
         parts.write_text()
         manifest = _manifest(checkpoint, parts)
         write_manifest(directory, manifest)
@@ -113,6 +117,14 @@ class _Parts:
                 path = self._save("audio", variant, made, provider=provider)
                 figures = verify_audio(path, with_extremes, variant)
                 self._add(path, "audio", variant, made, figures, provider=provider)
+
+    def write_front_end(self) -> None:
+        """Write and verify the log-mel front end as a graph."""
+        self.progress("exporting the front end")
+        graph, path = export_front_end(self.checkpoint.front_end), self.directory / FRONT_END
+        graphs.save(graph, path)
+        figures = verify_front_end(path, self.checkpoint.front_end)
+        self._add(path, "frontend", None, graph, figures, provider="cuda")
 
     def write_text(self) -> None:
         """Write and verify the text tower and its tokenizer, and embed the labels with its FP32 variant.
@@ -174,13 +186,13 @@ class _Parts:
         self,
         path: Path,
         role: Role,
-        variant: Variant,
+        variant: Variant | None,
         graph: ModelProto,
         figures: dict[str, float],
         *,
         provider: str | None = None,
     ) -> None:
-        """Enter a tower in the list of files; `provider` is the one that it is for alone."""
+        """Enter a graph in the list of files; `provider` is the one that it is for alone."""
         described = describe(
             self.directory,
             path.name,

@@ -17,13 +17,15 @@ from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import ParityError
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
+from clapedge.features.padding import pad_samples
 from clapedge.model.bundle import Variant
 from clapedge.model.cpu import usable_cores
 from clapedge.model.sessions import LOG_ERRORS_ONLY
 from clapedge.model.towers import AudioTower
+from clapedge_export import front_end_graph
 from clapedge_export.checkpoint import Checkpoint
 from clapedge_export.half_arithmetic import LARGEST_HALF, MARGIN, HalfArithmetic
-from clapedge_export.signals import extreme_clips
+from clapedge_export.signals import extreme_clips, extreme_recordings
 
 MAX_ERROR = {"fp32": 2e-6}
 """Largest difference of an embedding's element: float32 rounds sums of some hundred terms by about 1e-7."""
@@ -126,6 +128,28 @@ def verify_audio(path: Path, cases: AudioCases, variant: Variant) -> dict[str, f
     if variant != "fp16":
         return figures
     return _verify_half(path, {"input_features": cases.features, "is_longer": cases.is_longer}, cases.expected)
+
+
+def verify_front_end(path: Path, front_end: FrontEnd) -> dict[str, float]:
+    """Compare an exported front end with the engine's own and return the figures of a manifest.
+
+    Raises:
+        ParityError: it differs by more than its tolerance.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = LOG_ERRORS_ONLY
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    log_mel, error = ClipMaker(front_end).log_mel, 0.0
+    for recording in extreme_recordings(front_end).values():
+        samples = pad_samples(recording[: front_end.clip_samples], front_end.clip_samples, "repeatpad")
+        (found,) = session.run(None, {"samples": samples[None]})
+        error = max(error, float(np.abs(found[0] - log_mel(samples)).max()))
+    if not error <= front_end_graph.MAX_ERROR:  # also true of NaN
+        raise ParityError(
+            f"{path.name} differs from the front end by {error:.2g} dB (at most {front_end_graph.MAX_ERROR}); "
+            "leave fp16 out of --precision"
+        )
+    return {"max_error_db": error}
 
 
 def verify_text(path: Path, cases: TextCases, variant: Variant) -> dict[str, float]:

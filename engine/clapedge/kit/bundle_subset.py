@@ -41,6 +41,7 @@ def copy_subset(
     for precision in precisions:
         bundle.file("audio", precision)  # which says what there is, if not this
     kept = [file for file in bundle.files("audio") if file.variant in precisions]
+    kept += bundle.files("frontend") if "fp16" in precisions else ()
     held = {Path(file.path).stem: file for file in bundle.files("labels")}
     embedded = [name for name in labels if name not in held]
     kept += [held[name] for name in (dict.fromkeys(labels) if labels else held) if name in held]

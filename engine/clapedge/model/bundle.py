@@ -25,7 +25,7 @@ MANIFEST_NAME = "manifest.json"
 BUNDLE_VARIABLE = "CLAPEDGE_BUNDLE"
 """Environment variable that names the default bundle."""
 
-Role = Literal["audio", "text", "tokenizer", "labels", "document"]
+Role = Literal["audio", "frontend", "text", "tokenizer", "labels", "document"]
 Variant = Literal["fp32", "fp16", "int8"]
 Weights = Literal["pretrained", "random", "demo"]
 
