@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from turns import THREAD_VARIABLES, Candidate, Figures, measure
 
 from clapedge.arrays import Float32Array
 from clapedge.features.log_mel import LogMel, mel_bank
+from turns import THREAD_VARIABLES, Candidate, Figures, measure
 
 RESULTS = Path(__file__).parent / "results" / "frontend.json"
 THREADS = (1, 4)

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from listen_outage import Outage
-from material import SMALL, make
 
 import clapedge
 from clapedge import audio
+from listen_outage import Outage
+from material import SMALL, make
 
 ROOT = Path(__file__).parents[1]
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"

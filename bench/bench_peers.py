@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+
 from material import BUNDLE, CHECKPOINT, LABEL_FILE, LABELS, RECORDING, SMALL, make
 from peers import EAGER, PIPELINE, SCORERS, TOWERS
 from report import write_report

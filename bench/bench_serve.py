@@ -21,10 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from clapedge.diagnostics.benchmark import write_recording
 from load import Process, Tally, ask, loaded, percentile, served, spread
 from service_report import write_report
-
-from clapedge.diagnostics.benchmark import write_recording
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "bench" / "bundle"

@@ -12,15 +12,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from clapedge.errors import ClapEdgeError, ProviderError
+from clapedge.model.bundle import Bundle
+from clapedge.model.providers import choose, unavailable_reason
 from gpu import machine
 from gpu.phases import PHASES, Phase, Run
 from gpu.report import Check, Report
 from gpu.steps import SURVIVED, Deadline, run_steps
 from gpu.table import table
-
-from clapedge.errors import ClapEdgeError, ProviderError
-from clapedge.model.bundle import Bundle
-from clapedge.model.providers import choose, unavailable_reason
 
 LEAST_SECONDS = 3.0
 """A phase that has less time than its process takes to start is not begun."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from bench_frontend import sound
 
+from bench_frontend import sound
 from clapedge.arrays import Float32Array
 from clapedge.features.log_mel import LogMel
 

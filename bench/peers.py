@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from material import BUNDLE, CALIBRATED, CHECKPOINT, LABEL_FILE, LABELS, PLAIN, RECORDING, clips
-from turns import Candidate, Prepare
 
 from clapedge.arrays import Float32Array
+from material import BUNDLE, CALIBRATED, CHECKPOINT, LABEL_FILE, LABELS, PLAIN, RECORDING, clips
+from turns import Candidate, Prepare
 
 EAGER, COMPILED, PLAIN_GRAPH = "transformers, eager", "transformers, torch.compile", "ONNX Runtime, plain export"
 OPENVINO_PLAIN, OPENVINO, OPENVINO_BF16, OPENVINO_INT8 = (

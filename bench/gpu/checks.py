@@ -7,9 +7,9 @@ from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from gpu.steps import CheckStep, Figure
 
 from clapedge.arrays import BoolArray, Float32Array
+from gpu.steps import CheckStep, Figure
 
 Embed: TypeAlias = Callable[[Float32Array, BoolArray], Float32Array]
 """(N, channels, 1001, 64) and (N,) to (N, E), as `AudioTower.embed`."""

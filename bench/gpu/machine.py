@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import clapedge
-from clapedge.model.bundle import Bundle
+from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_cores
 from clapedge.model.gpu_session import DeviceSession
 from clapedge.model.providers import ProviderConfig, describe_gpu
@@ -80,12 +80,20 @@ def memory_in_use() -> int:
 
 
 def open_session(
-    bundle: Bundle, variant: str, provider_config: ProviderConfig, *, batch: int, graph: bool
+    bundle: Bundle, variant: Variant, provider_config: ProviderConfig, *, batch: int, graph: bool, own: bool = True
 ) -> DeviceSession:
     """Open the session of one batch size, for what `Engine` does not tell: a run without the copies.
 
     The thread that opens it has to run it, see `DeviceSession`.
+
+    Args:
+        bundle: holds the tower.
+        variant: its precision.
+        provider_config: CUDA.
+        batch: clips of every run.
+        graph: whether a CUDA graph is captured.
+        own: whether the file for CUDA alone is taken, where there is one, or the one for every provider.
     """
     options: Mapping[str, str] = provider_config.options if graph else {**provider_config.options, **NO_GRAPH}
-    model = bundle.path(bundle.file("audio", variant))
+    model = bundle.path(bundle.file("audio", variant, provider="cuda" if own else None))
     return DeviceSession(model, replace(provider_config, options=options), batch=batch)

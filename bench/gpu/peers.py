@@ -13,8 +13,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import transformers
-from gpu.steps import RowStep, Step
-from gpu.timing import timings
 from torch import Tensor, nn
 from transformers import ClapModel
 from transformers.models.clap import modeling_clap
@@ -24,6 +22,8 @@ from clapedge.errors import UsageError
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.graphs import half_precision
 from clapedge_export.synthetic import make_checkpoint
+from gpu.steps import RowStep, Step
+from gpu.timing import timings
 
 BATCHES = (1, 8, 32, 128)
 
@@ -117,7 +117,8 @@ def measure(way: Way, inputs: Inputs, batch: int) -> dict[str, Any]:
 
 def theirs(checkpoint: ClapModel, kind: torch.dtype) -> Way:
     """Return transformers' tower wholly in a type."""
-    model = copy.deepcopy(checkpoint).to("cuda", kind).eval()
+    model: Any = copy.deepcopy(checkpoint)
+    model = model.to("cuda", kind).eval()
 
     def embed(features: Tensor, is_longer: Tensor) -> Tensor:
         found: Any = model.get_audio_features(input_features=features.to(kind), is_longer=is_longer)
@@ -129,7 +130,7 @@ def theirs(checkpoint: ClapModel, kind: torch.dtype) -> Way:
 
 def theirs_with_sdpa(checkpoint: ClapModel) -> Way:
     """Return transformers' tower with PyTorch's fused attention in place of its own, which has no other choice."""
-    modeling_clap.ClapAudioSelfAttention.forward = fused_attention
+    modeling_clap.ClapAudioSelfAttention.forward = fused_attention  # type: ignore[method-assign, assignment]
     return theirs(checkpoint, torch.float16)
 
 

@@ -12,24 +12,28 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from gpu import machine, signals
-from gpu.checks import BATCHES, COSINE_DISTANCE, SAME_KERNELS, Subject, like, memory_growth, tower_checks
-from gpu.steps import CheckStep, Figure, RowStep, Step
-from gpu.timing import timings
 
 import clapedge
 from clapedge import Engine, LabelSet
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.features.clips import ClipMaker
 from clapedge.labels import EmbeddedLabels
-from clapedge.model.bundle import Bundle
+from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import ProviderWish, choose
+from clapedge.model.sessions import open_session
+from gpu import machine, signals
+from gpu.checks import BATCHES, COSINE_DISTANCE, SAME_KERNELS, Subject, like, memory_growth, tower_checks
+from gpu.steps import CheckStep, Figure, RowStep, Step
+from gpu.timing import timings
 
 TOWER_BATCHES = (1, 8, 32, 64, 128)
 SESSION_BATCHES = (1, 8, 32, 128, 2, 4, 16, 64)
 SCORE_DIFFERENCE = 0.01
 """How much a probability may differ from the CPU's FP32."""
+
+MOST_DECIBELS = 1e-4
+"""How much a log-mel of the GPU may differ."""
 
 ORDINARY_FILES = 64
 THROUGHPUT_RECORDINGS = 1024
@@ -48,7 +52,7 @@ class Run:
     bundle: Bundle
     provider: ProviderWish
 
-    def engine(self, variant: str, **options: str) -> Engine:
+    def engine(self, variant: Variant, **options: str) -> Engine:
         """Open the bundle on the provider that is checked."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,7 +71,7 @@ class Run:
         return signals.clips(self.bundle.manifest.front_end)
 
 
-def check_tower(run: Run, variant: str) -> Iterator[Step]:
+def check_tower(run: Run, variant: Variant) -> Iterator[Step]:
     """Yield the checks of one variant, and of its CUDA graphs."""
     features, is_longer = run.clips()
     with run.reference() as reference:
@@ -86,7 +90,7 @@ def check_tower(run: Run, variant: str) -> Iterator[Step]:
                     yield CheckStep(name, partial(like, *ways, SAME_KERNELS))
 
 
-def check_engine(run: Run, variant: str) -> Iterator[Step]:
+def check_engine(run: Run, variant: Variant) -> Iterator[Step]:
     """Yield the checks from WAV files to embeddings and scores."""
     with TemporaryDirectory() as name, run.reference() as reference, run.engine(variant) as engine:
         warnings.simplefilter("ignore")
@@ -156,7 +160,7 @@ def check_demo(run: Run) -> Iterator[Step]:
             )
 
 
-def time_tower(run: Run, variant: str, *, wide: bool) -> Iterator[Step]:
+def time_tower(run: Run, variant: Variant, *, wide: bool) -> Iterator[Step]:
     """Yield start-up and the times of the tower.
 
     Args:
@@ -174,13 +178,13 @@ def time_tower(run: Run, variant: str, *, wide: bool) -> Iterator[Step]:
                 yield RowStep("tower", labels, partial(time_embed, run, engine, batch))
         if not wide:
             return
-    for graph in (True, False):
-        for batch in SESSION_BATCHES if graph else SESSION_BATCHES[:3]:
-            labels = {"variant": variant, "batch": batch, "cuda_graph": graph}
-            yield RowStep("device", labels, partial(time_session, run, variant, batch, graph=graph))
+    for graph, own in ((True, True), (True, False), (False, True)):
+        for batch in SESSION_BATCHES if graph and own else SESSION_BATCHES[:3]:
+            labels = {"variant": variant, "batch": batch, "cuda_graph": graph, "for_cuda_alone": own}
+            yield RowStep("device", labels, partial(time_session, run, variant, batch, graph=graph, own=own))
 
 
-def start_up(run: Run, variant: str) -> dict[str, Any]:
+def start_up(run: Run, variant: Variant) -> dict[str, Any]:
     """Time the opening of an engine, captures included, and its first two clips."""
     features, is_longer = run.clips()
     began = time.perf_counter()
@@ -204,9 +208,9 @@ def time_embed(run: Run, engine: Engine, batch: int) -> dict[str, Any]:
     return {"with_copies": taken, "clips_per_second": round(1e3 * batch / taken["p50_ms"], 1)}
 
 
-def time_session(run: Run, variant: str, batch: int, *, graph: bool) -> dict[str, Any]:
+def time_session(run: Run, variant: Variant, batch: int, *, graph: bool, own: bool) -> dict[str, Any]:
     """Time the device alone, without copies, in one session of a batch size."""
-    session = machine.open_session(run.bundle, variant, choose("cuda"), batch=batch, graph=graph)
+    session = machine.open_session(run.bundle, variant, choose("cuda"), batch=batch, graph=graph, own=own)
     features, is_longer = (np.resize(rows, (batch, *rows.shape[1:])) for rows in run.clips())
     inputs = {"input_features": features, "is_longer": is_longer}
     session.run({name: inputs[name] for name in session.input_shapes})
@@ -214,7 +218,7 @@ def time_session(run: Run, variant: str, batch: int, *, graph: bool) -> dict[str
     return {"device": taken, "clips_per_second": round(1e3 * batch / taken["p50_ms"], 1)}
 
 
-def time_end_to_end(run: Run, variant: str) -> Iterator[Step]:
+def time_end_to_end(run: Run, variant: Variant) -> Iterator[Step]:
     """Yield the times from WAV files to embeddings, and of the front end alone."""
     with TemporaryDirectory() as name, run.engine(variant) as engine:
         paths = signals.write_ordinary(Path(name), ORDINARY_FILES)
@@ -247,6 +251,24 @@ def time_front_end(run: Run) -> dict[str, Any]:
         list(pool.map(maker, [samples] * calls))
         rate = calls / (time.perf_counter() - began)
     return {"one_thread": one, "cores": cores, "clips_per_second": round(rate, 1)}
+
+
+def front_end_graph(run: Run) -> Iterator[Step]:
+    """Yield whether log-mels on the GPU are those of the CPU, and how long they take there, copies included."""
+    file = run.bundle.file("frontend", provider="cuda")
+    session = open_session(run.bundle.path(file), choose("cuda"), threads=1)
+    maker = ClipMaker(run.bundle.manifest.front_end)
+    sounds = np.stack([np.zeros(480_000, np.float32), *(signals.noise(10, level, 1) for level in (-60, -20, 0))])
+    expected = np.stack([maker.log_mel(sound) for sound in sounds])
+
+    def apart() -> Figure:
+        (found,) = session.run(None, {"samples": sounds})
+        return Figure(float(np.abs(found - expected).max()), MOST_DECIBELS)
+
+    yield CheckStep("front end on the GPU: log-mels like those of the CPU, in dB", apart)
+    for batch in TOWER_BATCHES[:3]:
+        inputs = {"samples": np.resize(sounds, (batch, sounds.shape[1]))}
+        yield RowStep("front_end_graph", {"batch": batch}, partial(timings, partial(session.run, None, inputs)))
 
 
 def tensorrt(run: Run) -> Iterator[Step]:
@@ -302,6 +324,7 @@ PHASES = (
     Phase("engine-fp32", partial(check_engine, variant="fp32"), 40, gpu=False, needed=True),
     Phase("timings-fp16", partial(time_tower, variant="fp16", wide=True), 70),
     Phase("end-to-end", partial(time_end_to_end, variant="fp16"), 40),
+    Phase("front-end", front_end_graph, 25),
     Phase("torch", partial(torch_peers, compiled=False), 60),
     Phase("timings-fp32", partial(time_tower, variant="fp32", wide=False), 30),
     Phase("demo", check_demo, 20, gpu=False),

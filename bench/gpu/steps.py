@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpu.report import Check, Report
-
 from clapedge.errors import ClapEdgeError
 from clapedge.model.sessions import ONNX_RUNTIME_ERRORS
+from gpu.report import Check, Report
 
 SURVIVED: tuple[type[Exception], ...] = (
     *(ArithmeticError, AssertionError, AttributeError, ClapEdgeError, ImportError, LookupError, MemoryError),

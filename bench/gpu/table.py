@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+FORMS = {True: "for CUDA alone", False: "for every provider"}
+"""The two graphs of an FP16 tower in a bundle."""
+
 
 def table(report: Mapping[str, Any]) -> str:
     """Return the tables of a report; a section that was not measured is left out."""
@@ -32,7 +35,7 @@ def _checks(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _tower(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the times of the tower, with and without the copies."""
-    device = {_key(row): row for row in report.get("device", []) if "device" in row}
+    device = {_key(row): row for row in report.get("device", []) if "device" in row and row["for_cuda_alone"]}
     rows = []
     for row in report.get("tower", []):
         if "with_copies" in row:
@@ -42,6 +45,17 @@ def _tower(report: Mapping[str, Any]) -> Iterator[str]:
             rows.append([*labels, alone, taken["p50_ms"], taken["p99_ms"], row["clips_per_second"]])
     header = ("variant", "clips", "CUDA graph", "device, ms", "with copies, ms", "99 %, ms", "clips/s")
     yield from _rows(header, rows)
+    forms = [
+        [
+            row["variant"],
+            row["batch"],
+            "CUDA's" if row["for_cuda_alone"] else "every provider's",
+            row["device"]["p50_ms"],
+        ]
+        for row in report.get("device", [])
+        if "device" in row and row["cuda_graph"]
+    ]
+    yield from _rows(("variant", "clips", "graph of the bundle", "device, ms"), forms)
     columns = ("open_s", "first_clip_ms", "second_clip_ms")
     opened = [
         [row["variant"], row["process"], *(row[name] for name in columns)]

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import gpu_check
 import numpy as np
 import pytest
+
+import gpu_check
+from clapedge.arrays import BoolArray, Float32Array
+from clapedge.errors import ProviderError
+from clapedge.features.front_end import FrontEnd
 from gpu import signals
 from gpu.checks import MIXED_BATCHES, Embed, Subject, memory_growth, tower_checks
 from gpu.phases import Phase
 from gpu.report import Check, Report
 from gpu.steps import CheckStep, Deadline, Figure, RowStep, Step, run_steps
 from gpu.table import table
-
-from clapedge.arrays import BoolArray, Float32Array
-from clapedge.errors import ProviderError
-from clapedge.features.front_end import FrontEnd
 
 CLIPS = np.random.default_rng(0).normal(size=(16, 1, 5, 4)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(20, 32)).astype(np.float32)
@@ -31,7 +31,7 @@ LONG = np.arange(len(CLIPS)) % 2 == 1
 def honest(features: Float32Array, is_longer: BoolArray) -> Float32Array:
     """Embed each clip by itself."""
     rows = np.stack([clip.ravel() @ WEIGHTS + longer for clip, longer in zip(features, is_longer, strict=True)])
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def wrong(features: Float32Array, is_longer: BoolArray) -> Float32Array:
@@ -41,7 +41,9 @@ def wrong(features: Float32Array, is_longer: BoolArray) -> Float32Array:
 
 def overflowing_at_batch_1(features: Float32Array, is_longer: BoolArray) -> Float32Array:
     """Give no numbers for one clip, and only where it is alone."""
-    return honest(features, is_longer) * (np.nan if len(features) == 1 and features[0, 0, 0, 0] > 1 else 1)
+    return np.asarray(
+        honest(features, is_longer) * (np.nan if len(features) == 1 and features[0, 0, 0, 0] > 1 else 1), np.float32
+    )
 
 
 def raising_at_batch_1(features: Float32Array, is_longer: BoolArray) -> Float32Array:
@@ -53,12 +55,12 @@ def raising_at_batch_1(features: Float32Array, is_longer: BoolArray) -> Float32A
 
 def not_of_unit_norm(features: Float32Array, is_longer: BoolArray) -> Float32Array:
     """Leave the last norm out by a little."""
-    return honest(features, is_longer) * np.float32(1.001)
+    return np.asarray(honest(features, is_longer) * np.float32(1.001), np.float32)
 
 
 def leaning_on_neighbours(features: Float32Array, is_longer: BoolArray) -> Float32Array:
     """Let the last bits depend on the batch."""
-    return honest(features, is_longer) + np.float32(1e-7) * features.mean()
+    return np.asarray(honest(features, is_longer) + np.float32(1e-7) * features.mean(), np.float32)
 
 
 class Drifting:
@@ -69,7 +71,7 @@ class Drifting:
 
     def __call__(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         self.calls += 1
-        return honest(features, is_longer) + np.float32(1e-8 * self.calls)
+        return np.asarray(honest(features, is_longer) + np.float32(1e-8 * self.calls), np.float32)
 
 
 def coarse_in_large_batches(features: Float32Array, is_longer: BoolArray) -> Float32Array:
@@ -265,7 +267,7 @@ def test_the_tables_hold_what_was_measured_and_leave_out_the_rest() -> None:
     report = {
         "checks": [{"name": "fp16", "holds": False, "figure": 0.5, "limit": 0.1, "note": "clip 3"}],
         "tower": [row | {"with_copies": taken}, row | {"batch": 32, "not_run": "out of memory"}],
-        "device": [row | {"device": taken | {"p50_ms": 0.75}}],
+        "device": [row | {"for_cuda_alone": True, "device": taken | {"p50_ms": 0.75}}],
         "torch": [{"way": "versions", "torch": "2.11"}, {"way": "eager", "batch": 1, "not_run": "no torch"}],
     }
     lines = table(report).splitlines()
