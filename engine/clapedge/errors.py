@@ -13,16 +13,20 @@ class ClapEdgeError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class _NotFoundError(FileNotFoundError):
+    """A file is missing; the text of the error is its message alone, without the errno decoration of OSError."""
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return str(self.args[0])
+
+
 class AudioError(ClapEdgeError, ValueError):
     """A recording cannot be used; the message names it."""
 
 
-class AudioFileNotFoundError(AudioError, FileNotFoundError):
+class AudioFileNotFoundError(AudioError, _NotFoundError):
     """A path names no readable recording."""
-
-    def __str__(self) -> str:
-        """Return the message alone, without the errno decoration of OSError."""
-        return str(self.args[0])
 
 
 class AudioFormatError(AudioError):
@@ -55,12 +59,8 @@ class BundleError(ClapEdgeError, ValueError):
     exit_code: ClassVar[int] = 3
 
 
-class BundleNotFoundError(BundleError, FileNotFoundError):
+class BundleNotFoundError(BundleError, _NotFoundError):
     """There is no bundle at the given place."""
-
-    def __str__(self) -> str:
-        """Return the message alone, without the errno decoration of OSError."""
-        return str(self.args[0])
 
 
 class BundleDamagedError(BundleError):

@@ -2,7 +2,7 @@
 
     python tests/formats/formats.py
 
-prints the table of docs/audio.md anew. It needs ffmpeg and sox (Debian packages ffmpeg, sox, libsox-fmt-all).
+prints the table of docs/measured/audio.md anew. It needs ffmpeg and sox (Debian packages ffmpeg, sox, libsox-fmt-all).
 """
 
 import shutil

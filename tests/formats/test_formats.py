@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.formats.formats import FORMATS, SECONDS, Format, Outcome, make_base, missing_tools, try_format
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "audio.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "measured" / "audio.md"
 
 
 @pytest.fixture(scope="module")
