@@ -3,7 +3,9 @@
 import ast
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,20 @@ def test_every_python_example_of_a_document_parses_and_imports_what_exists(path:
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module == "clapedge":
                 assert {alias.name for alias in node.names} <= set(clapedge.__all__)
+
+
+def test_the_examples_of_the_python_page_run_and_are_typed(tmp_path: Path) -> None:
+    for clip in (Path(clapedge.__file__).parent / "demo_clips").glob("*.flac"):
+        shutil.copy(clip, tmp_path)
+    script = tmp_path / "example.py"
+    script.write_text("\n".join(blocks(ROOT / "docs" / "python.md", {"python"})), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "failed: missing.wav does not exist" in done.stdout
+    checked = subprocess.run(  # as part of the project, so that what `make type` found out is used
+        [sys.executable, "-m", "mypy", "--strict", script], cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize(

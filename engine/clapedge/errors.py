@@ -108,3 +108,7 @@ class MissingExtraError(ClapEdgeError, ImportError):
 
 class ClapEdgeWarning(UserWarning):
     """Something that a user should know about scores, or a misuse of the library."""
+
+
+class ProviderWarning(ClapEdgeWarning):
+    """Something that a user should know about the provider."""

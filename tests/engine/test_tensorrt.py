@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from clapedge.cli.bundle import bundle
-from clapedge.errors import ProviderError
+from clapedge.errors import ProviderError, ProviderWarning
 from clapedge.model import providers, sessions, tensorrt
 from clapedge.model.bundle import demo_directory
 from clapedge.model.gpu_tower import BUCKETS
-from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, ProviderConfig, ProviderWarning
+from clapedge.model.providers import DEFAULT_OPTIONS, Gpu, ProviderConfig
 from clapedge.model.tensorrt import CONTEXT_NAME, build, cache_name, context_options, locate
 
 GPU = Gpu("NVIDIA Jetson Orin (nvgpu)", (8, 7), 8 << 30)

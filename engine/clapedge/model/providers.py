@@ -72,10 +72,6 @@ DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
 }
 
 
-class ProviderWarning(UserWarning):
-    """Something about the provider that a user should know; said once."""
-
-
 @dataclass(frozen=True)
 class ProviderConfig:
     """The provider that sessions shall be opened on.

@@ -18,9 +18,9 @@ from pathlib import Path
 import onnxruntime
 
 from clapedge.cache_dir import default_directory
-from clapedge.errors import ProviderError
+from clapedge.errors import ProviderError, ProviderWarning
 from clapedge.model.bundle import sha256
-from clapedge.model.providers import Gpu, ProviderConfig, ProviderWarning, describe_gpu
+from clapedge.model.providers import Gpu, ProviderConfig, describe_gpu
 from clapedge.model.sessions import open_session, preload_libraries
 
 CONTEXT_NAME = "context.onnx"
