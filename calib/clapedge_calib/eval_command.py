@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clapedge.cli.options import hearing_options, provider_option
+from clapedge.cli.options import provider_option, recording_options
 from clapedge.cli.progress import StepProgress
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--labels", "label_file", metavar="FILE", help="Label set that holds the classes. [default: their names]")
 @click.option("--variant", default="all", show_default=True, metavar="LIST", help="Variants, for example fp32,int8.")
 @provider_option
-@hearing_options
+@recording_options
 @click.option("--work", type=click.Path(path_type=Path), help="Directory that keeps embeddings: a second run resumes.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Write the first variant's matrix: .csv or .png.")
 @click.option("--force", is_flag=True, help="Replace the file that --confusion names.")

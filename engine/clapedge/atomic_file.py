@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,34 +25,48 @@ def atomic_write(target: Path, *, shared: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+    except ClapEdgeError:  # some of them are OSErrors too
+        raise
     except OSError as error:
-        if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
-            raise
         raise cannot_be_written(target, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def check_target(target: Path, *, force: bool) -> None:
-    """Raise if a file could not be written, or would replace another one.
+def check_target(
+    target: Path,
+    *,
+    force: bool,
+    suffixes: Collection[str] = (),
+    special: bool = False,
+    inputs: Iterable[str | Path] = (),
+) -> None:
+    """Raise if a file could not be written, or would replace another one; to be called before the work begins.
 
     Args:
-        target: the file; devices and pipes are accepted.
+        target: the file.
         force: whether it may replace a file.
+        suffixes: the endings that name a format, in lower case; none allows any name.
+        special: whether a device or a pipe will do, which is written to in place.
+        inputs: names of files that will be read, which it never replaces.
 
     Raises:
-        UsageError: there is a file or folder of that name, or its folder does not exist.
+        UsageError: its name, or what has that name already, will not do, or there is no folder to hold it.
         StorageError: its folder cannot be written to.
     """
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise UsageError(f"{target} ends in none of {', '.join(suffixes)}; the name says which format is written")
+    if target.exists() and not target.is_file():
+        if special and not target.is_dir():
+            return
+        raise UsageError(f"{target} is not a regular file; name another")
+    if target.is_file() and any(Path(name).is_file() and target.samefile(name) for name in inputs):
+        raise UsageError(f"{target} is what will be read; name another file")
     if target.is_file() and not force:
         raise UsageError(f"{target} exists; replace it with force=True, or name another file")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; name a file in it")
     if not target.parent.is_dir():
         raise UsageError(f"the folder {target.parent} does not exist; make it first, or name another place")
-    if target.exists() and not target.is_file():
-        return
     probe = target.with_name(f"{target.name}.tmp")
     try:
         probe.touch()

@@ -51,15 +51,23 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match=r"there\.csv exists; replace it with force=True"):
         check_target(tmp_path / "there.csv", force=False)
-    with pytest.raises(UsageError, match="is a folder"):
-        check_target(tmp_path, force=True)
+    for name in (".", "pipe"):
+        with pytest.raises(UsageError, match="is not a regular file"):
+            check_target(tmp_path / name, force=True)
+    with pytest.raises(UsageError, match="is not a regular file"):
+        check_target(tmp_path, force=True, special=True)
+    with pytest.raises(UsageError, match=r"new\.txt ends in none of \.csv, \.jsonl"):
+        check_target(tmp_path / "new.txt", force=True, suffixes=(".csv", ".jsonl"))
+    with pytest.raises(UsageError, match=r"there\.csv is what will be read"):
+        check_target(tmp_path / "there.csv", force=True, inputs=["-", tmp_path / "there.csv"])
     with pytest.raises(UsageError, match="does not exist; make it first"):
         check_target(tmp_path / "none" / "a.csv", force=False)
     with pytest.raises(StorageError, match=r"x\.csv cannot be written \(File name too long\)"):
         check_target(tmp_path / TOO_LONG, force=False)
     before = set(tmp_path.iterdir())
-    for name in ("there.csv", "new.csv", "pipe"):
-        check_target(tmp_path / name, force=True)
+    for name in ("there.csv", "new.CSV", "pipe"):
+        suffixes = () if name == "pipe" else (".csv",)
+        check_target(tmp_path / name, force=True, special=True, suffixes=suffixes, inputs=["none.wav"])
     assert set(tmp_path.iterdir()) == before
 
 

@@ -250,8 +250,8 @@ def test_a_full_disk_leaves_no_output_and_the_run_can_go_on(
         ("none/results.csv", "make it first"),
         ("file/results.csv", "make it first"),
         ("results.txt", "ends in none of .csv, .jsonl, .parquet"),
-        ("pipe.csv", "no regular file"),
-        ("folder.csv", "no regular file"),
+        ("pipe.csv", "is not a regular file"),
+        ("folder.csv", "is not a regular file"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_said_before_anything_is_heard(

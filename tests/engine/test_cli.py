@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from clapedge.cli import log_to_stderr
+from clapedge.cli.hints import with_flags
 from clapedge.model.bundle import demo_directory
 
 RECORD_FIELDS = [
@@ -101,7 +104,7 @@ def test_one_bad_recording_does_not_stop_the_others(run: Run, noise: Path, tmp_p
         (("--labels", "x.toml"), "does not exist"),
         (("--labels", "x.toml", "--template", "{}"), "--template goes with -l"),
         (("-l", "rain", "--template", "sound"), "has no {}"),
-        (("-l", "rain", "--provider-option", "x"), "no KEY=VALUE"),
+        (("-l", "rain", "--provider-option", "x"), "is not KEY=VALUE"),
         (("-l", "rain", "--window", "last"), "Invalid value"),
         (("-l", "rain", "--hop", "0"), "hop"),
         (("-l", "rain", "--window", "slide", "--hop", "nan"), "hop"),
@@ -171,6 +174,48 @@ def test_the_unheard_rest_is_said_once(run: Run, tmp_path: Path) -> None:
     assert done.err.count("not the remaining 15.0 s") == 1
     assert "not the remaining" not in run("score", path, *LABELS, "--window", "fuse").err
     assert "not the remaining" not in run("score", path, *LABELS, "--duration", "10").err
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ('use window="slide" or window="fuse"', "use --window slide or --window fuse"),
+        ("replace it with force=True, or name another", "replace it with --force, or name another"),
+        ("use hop=2 or a smaller model", "use --hop 2 or a smaller model"),
+        ('raise trim_silence="x"\nhere', "raise --trim-silence x\\nhere"),
+        ('check provider_options={"device_id": "1"}', "check --provider-option device_id=1"),
+        ("check provider_options", "check --provider-option"),
+        ("force=True.wav and x=1.wav do not exist", "force=True.wav and x=1.wav do not exist"),
+        ("run: clapedge embed PATH -o DIR", "run: clapedge embed PATH -o DIR"),
+    ],
+)
+def test_messages_of_the_library_name_flags_on_the_command_line(message: str, shown: str) -> None:
+    assert with_flags(message) == shown
+
+
+def test_warnings_name_flags_on_stderr_in_records_and_in_explanations(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 8_000 * 25), 8_000)
+    advice = "use --window slide or --window fuse for all of it"
+    written = run("score", path, *LABELS, "--format", "jsonl")
+    assert advice in written.err
+    assert advice in json.loads(written.out)["warnings"][0]
+    assert advice in run("score", path, *LABELS, "--explain").out
+    output = tmp_path / "results.jsonl"
+    assert run("batch", path, *LABELS, "-o", output).code == 0
+    assert advice in json.loads(output.read_text())["warnings"][0]
+
+
+def test_what_the_library_logs_is_a_line_with_flags_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("clapedge")
+    before = list(logger.handlers)
+    try:
+        for _ in range(2):
+            log_to_stderr("note: %(message)s")
+        logging.getLogger("clapedge.audio").info('%s is long; use window="slide"', "a\nb.wav")
+    finally:
+        logger.handlers = before
+    assert capsys.readouterr().err == "note: a\\nb.wav is long; use --window slide\n"
 
 
 def test_embedded_labels_score_like_their_words(run: Run, noise: Path, tmp_path: Path) -> None:

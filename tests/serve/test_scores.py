@@ -13,7 +13,7 @@ from tests.serve.staging import CLIPS, SIREN, Running
 from clapedge.engine import Engine
 from clapedge.events.rules import EventRule
 from clapedge.labels import LabelSet, shipped_sets
-from clapedge.output.events import record
+from clapedge.output.columns import event_record
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Result
 from clapedge.serve.schemas import ResultRecord
@@ -161,7 +161,7 @@ def test_a_timeline_has_the_lines_of_the_command_line_in_their_order(
     labels = LabelSet.from_file(CLIPS / "labels.toml")
     found = engine.timeline(str(long), labels, window=3.0, hop=0.5)
     events = found.events(EventRule(**rule))  # type: ignore[arg-type]
-    expected = [record("long.flac", event, found.provenance) for event in events]
+    expected = [event_record("long.flac", event, found.provenance) for event in events]
     fields = {"window": "3", "hop": "0.5", **{name: str(value) for name, value in rule.items()}}
     files: dict[str, Any] = {
         "file": long.open("rb"),

@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some inputs failed (the others' results are out), 2 us
 import atexit
 import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -19,9 +20,8 @@ from types import FrameType
 import click
 
 from clapedge import __version__
-from clapedge.cli.hints import with_flags
-from clapedge.errors import ClapEdgeError, StorageError
-from clapedge.terminal import printable
+from clapedge.cli.hints import note, report_error, with_flags
+from clapedge.errors import ClapEdgeError, ClapEdgeWarning, StorageError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -31,12 +31,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "batch": ("clapedge.cli.batch:batch", "Score whole folders into a file; resumes."),
     "embed": ("clapedge.cli.embed:embed", "Keep the embeddings of recordings, to score or search them later."),
     "search": ("clapedge.cli.search:search", "Find the recordings that fit words best."),
-    "timeline": ("clapedge.cli.timeline:timeline", "Find what is heard in a long recording, and when."),
-    "listen": ("clapedge.cli.listen:listen", "Listen all day, and tell of events as they happen."),
-    "serve": ("clapedge.cli.serve:serve", "Answer over HTTP, with a page at port 7860."),
+    "timeline": ("clapedge.cli.timeline:timeline", "Find which sounds a long recording holds, and when."),
+    "listen": ("clapedge.cli.listen:listen", "Listen all day, and report events as they happen."),
+    "serve": ("clapedge.cli.serve:serve", "Serve over HTTP, with a page at port 7860."),
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
-    "export": ("clapedge_export.command:export", "Make a verified bundle of a checkpoint."),
+    "export": ("clapedge_export.command:export", "Make a verified bundle from a checkpoint."),
     "calibrate": ("clapedge_calib.calibrate_command:calibrate", "Make an INT8 variant with sounds of the device."),
     "eval": ("clapedge_calib.eval_command:eval_", "Measure accuracy over labelled recordings."),
     "bench": ("clapedge.cli.bench:bench", "Measure what a bundle costs on this device."),
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(import_module(module), attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name][0]} is no click command")
+            raise TypeError(f"{COMMANDS[cmd_name][0]} is not a click command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Score sound against any words you write, on the device."""
+    """Rank any labels that you write against recordings, on the device."""
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
         except ImportError:
             if not interrupts:
                 raise
-            status = _say_interrupted()
+            status = _report_interrupt()
     sys.exit(status)
 
 
@@ -109,13 +109,13 @@ def _run() -> int:
     except click.exceptions.Exit as ended:
         status = ended.exit_code
     except (click.Abort, KeyboardInterrupt):
-        status = _say_interrupted()
+        status = _report_interrupt()
     except ClapEdgeError as error:
-        click.echo(f"error: {with_flags(str(error))}", err=True)
+        report_error(error)
         status = error.exit_code
     except OSError as error:
-        place = printable(str(error.filename or "standard output"))
-        click.echo(f"error: {place} cannot be used ({error.strerror or error}); make room, or name another", err=True)
+        place = error.filename or "standard output"
+        report_error(f"{place} cannot be used ({error.strerror or error}); make room, or name another")
         drop_output()
         status = StorageError.exit_code
     return status if isinstance(status, int) else 0
@@ -126,28 +126,28 @@ def _noting_interrupts() -> Iterator[list[int]]:
     """Yield a list that holds something after Ctrl-C: amid an import of compiled code it comes out as ImportError."""
     seen: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def remember(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.default_int_handler(number, frame)
 
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # who ignores it goes on ignoring it
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, remember)
     try:
         yield seen
     finally:
-        if signal.getsignal(signal.SIGINT) is note:
+        if signal.getsignal(signal.SIGINT) is remember:
             signal.signal(signal.SIGINT, before)
 
 
-def _say_interrupted() -> int:
-    """Say that Ctrl-C ended the command, and return its exit code."""
+def _report_interrupt() -> int:
+    """Report that Ctrl-C ended the command, and return its exit code."""
     click.echo("interrupted", err=True)
     return INTERRUPTED
 
 
 def run() -> None:
-    """Be the process of a command: run it, and leave without taking everything apart, a tenth of a short command."""
+    """Run a command as this process, and leave without tearing everything down, which takes a tenth of a short one."""
     status = 1
 
     def leave() -> None:
@@ -156,7 +156,7 @@ def run() -> None:
             sys.stderr.flush()
         os._exit(status)
 
-    atexit.register(leave)  # first, so that it is called last, when threads have ended and all else has cleared up
+    atexit.register(leave)  # first, so that it is called last, when threads have ended and all else is cleaned up
     try:
         main()
     except SystemExit as ended:
@@ -164,25 +164,35 @@ def run() -> None:
         raise
 
 
-def drop_output() -> None:
-    """Let what could not be written to standard output go, which Python would try again at its end."""
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, 1)
-    os.close(descriptor)
+class _StderrHandler(logging.Handler):
+    """Prints log records on stderr, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        click.echo(with_flags(self.format(record)), err=True)
 
 
-def log_to_stderr() -> None:
-    """Print what the library logs, from INFO on, on stderr: a message a line."""
-    import logging
+def log_to_stderr(line: str = "%(message)s") -> None:
+    """Print what the library logs, from level INFO on, on stderr.
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    Args:
+        line: the form of a line, as `logging.Formatter` takes it.
+    """
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter(line))
     logger = logging.getLogger("clapedge")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
 
 
+def drop_output() -> None:
+    """Discard what could not be written to standard output, which Python would try again at its end."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.close(descriptor)
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print clapedge's own warnings as notes; those of libraries are for their developers."""
-    if category.__module__.startswith("clapedge"):
-        click.echo(f"note: {with_flags(str(message))}", err=True)
+    if issubclass(category, ClapEdgeWarning):
+        note(str(message))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,15 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from clapedge.cli.embed import embed_recordings, find_recordings, folder_options, report_failures
+from clapedge.cli.hints import note, to_flags
 from clapedge.cli.options import (
     RECORDING_OPTIONS,
     bundle_options,
     decision_options,
-    hearing_options,
     label_options,
     load_engine,
     read_decision,
     read_labels,
+    recording_options,
 )
 from clapedge.errors import UsageError
 from clapedge.terminal import counted
@@ -25,7 +27,7 @@ from clapedge.terminal import counted
 if TYPE_CHECKING:
     from clapedge.batch.embedding_store import EmbeddingStore
     from clapedge.cli.embed import Embedded
-    from clapedge.output.files import Sink
+    from clapedge.output.results import Writer
     from clapedge.scoring.result import Result
 
 EXAMPLES = """\b
@@ -50,7 +52,7 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
 @click.option("--force", is_flag=True, help="Replace the output, and begin an interrupted run again.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
 @decision_options
-@hearing_options
+@recording_options
 @bundle_options
 @click.pass_context
 def batch(  # noqa: PLR0913 - one parameter an option is click's way
@@ -77,19 +79,20 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
 
     Without a PATH, every recording of --embeddings is scored; no audio is read.
     """
+    from clapedge.atomic_file import check_target
     from clapedge.batch.run import score_archive
-    from clapedge.output.files import open_output
+    from clapedge.output.files import FILE_WRITERS, open_output
 
     target = Path(output)
     if not paths:
-        _refuse_what_reads_audio(ctx, embeddings)
-    _check_target(target, force=force or resume)
+        _check_without_paths(ctx, embeddings)
+    check_target(target, force=force or resume, suffixes=tuple(FILE_WRITERS))
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     files = find_recordings(paths, recursive=recursive) if paths else None
-    engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are listened to side by side
+    engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are embedded side by side
     labels = read_labels(engine_of, words, label_file, template)
     keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
-    with open_output(target, top_k=top_k, decision=decision) as sink:
+    with open_output(target, top_k=top_k, decision=decision) as writer:
         if files is None:
             archive, names, failures = _kept(keep)
         else:
@@ -97,20 +100,11 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
         score = partial(
             score_archive, labels=labels, logit_scale=engine_of().bundle.manifest.logit_scale, decision=decision
         )
-        _write(sink, archive, names, failures, score)
+        _write(writer, archive, names, failures, score)
     if not embeddings:
         shutil.rmtree(keep)
     report_failures(failures)
     ctx.exit(1 if failures else 0)
-
-
-def _check_target(target: Path, *, force: bool) -> None:
-    """Refuse an output that could not be written, or would replace another, before anything is heard."""
-    from clapedge.atomic_file import check_target
-    from clapedge.output.files import check_output
-
-    check_output(target)
-    check_target(target, force=force)
 
 
 def _kept(keep: Path) -> "Embedded":
@@ -122,28 +116,28 @@ def _kept(keep: Path) -> "Embedded":
 
 
 def _write(
-    sink: "Sink",
+    writer: "Writer",
     archive: "EmbeddingStore",
     names: Sequence[str],
     failures: Mapping[str, str],
     score: Callable[["EmbeddingStore", Iterable[str]], Iterator["Result"]],
 ) -> None:
-    """Score what did not fail; write the results, and the failures in their places; say how many carry warnings."""
+    """Score what did not fail; write the results, and the failures in their places; note how many carry warnings."""
     results = score(archive, [name for name in names if name not in failures])
     warned = 0
     for name in names:
         if name in failures:
-            sink.fail(name, failures[name])
+            writer.fail(name, to_flags(failures[name]))
             continue
         result = next(results)
         warned += bool(result.warnings)
-        sink.write(result)
+        writer.write(replace(result, warnings=tuple(map(to_flags, result.warnings))) if result.warnings else result)
     if warned:
-        click.echo(f"note: warnings of {counted(warned, 'recording')} stand in the results", err=True)
+        note(f"the results hold warnings of {counted(warned, 'recording')}")
 
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:
-    """Return where a run keeps its embeddings until it is complete, cleared unless it is to be resumed."""
+    """Return where a run keeps its embeddings until it is complete; empty it unless the run is resumed."""
     from clapedge.batch.embedding_store import CONFIG_NAME, INDEX_NAME
 
     path = target.with_name(target.name + ".partial")
@@ -158,8 +152,8 @@ def _partial(target: Path, *, resume: bool, force: bool) -> Path:
     return path
 
 
-def _refuse_what_reads_audio(ctx: click.Context, embeddings: str | None) -> None:
-    """Refuse options about reading recordings where none are named."""
+def _check_without_paths(ctx: click.Context, embeddings: str | None) -> None:
+    """Raise if options say how recordings are read, where none are named."""
     if not embeddings:
         raise UsageError("name recordings or folders to score, or --embeddings to score what is kept there")
     for name in ("recursive", "workers", "where", "resume", *RECORDING_OPTIONS):

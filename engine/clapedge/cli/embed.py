@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from clapedge.cli.hints import with_flags
-from clapedge.cli.options import RECORDING_OPTIONS, bundle_options, hearing_options, load_engine
+from clapedge.cli.hints import note, report_error
+from clapedge.cli.options import RECORDING_OPTIONS, bundle_options, load_engine, recording_options
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError, UsageError
 from clapedge.terminal import counted, printable
@@ -45,12 +45,12 @@ def folder_options(command: Command) -> Command:
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="Listen in this process, or with --workers actors on a Ray cluster: RAY_ADDRESS, else this machine.",
+            help="Embed in this process, or with --workers actors on a Ray cluster: RAY_ADDRESS, else this machine.",
         ),
         click.option(
-            "--workers", type=click.IntRange(min=1), help="Recordings listened to at once. [default: usable cores]"
+            "--workers", type=click.IntRange(min=1), help="Recordings embedded at once. [default: usable cores]"
         ),
-        click.option("--recursive", is_flag=True, help="Look through folders in folders, too."),
+        click.option("--recursive", is_flag=True, help="Look through folders in folders too."),
     ):
         command = option(command)
     return command
@@ -60,7 +60,7 @@ def folder_options(command: Command) -> Command:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="DIR", required=True, help="Where to keep them; what is there is added to.")
 @folder_options
-@hearing_options
+@recording_options
 @bundle_options
 @click.pass_context
 def embed(
@@ -75,7 +75,7 @@ def embed(
 ) -> None:
     """Keep the embeddings of recordings, and of those in folders (PATH...).
 
-    What is kept already is not read again; an interrupted run goes on where it was.
+    What is kept already is not read again; the same command goes on after an interruption.
     """
     files = find_recordings(paths, recursive=recursive)
     archive, _, failures = embed_recordings(
@@ -87,7 +87,7 @@ def embed(
 
 
 def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
-    """Return the recordings that paths name, and say how many other files lie in the folders.
+    """Return the recordings that paths name, and note how many other files lie in the folders.
 
     Raises:
         AudioError: there are none.
@@ -96,7 +96,7 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
 
     found = find_recordings(paths, recursive=recursive)
     if found.skipped:
-        click.echo(f"note: passed over {counted(found.skipped, 'file')} without sound", err=True)
+        note(f"passed over {counted(found.skipped, 'file')} without sound")
     if not found.files:
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise AudioError(f"there are no recordings in {', '.join(paths)}; name others{deeper}")
@@ -123,7 +123,7 @@ def embed_recordings(
         )
         raise
     if progress.known:
-        click.echo(f"note: {progress.known} of {counted(len(files), 'recording')} had been embedded before", err=True)
+        note(f"{progress.known} of {counted(len(files), 'recording')} had been embedded before")
     return archive, [source_name(file) for file in files], progress.failures
 
 
@@ -151,6 +151,6 @@ def _embedding(
 
 
 def report_failures(failures: Mapping[str, str]) -> None:
-    """Say which recordings cannot be used, and why."""
+    """Print why recordings cannot be used."""
     for error in failures.values():
-        click.echo(f"error: {with_flags(error)}", err=True)
+        report_error(error)

@@ -8,7 +8,6 @@ import click
 
 from clapedge.cli.options import label_options, read_labels
 from clapedge.cli.progress import StepProgress
-from clapedge.errors import UsageError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ def embed(
     from clapedge.engine import Engine
 
     target = Path(output)
-    if target.suffix != ".npz":
-        raise UsageError(f"{output} does not end in .npz; name the file NAME.npz")
-    check_target(target, force=force)
+    check_target(target, force=force, suffixes=(".npz",))
     embedded = read_labels(lambda: Engine.load(bundle), words, label_file, template)
     embedded.save(target)
     label_set = embedded.label_set

@@ -20,8 +20,7 @@ MOST_THREADS = 256
 """More threads of an operator than any processor serves well; thousands would stall the machine."""
 
 RECORDING_OPTIONS = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
-"""Names of the options that say how a recording is heard: arguments of `Engine.score`."""
-
+"""Names of the options of `recording_options`, less --fusion: keyword arguments of `Engine.score`."""
 
 provider_option = click.option(
     "--provider",
@@ -52,7 +51,7 @@ def label_options(command: Command) -> Command:
 
 
 def engine_options(command: Command) -> Command:
-    """Add the options that say which bundle runs, and how, on one recording after the other."""
+    """Add the options that say which bundle runs, where, and on how many threads."""
     threads = click.option(
         "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of an operator. [default: usable cores]"
     )
@@ -83,13 +82,17 @@ def bundle_options(command: Command) -> Command:
     return command
 
 
-def hearing_options(command: Command) -> Command:
-    """Add the options that say how a recording is heard: what is read of it, and how it becomes clips."""
+start_option = click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
+duration_option = click.option("--duration", type=float, help="Seconds to read at most.")
+
+
+def recording_options(command: Command) -> Command:
+    """Add the options that say which part of a recording is read and how it becomes clips."""
     return _reading_options(_clip_options(command))
 
 
 def _reading_options(command: Command) -> Command:
-    """Add the options that say what is read of a recording."""
+    """Add the options that say which part of a recording is read, see `ReadOptions`."""
     for option in (
         click.option(
             "--resample",
@@ -102,20 +105,20 @@ def _reading_options(command: Command) -> Command:
             "--trim-silence",
             type=float,
             metavar="DBFS",
-            help="Leave out what the recording begins and ends with below this level, for example -60.",
+            help="Leave out the beginning and the end below this level, for example -60.",
         ),
         click.option(
-            "--channel", type=click.IntRange(min=0), help="Hear this channel, from 0 on. [default: their mean]"
+            "--channel", type=click.IntRange(min=0), help="Read this channel, from 0 on. [default: their mean]"
         ),
-        click.option("--duration", type=float, help="Seconds to hear at most."),
-        click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds."),
+        duration_option,
+        start_option,
     ):
         command = option(command)
     return command
 
 
 def _clip_options(command: Command) -> Command:
-    """Add the options that say how clips are made."""
+    """Add the options that say how clips are made, see `ClipOptions`."""
     for option in (
         click.option(
             "--fusion",
@@ -142,7 +145,7 @@ def _clip_options(command: Command) -> Command:
             type=click.Choice(["first", "slide", "fuse"]),
             default="first",
             show_default=True,
-            help="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one fused input.",
+            help="What of a long recording is scored: its first 10 s, all in sliding clips, or all in one fused input.",
         ),
     ):
         command = option(command)
@@ -161,11 +164,10 @@ def decision_options(command: Command) -> Command:
         click.option(
             "--threshold",
             type=float,
-            help="With --multi: similarity from which a label without a threshold of its own is present.  "
-            "[default: 0.3]",
+            help="With --multi: similarity at which a label without its own threshold is present. [default: 0.3]",
         ),
         click.option(
-            "--multi", is_flag=True, help="Decide labels apart: each is present from its threshold on, or absent."
+            "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present, or none."
         ),
     ):
         command = option(command)
@@ -173,9 +175,11 @@ def decision_options(command: Command) -> Command:
 
 
 def event_options(command: Command) -> Command:
-    """Add the options that say when a label counts as heard: fields of `EventRule`."""
+    """Add the options that say when a label counts as present: fields of `EventRule`."""
     for option in (
-        click.option("--multi", is_flag=True, help="Decide labels apart, by similarity: several may be heard at once."),
+        click.option(
+            "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present at once."
+        ),
         click.option(
             "--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."
         ),
@@ -194,7 +198,7 @@ def event_options(command: Command) -> Command:
 
 
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
-    """Return how the options have results decided."""
+    """Return the decision that the options describe."""
     from clapedge.scoring.decision import THRESHOLD, Decision
 
     if threshold is not None and not multi:
@@ -215,7 +219,7 @@ def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:
     """Split KEY=VALUE pairs."""
     for pair in pairs:
         if "=" not in pair:
-            raise click.UsageError(f"--provider-option {pair!r} is no KEY=VALUE")
+            raise click.UsageError(f"--provider-option {pair!r} is not KEY=VALUE")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -15,7 +15,10 @@ REDRAW_SECONDS = 0.2
 
 
 class StepProgress:
-    """Tells of one step after another how far it is, in a line on stderr that is rewritten and leaves no trace."""
+    """Shows how far one step after another is, in a line on stderr that is rewritten and leaves no trace.
+
+    Not click's progress bar, which shows no rate, does not subtract what was known before, and stays on the screen.
+    """
 
     def __init__(self, *, shown: bool | None = None) -> None:
         """Draw if `shown`; None means if stderr is a terminal."""
@@ -34,8 +37,10 @@ class StepProgress:
         if self._shown:
             click.echo("\r\033[K", err=True, nl=False)
 
-    def __call__(self, step: str, done: int, total: int, /, *, known: int = 0, failed: int = 0) -> None:
-        """Say how far a step is.
+    def __call__(
+        self, step: str, done: float, total: float, /, *, known: float = 0, failed: int = 0, sound: bool = False
+    ) -> None:
+        """Draw how far a step is.
 
         Args:
             step: its name, or an empty string where there is but one.
@@ -43,6 +48,7 @@ class StepProgress:
             total: how much there is to do.
             known: how much was known before.
             failed: how much of what is done failed.
+            sound: whether seconds of sound are counted.
         """
         if not self._shown:
             return
@@ -51,16 +57,16 @@ class StepProgress:
             self._step, self._began, self._drawn = step, now, now
         if now - self._drawn >= REDRAW_SECONDS:
             self._drawn = now
-            words = describe(done, total, now - self._began, known=known, failed=failed)
+            words = describe(done, total, now - self._began, known=known, failed=failed, sound=sound)
             click.echo(f"\r{step}{': ' if step else ''}{words}\033[K", err=True, nl=False)
 
 
-def describe(done: int, of: int, seconds: float, *, known: int = 0, failed: int = 0) -> str:
-    """Put a state into words, such as `120 of 2000, 31.5/s, 1:00 left, 2 failed`; what was known takes no time."""
+def describe(done: float, of: float, seconds: float, *, known: float = 0, failed: int = 0, sound: bool = False) -> str:
+    """Return a state in words, such as `120 of 2000, 31.5/s, 1:00 left, 2 failed`; what was known takes no time."""
     rate = (done - known) / seconds if seconds else 0.0
-    words = [f"{done} of {of}", f"{rate:.1f}/s"]
+    words = [f"{done:.0f} of {of:.0f}{' s' if sound else ''}", f"{rate:.0f}x real time" if sound else f"{rate:.1f}/s"]
     if rate:
-        left = round((of - done) / rate)
+        left = max(0, round((of - done) / rate))
         hours, minutes = divmod(left // 60, 60)
         clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
         words.append(f"{clock} left")

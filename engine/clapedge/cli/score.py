@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from clapedge.cli.hints import with_flags
+from clapedge.cli.hints import note, report_error, to_flags
 from clapedge.cli.options import (
     RECORDING_OPTIONS,
     STANDARD_INPUT,
     decision_options,
     engine_options,
-    hearing_options,
     label_options,
     load_engine,
     read_decision,
     read_labels,
+    recording_options,
 )
 from clapedge.errors import AudioError, UsageError
-from clapedge.terminal import printable
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from clapedge.scoring.result import Result
 
 LOCAL = ("bundle", "provider", "provider_options", "precision", "threads", "fusion")
-"""Options that a service has chosen already."""
+"""Options that are chosen when a service is started."""
 
 EXAMPLES = """\b
 Examples:
@@ -51,9 +50,9 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
 @click.argument("recordings", metavar="AUDIO...", nargs=-1, required=True)
 @label_options
 @engine_options
-@hearing_options
+@recording_options
 @decision_options
-@click.option("--explain", is_flag=True, help="Say under each table what decided it, what was heard, what to mind.")
+@click.option("--explain", is_flag=True, help="Explain under each table what decided it, its span and its warnings.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
 @click.option(
     "--format",
@@ -63,7 +62,7 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
     show_default=True,
     help="Form of the results on stdout.",
 )
-@click.option("--server", metavar="URL", help="Have it done by clapedge serve: http://HOST:PORT, or unix:PATH.")
+@click.option("--server", metavar="URL", help="Let clapedge serve score: http://HOST:PORT, or unix:PATH.")
 @click.pass_context
 def score(  # noqa: PLR0913 - one parameter an option is click's way
     ctx: click.Context,
@@ -80,31 +79,31 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Score recordings (AUDIO..., - for standard input) against labels, best first."""
-    from clapedge.output import results as writers
+    from clapedge.output.results import WRITERS, begun
 
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     if explain and output_format != "table":
         raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
     failed = False
-    written = "explained" if explain else output_format
+    writer_class = WRITERS["explained" if explain else output_format]
     with ExitStack() as stack:
         if server is None:
             score_one = _locally(options, decision)
         else:
-            _refuse_local(ctx)
+            _check_remote_options(ctx)
             score_one = _remotely(stack, server, options, decision, threshold)
-        writer = stack.enter_context(writers.open_writer(written, sys.stdout, top_k=top_k, decision=decision))
+        writer = stack.enter_context(begun(writer_class(sys.stdout, top_k=top_k, decision=decision)))
         for name in recordings:
             try:
                 result = score_one(name)
             except AudioError as error:
                 failed = True
-                click.echo(f"error: {with_flags(str(error))}", err=True)
-                writer.fail(name, str(error))
+                report_error(error)
+                writer.fail(name, to_flags(str(error)))
                 continue
             for sentence in result.warnings:
-                click.echo(f"note: {printable(name)}: {with_flags(sentence)}", err=True)
-            writer.write(replace(result, file=name))
+                note(sentence, about=name)
+            writer.write(replace(result, file=name, warnings=tuple(map(to_flags, result.warnings))))
     ctx.exit(1 if failed else 0)
 
 
@@ -137,8 +136,8 @@ def _remotely(
     return score_one
 
 
-def _refuse_local(ctx: click.Context) -> None:
-    """Refuse options that say how an engine of this process is loaded: the service has chosen its own."""
+def _check_remote_options(ctx: click.Context) -> None:
+    """Raise if an option says how an engine of this process is loaded: the service has chosen its own."""
     for option in LOCAL:
         if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             name = option.replace("_", "-").removesuffix("s") if option == "provider_options" else option
@@ -146,9 +145,9 @@ def _refuse_local(ctx: click.Context) -> None:
 
 
 def _note_lone_label(count: int, decision: "Decision") -> None:
-    """Say that a probability says nothing where there is nothing to share it with."""
+    """Note that the probability of a lone label says nothing."""
     if count == 1 and not decision.multi:
-        click.echo("note: a lone label takes all of the probability; name others beside it, or use --multi", err=True)
+        note("a lone label takes all of the probability; name others beside it, or use --multi")
 
 
 def _source(name: str) -> "AudioSource":

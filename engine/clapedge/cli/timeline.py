@@ -1,9 +1,8 @@
 """`clapedge timeline`: a long recording to events."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clapedge.cli.hints import with_flags
-from clapedge.cli.options import STANDARD_INPUT, engine_options, event_options, label_options, load_engine, read_labels
+from clapedge.cli.hints import note
+from clapedge.cli.options import (
+    STANDARD_INPUT,
+    duration_option,
+    engine_options,
+    event_options,
+    label_options,
+    load_engine,
+    read_labels,
+    start_option,
+)
+from clapedge.cli.progress import StepProgress
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge.terminal import counted, printable
 
@@ -22,9 +31,9 @@ if TYPE_CHECKING:
     from clapedge.events.event import Event
     from clapedge.events.timeline import Timeline
     from clapedge.labels import EmbeddedLabels
-    from clapedge.pipeline import RecordingOptions
+    from clapedge.pipeline import ClipBatch, RecordingOptions
 
-REDRAW_SECONDS = 0.2
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 EXAMPLES = """\b
 Examples:
@@ -41,10 +50,10 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 @click.command(epilog=EXAMPLES)
 @click.argument("recording", metavar="AUDIO")
 @label_options
-@click.option("--window", type=float, help="Seconds that each window hears, at most 10. [default: twice the hop]")
+@click.option("--window", type=float, help="Seconds of each window, at most 10. [default: twice the hop]")
 @click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
-@click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
-@click.option("--duration", type=float, help="Seconds to hear at most.")
+@start_option
+@duration_option
 @event_options
 @click.option(
     "--format",
@@ -80,25 +89,26 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     threads: int | None,
     **options: object,
 ) -> None:
-    """Find what is heard in a long recording (AUDIO, - for standard input), from when to when."""
+    """Find which sounds a long recording (AUDIO, - for standard input) holds, from when to when."""
+    from clapedge.atomic_file import check_target
     from clapedge.events.rules import EventRule
     from clapedge.events.timeline import default_window, window_options
 
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
     rule = EventRule(on, off, min_duration, merge_gap, multi)
-    _check_plot(recording, plot)
-    for target in (output, plot):
-        if target:
-            _check_target(recording, Path(target), force=force)
+    if output:
+        check_target(Path(output), force=force, special=True, inputs=[recording])
+    if plot:
+        _check_plot(recording, Path(plot), force=force)
     labels = read_labels(engine_of, words, label_file, template)
     if not multi and not any(label.hidden for label in labels.label_set.labels):
-        click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
+        note("no label is hidden, so each moment is given to one; add a hidden background")
     source = sys.stdin.buffer if recording == STANDARD_INPUT else recording
     window = default_window(hop) if window is None else window
     parts: RecordingOptions = {**window_options(window, hop), "start": start, "duration": duration}
     found = _score(engine_of(), source, labels, parts, window)
     for sentence in found.warnings:
-        click.echo(f"note: {printable(recording)}: {with_flags(sentence)}", err=True)
+        note(sentence, about=recording)
     events = found.events(rule)
     _write(output_format, found, events, output)
     if plot:
@@ -114,61 +124,23 @@ def _score(
 ) -> "Timeline":
     """Score a recording over time, with progress."""
     stream = engine.embed_stream(source, **options)
-    batches = []
-    with _progress() as draw:
+    batches: list[ClipBatch] = []
+    with StepProgress() as progress:
         for batch in stream:
             batches.append(batch)
-            draw(batch.position, batch.end)
+            progress("", batch.position, batch.end, known=batches[0].position, sound=True)
     return engine.timeline_of(stream.join(batches), engine.scorer(labels), window=window)
 
 
-def _check_plot(recording: str, plot: str | None) -> None:
-    """Refuse a picture that could not be drawn, before the recording is heard."""
-    if not plot:
-        return
-    if recording == STANDARD_INPUT:
-        raise UsageError("--plot reads the recording a second time, which standard input cannot be; name a file")
-    if Path(plot).suffix.lower() not in {".png", ".svg", ".pdf"}:
-        raise UsageError(f"{plot} ends in none of .png, .svg, .pdf; the name says which format is drawn")
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("drawing a timeline", "plot")
-
-
-def _check_target(recording: str, target: Path, *, force: bool) -> None:
-    """Refuse a file that could not be written, or would replace another, before the recording is heard."""
+def _check_plot(recording: str, plot: Path, *, force: bool) -> None:
+    """Raise if a picture could not be drawn; called before the recording is read."""
     from clapedge.atomic_file import check_target
 
-    if target.is_file() and Path(recording).is_file() and target.samefile(recording):
-        raise UsageError(f"{target} is the recording itself; name another file")
-    check_target(target, force=force)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, float], None]]:
-    """Yield what draws how much was heard, how fast, and how long the rest takes, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    began = drawn = time.monotonic()
-    first: float | None = None
-
-    def draw(heard: float, until: float) -> None:
-        nonlocal began, drawn, first
-        now = time.monotonic()
-        if first is None:  # the time before it went into opening the recording
-            began, first = now, heard
-        if now - drawn < REDRAW_SECONDS or heard == first:
-            return
-        drawn = now
-        speed = (heard - first) / (now - began)
-        left = max(0.0, until - heard) / speed
-        words = f"{heard:.0f} of {until:.0f} s, {speed:.0f} times as fast as it sounds, {left:.0f} s left"
-        click.echo(f"\r{words}\033[K", err=True, nl=False)
-
-    try:
-        yield draw
-    finally:
-        click.echo("\r\033[K", err=True, nl=False)
+    if recording == STANDARD_INPUT:
+        raise UsageError("--plot reads the recording a second time, which standard input cannot be; name a file")
+    check_target(plot, force=force, suffixes=PLOT_SUFFIXES, inputs=[recording])
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("drawing a timeline", "plot")
 
 
 def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:

@@ -2,14 +2,13 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar, TextIO
+from typing import ClassVar, TextIO
 
 import msgspec
 
 from clapedge.events.event import Event
 from clapedge.events.timeline import Timeline
-from clapedge.scoring.result import Provenance
+from clapedge.output.columns import EVENT_COLUMNS, event_record, event_row
 from clapedge.terminal import counted, printable
 
 MILLISECONDS = 3
@@ -30,7 +29,7 @@ RAVEN_COLUMNS = (
 """The columns that Raven needs of a selection table, and ours, which it shows as annotations."""
 
 LOWEST_HERTZ, HIGHEST_HERTZ = 50, 14_000
-"""What CLAP hears; a label has no band of its own."""
+"""The band of CLAP's mels; a label has no band of its own."""
 
 
 class EventWriter:
@@ -49,35 +48,28 @@ class TableEvents(EventWriter):
     format_name = "table"
 
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
-        """Write a heading, a line an event, and how they came about."""
-        coverage = timeline.coverage
-        print(
-            f"{printable(timeline.file)}  {coverage.start:g}-{coverage.end:g} s of {coverage.duration:g} s", file=stream
-        )
+        """Write a heading, a line an event, and what made them."""
+        coverage, made = timeline.coverage, timeline.provenance
+        span = f"{coverage.start:g}-{coverage.end:g} s of {coverage.duration:g} s"
+        print(f"{printable(timeline.file)}  {span}", file=stream)
         for event in events:
             when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
             print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {printable(event.label)}", file=stream)
         count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
-        made_by = (
-            f"{printable(timeline.provenance.model)} {timeline.provenance.variant} on {timeline.provenance.provider}"
-        )
-        print(f"  {count} · {made_by} · {timeline.provenance.weights} weights", file=stream)
+        made_by = f"{printable(made.model)} {made.variant} on {made.provider} · {made.weights} weights"
+        print(f"  {count} · {made_by}", file=stream)
 
 
 class CsvEvents(EventWriter):
     """For spreadsheets; see docs/timeline.md for the columns."""
 
     format_name = "csv"
-    COLUMNS = (
-        *("file", "label", "start", "end", "peak", "probability", "similarity"),
-        *("model", "weights", "variant", "provider"),
-    )
 
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
         """Write the names of the columns and a row an event."""
-        rows = csv.DictWriter(stream, self.COLUMNS, lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(record(timeline.file, event, timeline.provenance) for event in events)
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(column.name for column in EVENT_COLUMNS)
+        rows.writerows(event_row(timeline.file, event, timeline.provenance) for event in events)
 
 
 class JsonLinesEvents(EventWriter):
@@ -88,11 +80,11 @@ class JsonLinesEvents(EventWriter):
     def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
         """Write a record an event."""
         for event in events:
-            print(msgspec.json.encode(record(timeline.file, event, timeline.provenance)).decode(), file=stream)
+            print(msgspec.json.encode(event_record(timeline.file, event, timeline.provenance)).decode(), file=stream)
 
 
 class AudacityLabels(EventWriter):
-    """For Audacity: File, Import, Labels. Start, end and text, parted by tabs."""
+    """For Audacity: File, Import, Labels. Start, end and text, separated by tabs."""
 
     format_name = "audacity"
 
@@ -103,7 +95,7 @@ class AudacityLabels(EventWriter):
 
 
 class RavenSelections(EventWriter):
-    """For Raven: a selection table, parted by tabs."""
+    """For Raven: a selection table, separated by tabs."""
 
     format_name = "raven"
 
@@ -117,7 +109,7 @@ class RavenSelections(EventWriter):
 
 
 class WebVtt(EventWriter):
-    """For players: subtitles that name what is heard."""
+    """For players: subtitles that name the events."""
 
     format_name = "webvtt"
 
@@ -135,15 +127,6 @@ EVENT_WRITERS = {
     for writer in (TableEvents, CsvEvents, JsonLinesEvents, AudacityLabels, RavenSelections, WebVtt)
 }
 """Every output format by its name."""
-
-
-def record(file: str, event: Event, provenance: Provenance) -> dict[str, Any]:
-    """Return the record of an event: its fields, and what made it."""
-    return {
-        "file": file,
-        **asdict(event),
-        **provenance.to_dict(),
-    }
 
 
 def _one_line(label: str) -> str:

@@ -1,4 +1,4 @@
-"""Results to text: one class an output format, each a way to write a result and a way to write a failure."""
+"""Results to text: one class an output format, each with a method for a result and one for a failure."""
 
 import csv
 import shutil
@@ -9,6 +9,7 @@ from typing import ClassVar, TextIO
 
 import msgspec
 
+from clapedge.output.columns import ResultTable
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
 from clapedge.scoring.result import Result
@@ -18,29 +19,6 @@ BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 """Blocks of zero to eight eighths: a bar as fine as a terminal can draw it."""
 
-COLUMNS = (
-    "file",
-    "rank",
-    "label",
-    "probability",
-    "similarity",
-    "unsure",
-    "start",
-    "end",
-    "of",
-    "model",
-    "weights",
-    "variant",
-    "provider",
-    "ms",
-    "warnings",
-    "error",
-)
-"""Columns of a table with a row a label: CSV and Parquet. New ones are put at the end."""
-
-DECIDED_COLUMNS = ("threshold", "present")
-"""Columns that follow where labels are decided apart."""
-
 
 class Writer:
     """Writes results to a stream, one call each."""
@@ -48,7 +26,13 @@ class Writer:
     format_name: ClassVar[str]
 
     def __init__(self, stream: TextIO, *, top_k: int | None = None, decision: Decision | None = None) -> None:
-        """Write to `stream`, only the `top_k` best labels of each result if given, as the decision made them."""
+        """Prepare to write.
+
+        Args:
+            stream: where the results go.
+            top_k: how many labels of a result are written; None writes all.
+            decision: how the results were decided.
+        """
         self.stream = stream
         self.top_k = top_k
         self.decision = decision or Decision()
@@ -69,7 +53,7 @@ class Writer:
 
 
 class TableWriter(Writer):
-    """For people: a ranked table with bars. Failures are on stderr alone."""
+    """For people: a ranked table with bars. Failures go to stderr alone."""
 
     format_name = "table"
 
@@ -80,9 +64,9 @@ class TableWriter(Writer):
         print(f"{printable(result.file)}  {span}", file=self.stream)
         scores = result.labels[: self.top_k]
         names = [printable(score.name) for score in scores]
-        width = min(max(map(_columns, names)), max(20, shutil.get_terminal_size().columns - 50))
+        width = min(max(map(_width, names)), max(20, shutil.get_terminal_size().columns - 50))
         for name, score in zip(names, scores, strict=True):
-            name += " " * (width - _columns(name))  # noqa: PLW2901 - filled up
+            name += " " * (width - _width(name))  # noqa: PLW2901 - filled up
             print(f"  {name}  {_figures(score)}", file=self.stream)
         if result.unsure:
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
@@ -94,14 +78,14 @@ class TableWriter(Writer):
         print(f"  {took}{made_by}\n", file=self.stream, flush=True)
 
     def fail(self, file: str, error: str) -> None:
-        """Write nothing: the error stands on stderr."""
+        """Write nothing: the error is on stderr."""
 
     def _explain(self, result: Result) -> None:
-        """Write why the result is what it is: here nothing."""
+        """Write why the result is what it is: nothing here."""
 
 
 class ExplainingTableWriter(TableWriter):
-    """For people who ask why: the table with what decided each result, what was heard, and what to mind."""
+    """For people who ask why: the table, and under it what decided the result, its span and its warnings."""
 
     format_name = "explained"
 
@@ -154,37 +138,35 @@ class CsvWriter(Writer):
 
     def begin(self) -> None:
         """Write the names of the columns."""
-        self._rows = csv.writer(self.stream, lineterminator="\n")
-        self._rows.writerow(columns(self.decision))
+        self._table = ResultTable(multi=self.decision.multi, top_k=self.top_k)
+        self._truths = [index for index, column in enumerate(self._table.columns) if column.type == "bool"]
+        self._csv = csv.writer(self.stream, lineterminator="\n")
+        self._csv.writerow(column.name for column in self._table.columns)
 
     def write(self, result: Result) -> None:
         """Write one row a label."""
-        self._rows.writerows(rows(result, self.top_k, truth=("false", "true")))
+        for values in self._table.rows(result):
+            row = list(values)
+            for index in self._truths:
+                row[index] = "true" if row[index] else "false"
+            self._csv.writerow(row)
         self.stream.flush()
 
     def fail(self, file: str, error: str) -> None:
         """Write a row with the error."""
-        self._rows.writerow(failed_row(file, error, self.decision))
+        self._csv.writerow(self._table.failed_row(file, error))
 
 
-WRITER_CLASSES = (TableWriter, ExplainingTableWriter, JsonWriter, JsonLinesWriter, CsvWriter)
-WRITERS = {writer.format_name: writer for writer in WRITER_CLASSES}
-"""Every output format by its name."""
+WRITERS = {
+    writer.format_name: writer
+    for writer in (TableWriter, ExplainingTableWriter, JsonWriter, JsonLinesWriter, CsvWriter)
+}
+"""Every text format by its name."""
 
 
 @contextmanager
-def open_writer(
-    format_name: str, stream: TextIO, *, top_k: int | None = None, decision: Decision | None = None
-) -> Iterator[Writer]:
-    """Yield the writer of a format, begun, and end it whatever happens between.
-
-    Args:
-        format_name: a key of `WRITERS`.
-        stream: where the text goes.
-        top_k: how many labels of a result are written; None writes all.
-        decision: how the results were decided.
-    """
-    writer = WRITERS[format_name](stream, top_k=top_k, decision=decision)
+def begun(writer: Writer) -> Iterator[Writer]:
+    """Yield a writer, begun, and end it whatever happens between."""
     writer.begin()
     try:
         yield writer
@@ -192,41 +174,15 @@ def open_writer(
         writer.end()
 
 
-def columns(decision: Decision) -> tuple[str, ...]:
-    """Return the columns of a table of results that were decided in this way."""
-    return (*COLUMNS, *DECIDED_COLUMNS) if decision.multi else COLUMNS
-
-
-def rows(
-    result: Result, top_k: int | None = None, *, truth: tuple[object, object] = (False, True)
-) -> Iterator[tuple[object, ...]]:
-    """Yield a row of `columns` for each label of a result, of which the `top_k` best; `truth` stands for no and yes."""
-    covered = result.coverage
-    about = (
-        *(truth[result.unsure], covered.start, covered.end, covered.duration),
-        *result.provenance.to_dict().values(),
-        *(result.timing.total if result.timing else None, " | ".join(result.warnings), None),
-    )
-    for rank, score in enumerate(result.labels[:top_k], 1):
-        decided = (score.threshold, truth[score.present]) if isinstance(score, DecidedScore) else ()
-        yield (result.file, rank, score.name, score.probability, score.similarity, *about, *decided)
-
-
-def failed_row(file: str, error: str, decision: Decision) -> tuple[object, ...]:
-    """Return the row of `columns` for a recording that failed."""
-    known = {"file": file, "error": error}
-    return tuple(map(known.get, columns(decision)))
-
-
 def _figures(score: Score) -> str:
-    """Return what a table says of a label: its share with a bar, or on which side of its threshold it lies."""
+    """Return the cell of a label: its probability with a bar, or the side of its threshold on which it lies."""
     if isinstance(score, DecidedScore):
         sign, side = (">=", "present") if score.present else ("< ", "absent")
         return f"{score.similarity:+.3f} {sign} {score.threshold:.3f}  {side}"
     return f"{score.probability:7.1%}  {score.similarity:+.3f}  {_bar(score.probability)}".rstrip()
 
 
-def _columns(text: str) -> int:
+def _width(text: str) -> int:
     """Return how many terminal columns a text fills: East Asian wide characters fill two, combining ones none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 

@@ -16,7 +16,7 @@ from clapedge.events.rules import EventRule
 from clapedge.events.stream import EventStream
 from clapedge.events.timeline import default_window, window_options
 from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
-from clapedge.output.events import record
+from clapedge.output.columns import event_record
 from clapedge.scoring.decision import THRESHOLD, Decision
 from clapedge.serve import openapi as documents
 from clapedge.serve.errors import GoneError
@@ -89,9 +89,9 @@ async def timeline(request: Request, query: Annotated[TimelineChoice, Query()]) 
                 if asked.progress:
                     lines.write({"heard": batch.position, "until": batch.end})
                 for event in events.push_ordered(batch):
-                    lines.write(record(name, event, job.engine.provenance))
+                    lines.write(event_record(name, event, job.engine.provenance))
             for event in events.close_ordered(stream.coverage.end):
-                lines.write(record(name, event, job.engine.provenance))
+                lines.write(event_record(name, event, job.engine.provenance))
             return stream.warnings
 
         future = service.submit(work, stop)

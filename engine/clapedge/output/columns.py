@@ -1,0 +1,127 @@
+"""Columns of tabular output as data: one list for results and one for events, which every format iterates."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from clapedge.events.event import Event
+from clapedge.scoring.decision import Score
+from clapedge.scoring.result import Provenance, Result
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        name: its heading.
+        type: Arrow's name of the type of its values.
+        path: the attribute of a row that is its value, such as `score.name`.
+    """
+
+    name: str
+    type: str
+    path: str
+
+
+class ResultRow(NamedTuple):
+    """One label of a result."""
+
+    result: Result
+    provenance: Provenance
+    rank: int
+    score: Score
+    ms: float | None
+    warnings: str
+    error: str | None = None
+
+
+class EventRow(NamedTuple):
+    """One event of a recording."""
+
+    file: str
+    event: Event
+    provenance: Provenance
+
+
+PROVENANCE_COLUMNS = tuple(
+    Column(name, "string", f"provenance.{name}") for name in ("model", "weights", "variant", "provider")
+)
+
+RESULT_COLUMNS = (
+    Column("file", "string", "result.file"),
+    Column("rank", "int32", "rank"),
+    Column("label", "string", "score.name"),
+    Column("probability", "float64", "score.probability"),
+    Column("similarity", "float32", "score.similarity"),
+    Column("unsure", "bool", "result.unsure"),
+    Column("start", "float64", "result.coverage.start"),
+    Column("end", "float64", "result.coverage.end"),
+    Column("of", "float64", "result.coverage.duration"),
+    *PROVENANCE_COLUMNS,
+    Column("ms", "float64", "ms"),
+    Column("warnings", "string", "warnings"),
+    Column("error", "string", "error"),
+)
+"""Of a table with a row a label. New columns are put at the end."""
+
+DECIDED_COLUMNS = (
+    *RESULT_COLUMNS,
+    Column("threshold", "float64", "score.threshold"),
+    Column("present", "bool", "score.present"),
+)
+"""Of the same table where each label has its own threshold."""
+
+EVENT_COLUMNS = (
+    Column("file", "string", "file"),
+    Column("label", "string", "event.label"),
+    Column("start", "float64", "event.start"),
+    Column("end", "float64", "event.end"),
+    Column("peak", "float64", "event.peak"),
+    Column("probability", "float64", "event.probability"),
+    Column("similarity", "float32", "event.similarity"),
+    *PROVENANCE_COLUMNS,
+)
+"""Of a table with a row an event."""
+
+
+class ResultTable:
+    """Results as rows of columns."""
+
+    def __init__(self, *, multi: bool, top_k: int | None = None) -> None:
+        """Choose the columns.
+
+        Args:
+            multi: whether each label has its own threshold.
+            top_k: how many labels of a result have a row; None means all.
+        """
+        self.columns = DECIDED_COLUMNS if multi else RESULT_COLUMNS
+        self._values = attrgetter(*(column.path for column in self.columns))
+        self._top_k = top_k
+
+    def rows(self, result: Result) -> list[tuple[object, ...]]:
+        """Return a row a label, best first."""
+        about = result.timing.total if result.timing else None, " | ".join(result.warnings)
+        return [
+            self._values(ResultRow(result, result.provenance, rank, score, *about))
+            for rank, score in enumerate(result.labels[: self._top_k], 1)
+        ]
+
+    def failed_row(self, file: str, error: str) -> tuple[object, ...]:
+        """Return the row of a recording that failed."""
+        known = {"file": file, "error": error}
+        return tuple(known.get(column.name) for column in self.columns)
+
+
+_event_values = attrgetter(*(column.path for column in EVENT_COLUMNS))
+
+
+def event_row(file: str, event: Event, provenance: Provenance) -> Sequence[object]:
+    """Return the values of `EVENT_COLUMNS` for an event."""
+    values: tuple[object, ...] = _event_values(EventRow(file, event, provenance))
+    return values
+
+
+def event_record(file: str, event: Event, provenance: Provenance) -> dict[str, Any]:
+    """Return the record of an event, a field a column."""
+    names = (column.name for column in EVENT_COLUMNS)
+    return dict(zip(names, event_row(file, event, provenance), strict=True))
