@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 
 from clapedge import Engine
-from clapedge.batch.embedding_store import Stamp, appending
+from clapedge.batch.embedding_writer import appending
+from clapedge.batch.fingerprint import Stamp
 from clapedge.batch.run import embedding_config
 from clapedge.scoring.result import Coverage, RecordingEmbeddings
 

@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 
 from clapedge.arrays import Float32Array
-from clapedge.batch.embedding_store import (
-    HEADER_BYTES,
-    INDEX_NAME,
-    ROWS_NAME,
-    EmbeddingConfig,
-    EmbeddingStore,
-    EmbeddingWriter,
-    Stamp,
-    appending,
-)
-from clapedge.batch.run import search_archive
+from clapedge.batch.embedding_store import EmbeddingStore
+from clapedge.batch.embedding_writer import EmbeddingWriter, appending
+from clapedge.batch.fingerprint import Stamp
+from clapedge.batch.run import search_store
+from clapedge.batch.store_files import HEADER_BYTES, INDEX_NAME, ROWS_NAME, EmbeddingConfig
 from clapedge.errors import LabelError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -59,7 +53,7 @@ def embedded(index: int) -> RecordingEmbeddings:
 def fill(archive: EmbeddingWriter) -> None:
     """Add the recordings that an archive does not hold."""
     for index, name in enumerate(NAMES):
-        if not archive.unchanged(name, Stamp(1, index)):
+        if not archive.is_unchanged(name, Stamp(1, index)):
             archive.add(name, Stamp(1, index), f"hash of {name}", embedded(index))
 
 
@@ -119,7 +113,7 @@ def test_a_copy_under_another_name_shares_its_rows(kept: Path) -> None:
 
 def test_a_recording_that_changed_is_found_by_its_newest_content_alone(kept: Path) -> None:
     with appending(kept, CONFIG) as archive:
-        assert not archive.unchanged("a.wav", Stamp(2, 0))
+        assert not archive.is_unchanged("a.wav", Stamp(2, 0))
         archive.add("a.wav", Stamp(2, 0), "other hash", embedded(3))
     opened = EmbeddingStore.open(kept)
     assert opened.by_file["a.wav"].row == sum(CLIPS)
@@ -194,13 +188,13 @@ def test_search_finds_the_clip_and_where_it_lies(kept: Path) -> None:
     archive = EmbeddingStore.open(kept)
     wanted = embedded(1).clips[2:]
     query = EmbeddedLabels(LabelSet.of(["words"]), wanted, "t")
-    matches = search_archive(archive, query, count=3)
+    matches = search_store(archive, query, count=3)
     assert (matches[0].file, matches[0].start, matches[0].end) == ("b.wav", 20.0, 30.0)
     assert matches[0].similarity == pytest.approx(1.0)
     similarities = [match.similarity for match in matches]
     assert similarities == sorted(similarities, reverse=True)
     with pytest.raises(LabelError, match="another model"):
-        search_archive(archive, EmbeddedLabels(LabelSet.of(["words"]), wanted, "other"), count=1)
+        search_store(archive, EmbeddedLabels(LabelSet.of(["words"]), wanted, "other"), count=1)
 
 
 def test_cosines_do_not_depend_on_how_many_are_scored() -> None:

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from clapedge import Engine
-from clapedge.batch.embedding_store import appending
+from clapedge.batch.embedding_writer import appending
 from clapedge.batch.ray import Actors, connect
 from clapedge.batch.ray import embed_files as embed_files_on_ray
 from clapedge.batch.run import Progress, embed_files, embedding_config

@@ -1,4 +1,4 @@
-"""The same batch on a Ray cluster (extra `ray`): actors listen, one engine each, and the driver keeps what they send.
+"""The same batch on a Ray cluster (extra `ray`): actors embed, one engine each, and the driver keeps what they send.
 
 Recordings and the bundle lie under the same paths on every node. An actor that dies is replaced, and what it was doing
 is done again; an embedding depends on its recording alone, so no row is lost, doubled or different.
@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 
 from clapedge.audio import sources
-from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingWriter, Stamp
-from clapedge.batch.run import Progress, embedding_config, fingerprint, stamp_of
+from clapedge.batch.embedding_writer import EmbeddingWriter
+from clapedge.batch.fingerprint import Stamp, fingerprint, stamp_of
+from clapedge.batch.run import Progress, embedding_config
+from clapedge.batch.store_files import EmbeddingConfig
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, MissingExtraError
 from clapedge.features.fusion import Fusion
@@ -68,7 +70,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, provider=wishes["provider"], precision=wishes["variant"])
 
     def config(self) -> EmbeddingConfig:
-        """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine says."""
+        """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine does."""
         ray = connect()
         ask = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(_config)
         return msgspec.json.decode(ray.get(ask.remote(msgspec.json.encode(self))), type=EmbeddingConfig)
@@ -110,14 +112,14 @@ class EmbeddingActor:
         return _Sent(None, stamp, sha256, clips, recording.spans, recording.coverage, recording.warnings)
 
 
-def embed_files(files: Iterable[str], archive: EmbeddingWriter, actors: Actors) -> Iterator[Progress]:
-    """Embed the recordings that an archive does not hold, and add them to it in their order.
+def embed_files(files: Iterable[str], store: EmbeddingWriter, actors: Actors) -> Iterator[Progress]:
+    """Embed the recordings that a store does not hold, and add them to it in their order.
 
-    Files are compared with the archive by path, size and time alone: it is the actors that read them.
+    Files are compared with the store by path, size and time alone: it is the actors that read them.
 
     Args:
         files: paths, the same on every node.
-        archive: made as `actors.config()` says.
+        store: made as `actors.config()` says.
         actors: embed them.
 
     Yields:
@@ -126,11 +128,11 @@ def embed_files(files: Iterable[str], archive: EmbeddingWriter, actors: Actors) 
     progress = Progress()
     wanted = []
     for file in files:
-        if _is_kept(file, archive):
+        if _is_kept(file, store):
             progress.known += 1
         else:
             wanted.append(file)
-    size = archive.config.embedding_size
+    size = store.config.embedding_size
     for file, sent in zip(wanted, _sent(wanted, actors), strict=True):
         name = sources.source_name(file)
         if sent.error is not None:
@@ -138,7 +140,7 @@ def embed_files(files: Iterable[str], archive: EmbeddingWriter, actors: Actors) 
         else:
             clips = np.frombuffer(sent.clips, "<f4").reshape(-1, size)
             recording = RecordingEmbeddings(name, clips, sent.spans, sent.coverage, sent.warnings, UNTIMED)
-            archive.add(name, sent.stamp, sent.sha256, recording)
+            store.add(name, sent.stamp, sent.sha256, recording)
             progress.embedded += 1
         yield progress
     yield progress
@@ -168,13 +170,13 @@ def connect() -> Any:  # noqa: ANN401 - Ray is an extra, and its types with it
     return ray
 
 
-def _is_kept(file: str, archive: EmbeddingWriter) -> bool:
-    """Return whether an archive holds a file as it is; of one that cannot be used, an actor will report why."""
+def _is_kept(file: str, store: EmbeddingWriter) -> bool:
+    """Return whether a store holds a file as it is; of one that cannot be used, an actor will report why."""
     try:
         stamp = stamp_of(file)
     except AudioError:
         return False
-    return stamp is not None and archive.unchanged(sources.source_name(file), stamp)
+    return stamp is not None and store.is_unchanged(sources.source_name(file), stamp)
 
 
 def _sent(files: list[str], actors: Actors) -> Iterator[_Sent]:

@@ -80,7 +80,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     Without a PATH, every recording of --embeddings is scored; no audio is read.
     """
     from clapedge.atomic_file import check_target
-    from clapedge.batch.run import score_archive
+    from clapedge.batch.run import score_store
     from clapedge.output.files import FILE_WRITERS, open_output
 
     target = Path(output)
@@ -94,13 +94,13 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
     with open_output(target, top_k=top_k, decision=decision) as writer:
         if files is None:
-            archive, names, failures = _kept(keep)
+            store, names, failures = _kept(keep)
         else:
-            archive, names, failures = embed_recordings(engine_of(), files, keep, workers=workers, options=options)
+            store, names, failures = embed_recordings(engine_of(), files, keep, workers=workers, options=options)
         score = partial(
-            score_archive, labels=labels, logit_scale=engine_of().bundle.manifest.logit_scale, decision=decision
+            score_store, labels=labels, logit_scale=engine_of().bundle.manifest.logit_scale, decision=decision
         )
-        _write(writer, archive, names, failures, score)
+        _write(writer, store, names, failures, score)
     if not embeddings:
         shutil.rmtree(keep)
     report_failures(failures)
@@ -108,22 +108,22 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
 
 
 def _kept(keep: Path) -> "Embedded":
-    """Return an archive with the names of all that is in it; nothing can fail."""
+    """Return a store with the names of all that is in it; nothing can fail."""
     from clapedge.batch.embedding_store import EmbeddingStore
 
-    archive = EmbeddingStore.open(keep)
-    return archive, sorted(archive.by_file), {}
+    store = EmbeddingStore.open(keep)
+    return store, sorted(store.by_file), {}
 
 
 def _write(
     writer: "Writer",
-    archive: "EmbeddingStore",
+    store: "EmbeddingStore",
     names: Sequence[str],
     failures: Mapping[str, str],
     score: Callable[["EmbeddingStore", Iterable[str]], Iterator["Result"]],
 ) -> None:
     """Score what did not fail; write the results, and the failures in their places; note how many carry warnings."""
-    results = score(archive, [name for name in names if name not in failures])
+    results = score(store, [name for name in names if name not in failures])
     warned = 0
     for name in names:
         if name in failures:
@@ -138,16 +138,15 @@ def _write(
 
 def _partial(target: Path, *, resume: bool, force: bool) -> Path:
     """Return where a run keeps its embeddings until it is complete; empty it unless the run is resumed."""
-    from clapedge.batch.embedding_store import CONFIG_NAME, INDEX_NAME
+    from clapedge.batch.store_files import CONFIG_NAME, is_empty
 
     path = target.with_name(target.name + ".partial")
     if not (path / CONFIG_NAME).exists():
         return path
-    index = path / INDEX_NAME
-    holds_something = index.exists() and index.stat().st_size > 0
-    if holds_something and not (resume or force):
+    empty = is_empty(path)
+    if not (empty or resume or force):
         raise UsageError(f"{path} is what an interrupted run left; go on with --resume, or begin anew with --force")
-    if not (holds_something and resume):
+    if empty or not resume:
         shutil.rmtree(path)
     return path
 

@@ -14,14 +14,15 @@ from clapedge.errors import AudioError, UsageError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
-    from clapedge.batch.embedding_store import EmbeddingConfig, EmbeddingStore
+    from clapedge.batch.embedding_store import EmbeddingStore
     from clapedge.batch.run import Progress
+    from clapedge.batch.store_files import EmbeddingConfig
     from clapedge.engine import Engine
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
 Embedded: TypeAlias = "tuple[EmbeddingStore, Sequence[str], Mapping[str, str]]"
-"""An archive, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
+"""A store, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
 
 EXAMPLES = """\b
 Examples:
@@ -78,11 +79,11 @@ def embed(
     What is kept already is not read again; the same command goes on after an interruption.
     """
     files = find_recordings(paths, recursive=recursive)
-    archive, _, failures = embed_recordings(
+    store, _, failures = embed_recordings(
         load_engine(options, threads=1), files, Path(output), workers=workers, options=options
     )
     report_failures(failures)
-    click.echo(f"{printable(output)}: embeddings of {counted(len(archive.by_file), 'recording')}")
+    click.echo(f"{printable(output)}: embeddings of {counted(len(store.by_file), 'recording')}")
     ctx.exit(1 if failures else 0)
 
 
@@ -106,15 +107,15 @@ def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]
 def embed_recordings(
     engine: "Engine", files: Sequence[str], keep: Path, *, workers: int | None, options: Mapping[str, object]
 ) -> Embedded:
-    """Embed what an archive does not hold, with progress."""
+    """Embed what a store does not hold, with progress."""
     from clapedge.audio import source_name
-    from clapedge.batch.embedding_store import appending
+    from clapedge.batch.embedding_writer import appending
 
     config, embed_files = _embedding(engine, workers, options)
     try:
-        with appending(keep, config) as archive, StepProgress() as line:
+        with appending(keep, config) as store, StepProgress() as line:
             line("", 0, len(files))
-            for progress in embed_files(files, archive):
+            for progress in embed_files(files, store):
                 line("", progress.done, len(files), known=progress.known, failed=len(progress.failures))
     except KeyboardInterrupt:
         click.echo(
@@ -124,7 +125,7 @@ def embed_recordings(
         raise
     if progress.known:
         note(f"{progress.known} of {counted(len(files), 'recording')} had been embedded before")
-    return archive, [source_name(file) for file in files], progress.failures
+    return store, [source_name(file) for file in files], progress.failures
 
 
 def _embedding(

@@ -33,15 +33,15 @@ def search(
 ) -> None:
     """Find the clips that fit WORDS best among kept embeddings; no audio is read."""
     from clapedge.batch.embedding_store import EmbeddingStore
-    from clapedge.batch.run import search_archive
+    from clapedge.batch.run import search_store
     from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
 
     if not words.strip():
         raise UsageError("there are no words to search for; describe a sound, such as 'glass breaking'")
-    archive = EmbeddingStore.open(embeddings)
+    store = EmbeddingStore.open(embeddings)
     label_set = LabelSet.of([words], template=template or DEFAULT_TEMPLATE)
     query = load_engine({**options, "fusion": "long"}, threads=None).embed_labels(label_set)
-    for match in search_archive(archive, query, count=top_k):
+    for match in search_store(store, query, count=top_k):
         if output_format == "jsonl":
             record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
             click.echo(json.dumps(record, ensure_ascii=False))
