@@ -82,7 +82,7 @@ def test_what_is_asked_wrongly_is_said(running: Running, arguments: list[str], s
 
 @pytest.mark.parametrize("server", ["127.0.0.1:7860", "ftp://x", "http://", "http://x:port", "http://[::1", "unix"])
 def test_an_address_that_is_none_is_said(server: str) -> None:
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         Remote(server)
 
 
