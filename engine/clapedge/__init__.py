@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from clapedge.errors import BundleNotFoundError as BundleNotFoundError
     from clapedge.errors import ClapEdgeError as ClapEdgeError
     from clapedge.errors import ClapEdgeWarning as ClapEdgeWarning
+    from clapedge.errors import GpuLostError as GpuLostError
+    from clapedge.errors import GpuMemoryError as GpuMemoryError
     from clapedge.errors import LabelError as LabelError
     from clapedge.errors import MissingExtraError as MissingExtraError
     from clapedge.errors import ModelError as ModelError
@@ -61,8 +63,8 @@ _MODULES = {
     "errors": (
         *("AudioError", "AudioFileNotFoundError", "AudioFormatError", "AudioSpanError"),
         *("BundleDamagedError", "BundleError", "BundleNotFoundError"),
-        *("ClapEdgeError", "ClapEdgeWarning", "LabelError", "MissingExtraError", "ModelError", "ParityError"),
-        *("ProviderError", "ProviderWarning", "StorageError", "UsageError"),
+        *("ClapEdgeError", "ClapEdgeWarning", "GpuLostError", "GpuMemoryError", "LabelError", "MissingExtraError"),
+        *("ModelError", "ParityError", "ProviderError", "ProviderWarning", "StorageError", "UsageError"),
     ),
     "events.event": ("Event", "LiveEvent"),
     "events.rules": ("EventRule",),
