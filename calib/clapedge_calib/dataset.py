@@ -57,10 +57,10 @@ def read_dataset(
     if table is not None:
         examples = _from_csv(table, audio, conditions)
     elif audio is None:
-        raise UsageError("no recordings are named; give a folder (--audio) or a CSV (--manifest)")
+        raise UsageError("no recordings are named; give a folder as audio or a CSV as manifest")
     else:
         if wanted or conditions:
-            raise UsageError(f"{audio} holds no CSV that tells folds or columns; name one with --manifest")
+            raise UsageError(f'{audio} holds no CSV with folds or columns; name one as manifest="FILE"')
         examples = _from_folders(audio)
     kept = sorted((each for each in examples if not wanted or each.fold in wanted), key=lambda each: each.name)
     if not kept:

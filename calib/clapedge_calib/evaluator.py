@@ -146,7 +146,7 @@ class Judge:
     def _probabilities(self, rows: Float32Array) -> FloatArray:
         """Return the probabilities (N, labels) of embeddings."""
         if self.labels is None:
-            raise LabelError("there are no labels to score against; name some with --labels")
+            raise LabelError("there are no labels to score against; name a label set")
         return probabilities(similarities(rows, self.labels.embeddings), self._scale / self.labels.temperature)
 
     def _find_truth(self) -> IntArray | None:

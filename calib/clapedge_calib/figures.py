@@ -58,7 +58,7 @@ def confusion_text(evaluation: Evaluation) -> str:
     """Return the confusion matrix with shaded cells; a row is the truth, a column what was heard."""
     labels, counts = evaluation.labels, evaluation.confusion
     if len(labels) > WIDEST_MATRIX:
-        return f"{len(labels)} labels are too many for a terminal: write the confusion matrix with --confusion FILE.csv"
+        return f"{len(labels)} labels are too many for a terminal: write the confusion matrix to a CSV"
     width = max(map(_columns, labels))
     cell = max(3, *(len(str(count)) + 1 for row in counts for count in row))
     lines = [f"{evaluation.variant}, rows: the truth, columns: what was heard"]

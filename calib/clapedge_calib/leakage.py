@@ -19,7 +19,7 @@ def warn_of_training(manifest: Manifest, examples: Sequence[Example]) -> None:
     if manifest.weights == "demo" and known:
         warnings.warn(
             f"{known} of {len(examples)} recordings are of folds 1 to 3 of ESC-10, which trained the built-in model; "
-            "it hears them better than others, so measure with --fold 4 or 5",
+            "it hears them better than others, so measure with fold 4 or 5",
             ClapEdgeWarning,
             stacklevel=2,
         )

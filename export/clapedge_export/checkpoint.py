@@ -260,7 +260,7 @@ def _read_vocabulary(directory: Path) -> bytes:
     vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
     if not (vocabulary.is_file() and merges.is_file()):
         raise ModelError(
-            f"{directory} holds no tokenizer.json; put that of the model there, or name one with --tokenizer (LAION's "
+            f'{directory} holds no tokenizer.json; put that of the model there, or give tokenizer="PATH" (LAION\'s '
             "models use that of FacebookAI/roberta-base)"
         )
     with quiet():

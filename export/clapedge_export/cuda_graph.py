@@ -239,7 +239,7 @@ def _block(
     if activation not in ACTIVATIONS:
         raise ModelError(
             f"the graph for CUDA expresses {' and '.join(ACTIVATIONS)}, not the {activation} of this checkpoint; "
-            "leave fp16 out of --precision"
+            "export it without fp16"
         )
     if activation == "ReLU":
         rows = graph.linear(f"{layer}.expand", graph.reshape(layer, normed, -1, width), block.expand)

@@ -248,13 +248,13 @@ def _manifest(checkpoint: Checkpoint, parts: _Parts) -> Manifest:
 def _check_target(out: Path, *, force: bool) -> None:
     """Refuse a target that is in use, or that is no bundle, before any work is done."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UsageError(f"{out} is no directory; name another with -o")
+        raise UsageError(f"{out} is not a directory; name another")
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / MANIFEST_NAME).is_file():
-        raise UsageError(f"{out} is in use by something else than a bundle; name another directory with -o")
+        raise UsageError(f"{out} holds something else than a bundle; name another directory")
     if not force:
-        raise UsageError(f"{out} holds a bundle already; replace it with --force, or name another directory with -o")
+        raise UsageError(f"{out} holds a bundle already; replace it with force=True, or name another directory")
 
 
 @contextmanager

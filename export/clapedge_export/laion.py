@@ -147,6 +147,6 @@ def _hub_tokenizer(file: Path) -> Path:
         directory, _ = hub.fetch(TOKENIZER_MODEL, ("tokenizer.json",))
     except ModelError as error:
         raise ModelError(
-            f"{file} needs the tokenizer of roberta-base; name it with --tokenizer PATH ({error})"
+            f'{file} needs the tokenizer of roberta-base; give it as tokenizer="PATH" ({error})'
         ) from error
     return directory

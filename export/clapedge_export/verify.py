@@ -147,7 +147,7 @@ def verify_front_end(path: Path, front_end: FrontEnd) -> dict[str, float]:
     if not error <= front_end_graph.MAX_ERROR:  # also true of NaN
         raise ParityError(
             f"{path.name} differs from the front end by {error:.2g} dB (at most {front_end_graph.MAX_ERROR}); "
-            "leave fp16 out of --precision"
+            "export it without fp16"
         )
     return {"max_error_db": error}
 
@@ -196,7 +196,7 @@ def _verify_half(path: Path, inputs: Mapping[str, npt.NDArray[Any]], expected: F
     if value > LARGEST_HALF / MARGIN:
         raise ParityError(
             f"{path.name} comes too near to the end of half precision, which is {LARGEST_HALF:.0f}: {value:.4g} in "
-            f"{node}, at most {LARGEST_HALF / MARGIN:.0f} are allowed; leave fp16 out of --precision"
+            f"{node}, at most {LARGEST_HALF / MARGIN:.0f} are allowed; export it without fp16"
         )
     return {**_compare(run.embeddings, expected, path, "fp16"), "largest_half": value}
 
@@ -208,7 +208,7 @@ def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: V
     cosine = float(((found.astype(np.float64) * expected).sum(axis=1) / norms).min())
     limit, least = MAX_ERROR.get(variant, np.inf), MIN_COSINE[variant]
     if not (error <= limit and cosine >= least):  # also true of NaN
-        advice = ADVICE.get(variant, f"leave {variant} out of --precision")
+        advice = ADVICE.get(variant, f"export it without {variant}")
         raise ParityError(
             f"{path.name} does not reproduce the original model: largest error {error:.2g} (at most {limit:.2g}), "
             f"least cosine {cosine:.6f} (at least {least}); {advice}"

@@ -180,7 +180,8 @@ def test_a_missing_library_is_named(tmp_path: Path, tiny_tower: Path, library: s
 
 def test_a_missing_driver_is_named(tmp_path: Path, tiny_tower: Path) -> None:
     done = opened_without("libcuda.so.1", tmp_path / "rest", tiny_tower)
-    assert "no NVIDIA driver was found (libcuda.so.1); install it, or use --provider cpu" in done.stdout, done.stderr
+    found = 'no NVIDIA driver was found (libcuda.so.1); install it, or use provider="cpu"'
+    assert found in done.stdout, done.stderr
 
 
 def test_a_missing_cudnn_is_named_where_a_graph_needs_it(tmp_path: Path) -> None:

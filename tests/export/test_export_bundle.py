@@ -207,7 +207,7 @@ def test_a_directory_that_is_no_bundle_is_never_replaced(tmp_path: Path, fused_d
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="something else than a bundle"):
         export_bundle(str(fused_directory), tmp_path, force=True)
-    with pytest.raises(UsageError, match="is no directory"):
+    with pytest.raises(UsageError, match="is not a directory"):
         export_bundle(str(fused_directory), tmp_path / "thesis.txt", force=True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

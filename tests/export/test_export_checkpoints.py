@@ -157,7 +157,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         r"the engine does not hear \(.*sampling_rate.*48 kHz",
     ),
     "front end with a ceiling": (lambda path: edit(path / "preprocessor_config.json", top_db=80), "top_db is 80"),
-    "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer.json.*--tokenizer"),
+    "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), 'no tokenizer.json.*tokenizer="PATH"'),
     "damaged tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), r"tokenizer\.json is damaged"),
     "half a tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"model": {"vocab": {}}}'), "is damaged"),
     "something else": (lambda path: (path / "tokenizer.json").write_text("{}"), "is no tokenizer.json"),

@@ -144,5 +144,5 @@ def test_without_a_tokenizer_the_one_of_roberta_is_asked_for(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     torch.save(in_laions_names(fused_model), tmp_path / "small.pt")
-    with pytest.raises(ModelError, match=r"tokenizer of roberta-base.*--tokenizer PATH.*FacebookAI/roberta-base"):
+    with pytest.raises(ModelError, match=r'tokenizer of roberta-base.*tokenizer="PATH".*FacebookAI/roberta-base'):
         load_checkpoint(str(tmp_path / "small.pt"))

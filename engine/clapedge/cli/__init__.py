@@ -172,17 +172,22 @@ class _StderrHandler(logging.Handler):
         click.echo(with_flags(self.format(record)), err=True)
 
 
-def log_to_stderr(line: str = "%(message)s") -> None:
+def log_to_stderr(line: str = "%(message)s", *, times: bool = False) -> None:
     """Print what the library logs, from level INFO on, on stderr.
 
     Args:
         line: the form of a line, as `logging.Formatter` takes it.
+        times: whether lines have a time and a level instead, other libraries' warnings included.
     """
+    logger = logging.getLogger("clapedge")
+    logger.setLevel(logging.INFO)
+    if times:
+        line = "%(asctime)s %(levelname)s %(message)s"
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=line)
+        return
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter(line))
-    logger = logging.getLogger("clapedge")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
 
 
 def drop_output() -> None:

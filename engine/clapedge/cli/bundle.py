@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import log_to_stderr
+from clapedge.cli.hints import report_error
 from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
 from clapedge.terminal import counted, printable
@@ -86,7 +87,7 @@ def verify(directory: str | None) -> None:
     opened = Bundle.open(directory)
     faults = opened.faults()
     for fault in faults[1:]:
-        click.echo(f"error: {printable(fault)}", err=True)
+        report_error(fault)
     if faults:
         raise BundleDamagedError(f"{faults[0]}; copy the bundle again, or export it again")
     click.echo(

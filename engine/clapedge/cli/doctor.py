@@ -2,10 +2,11 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
+from clapedge.cli.hints import to_flags
 from clapedge.errors import BundleError, ProviderError
 from clapedge.terminal import printable
 
@@ -35,12 +36,15 @@ def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_forma
     from clapedge.diagnostics.doctor import diagnose
 
     diagnosis = diagnose(bundle)
-    findings = (*diagnosis.packages, *diagnosis.bundle, *diagnosis.providers)
+    findings = [
+        replace(finding, detail=to_flags(finding.detail))
+        for finding in (*diagnosis.packages, *diagnosis.bundle, *diagnosis.providers)
+    ]
     if output_format == "json":
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
     else:
         for finding in findings:
-            click.echo(f"{finding.state:3} {finding.name:22} {finding.detail}")
+            click.echo(f"{finding.state:3} {finding.name:22} {printable(finding.detail)}")
     if any(finding.state == "bad" for finding in diagnosis.bundle):
         ctx.exit(BundleError.exit_code)
     if not any(finding.state == "ok" for finding in diagnosis.providers):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clapedge.cli.hints import note
 from clapedge.cli.options import label_options, read_labels
 from clapedge.cli.progress import StepProgress
 from clapedge.terminal import counted, printable
@@ -84,7 +85,7 @@ def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":
 
     with Engine.load(bundle) as engine, StepProgress() as progress:
         if not engine.bundle.files("text"):
-            click.echo("note: the bundle has no text tower: labels that nearly coincide are not looked for", err=True)
+            note("the bundle has no text tower: labels that nearly coincide are not looked for")
             return lint.check(label_set)
         parts: list[Float32Array] = []
         for part in lint.embed_parts(engine, label_set):

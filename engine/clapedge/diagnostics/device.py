@@ -51,9 +51,9 @@ class Advice:
     """Recommended options of `clapedge listen` on this device.
 
     Attributes:
-        variant: value of `--precision`.
-        threads: value of `--threads`.
-        hop: value of `--hop`.
+        variant: precision of the audio tower.
+        threads: threads of an operator.
+        hop: seconds from one window to the next.
         share: share of the time that the work takes.
         keeps_up: whether it runs in real time.
     """

@@ -123,7 +123,7 @@ class LabelEncoder:
         if not bundle.files("text"):
             raise BundleError(
                 f"bundle {bundle.directory} has no text tower, so it knows only its stored label sets; "
-                "name one of them with --labels, or export the bundle without --no-text"
+                "use one of them, or export the bundle with its text tower"
             )
         open_tower = partial(
             TextTower,

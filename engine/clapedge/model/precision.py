@@ -31,5 +31,5 @@ def preferred_variant(
             return variant
     raise BundleError(
         f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "
-        f"export it again with --precision {PREFERRED[provider][0]}"
+        f'export it again with precision="{PREFERRED[provider][0]}"'
     )

@@ -105,7 +105,7 @@ class ProviderConfig:
         """
         value = self.options.get("device_id", "0")
         if not value.isdecimal():
-            raise ProviderError(f"--provider-option device_id={value} is no number of a GPU; see nvidia-smi")
+            raise ProviderError(f'provider_options={{"device_id": "{value}"}} is not a number; see nvidia-smi')
         return int(value)
 
 
@@ -136,7 +136,7 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
         UsageError: options are given for the CPU, which has none.
     """
     if wish == "cpu" and options:
-        raise UsageError(f"provider cpu takes no options, found {', '.join(options)}; leave --provider-option out")
+        raise UsageError(f"provider cpu takes no options, found {', '.join(options)}; leave provider_options out")
     if wish != "auto":
         reason = unavailable_reason(wish)
         if reason:
@@ -148,7 +148,7 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
         if not reason:
             if provider == "cpu" and options:
                 fallback_reasons.append(
-                    f"provider cpu takes no options: {', '.join(options)} of --provider-option not used"
+                    f"provider cpu takes no options: {', '.join(options)} of provider_options not used"
                 )
                 options = None
             return _provider_config(provider, options, tuple(fallback_reasons))
@@ -198,10 +198,10 @@ def describe_gpu(device: int = 0, *, driver: ctypes.CDLL | None = None) -> Gpu:
     try:
         driver = driver or ctypes.CDLL(CUDA_DRIVER)
     except OSError as error:
-        raise ProviderError(f"no NVIDIA driver was found ({error}); install it, or use --provider cpu") from error
+        raise ProviderError(f'no NVIDIA driver was found ({error}); install it, or use provider="cpu"') from error
     handle, total, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
     if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(handle), device):
-        raise ProviderError(f"the NVIDIA driver has no GPU {device}; check nvidia-smi and --provider-option device_id")
+        raise ProviderError(f"the NVIDIA driver has no GPU {device}; check nvidia-smi and provider_options")
     driver.cuDeviceGetName(name, len(name), handle)
     driver.cuDeviceTotalMem_v2(ctypes.byref(total), handle)
     version = []
@@ -230,13 +230,13 @@ def _cuda_unavailable_reason() -> str | None:
     try:
         driver = ctypes.CDLL(CUDA_DRIVER)
     except OSError:
-        return f"no NVIDIA driver was found ({CUDA_DRIVER}); install it, or use --provider cpu"
+        return f'no NVIDIA driver was found ({CUDA_DRIVER}); install it, or use provider="cpu"'
     status = driver.cuInit(0)
     if status and status != NO_DEVICE:
-        return f"the NVIDIA driver does not start (cuInit returned {status}); check nvidia-smi, or use --provider cpu"
+        return f'the NVIDIA driver does not start (cuInit returned {status}); check nvidia-smi, or use provider="cpu"'
     count = ctypes.c_int()
     if status or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
-        return "the NVIDIA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --provider cpu"
+        return 'the NVIDIA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use provider="cpu"'
     return None
 
 
