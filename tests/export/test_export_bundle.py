@@ -176,7 +176,7 @@ def test_a_bundle_is_replaced_only_when_forced_and_kept_when_its_successor_fails
     out = tmp_path / "out"
     shutil.copytree(bundle.directory, out)
     before = digests(out)
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="force=True"):
         export_bundle(str(fused_directory), out)
     with monkeypatch.context() as patch:
         patch.setitem(verify.MIN_COSINE, "fp32", 1.1)

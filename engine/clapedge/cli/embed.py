@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from clapedge.cli.hints import note, report_error
-from clapedge.cli.options import RECORDING_OPTIONS, bundle_options, load_engine, recording_options
+from clapedge.cli.options import RECORDING_OPTIONS, bundle_options, load_engine, option_group, recording_options
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioError, UsageError
 from clapedge.terminal import counted, printable
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from clapedge.batch.run import Progress
     from clapedge.batch.store_files import EmbeddingConfig
     from clapedge.engine import Engine
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 Embedded: TypeAlias = "tuple[EmbeddingStore, Sequence[str], Mapping[str, str]]"
 """A store, the names of the recordings that are wanted of it, and the errors of those that are not in it."""
@@ -35,26 +33,21 @@ Exit codes: 0 all embedded, 1 some recordings failed, 2 usage, 3 bundle, 4 provi
 """
 
 
-def folder_options(command: Command) -> Command:
-    """Add the options that say which recordings are taken, and how many at once."""
-    for option in (
-        click.option("--gpus-per-actor", type=float, help="With --engine ray; a fraction shares one. [default: 0]"),
-        click.option("--cpus-per-actor", type=float, help="With --engine ray. [default: 1]"),
-        click.option(
-            "--engine",
-            "where",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="Embed in this process, or with --workers actors on a Ray cluster: RAY_ADDRESS, else this machine.",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(min=1), help="Recordings embedded at once. [default: usable cores]"
-        ),
-        click.option("--recursive", is_flag=True, help="Look through folders in folders too."),
-    ):
-        command = option(command)
-    return command
+folder_options = option_group(
+    click.option("--recursive", is_flag=True, help="Look through folders in folders too."),
+    click.option("--workers", type=click.IntRange(min=1), help="Recordings embedded at once. [default: usable cores]"),
+    click.option(
+        "--engine",
+        "where",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Embed in this process, or with --workers actors on a Ray cluster: RAY_ADDRESS, else this machine.",
+    ),
+    click.option("--cpus-per-actor", type=float, help="With --engine ray. [default: 1]"),
+    click.option("--gpus-per-actor", type=float, help="With --engine ray; a fraction shares one. [default: 0]"),
+)
+"""Which recordings are taken, and how many at once."""
 
 
 @click.command(epilog=EXAMPLES)

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from clapedge.scoring.decision import Decision
 
 Command = TypeVar("Command", bound=Callable[..., object])
+Decorator: TypeAlias = Callable[[Any], Any]
 
 STANDARD_INPUT = "-"
 
@@ -22,6 +23,18 @@ MOST_THREADS = 256
 RECORDING_OPTIONS = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
 """Names of the options of `recording_options`, less --fusion: keyword arguments of `Engine.score`."""
 
+
+def option_group(*options: Decorator) -> Callable[[Command], Command]:
+    """Return a decorator that adds options, or groups of them, in the order in which `--help` shows them."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 provider_option = click.option(
     "--provider",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
@@ -30,171 +43,127 @@ provider_option = click.option(
     help="Where to run.",
 )
 
+label_options = option_group(
+    click.option("-l", "--label", "words", multiple=True, help="A label, in any words; repeats, and splits at commas."),
+    click.option(
+        "--labels",
+        "label_file",
+        metavar="FILE|NAME",
+        help="Label set: a file (.toml, .csv, .txt with one a line, .npz embedded), else the name of one in the "
+        "bundle, else of one that comes with clapedge: city, home, industrial, wildlife.",
+    ),
+    click.option("--template", default=None, help="Prompt for -l labels. [default: 'This is a sound of {}.']"),
+)
+"""What a recording is scored against."""
 
-def label_options(command: Command) -> Command:
-    """Add the options that name labels."""
-    for option in (
-        click.option("--template", default=None, help="Prompt for -l labels. [default: 'This is a sound of {}.']"),
-        click.option(
-            "--labels",
-            "label_file",
-            metavar="FILE|NAME",
-            help="Label set: a file (.toml, .csv, .txt with one a line, .npz embedded), else the name of one in the "
-            "bundle, else of one that comes with clapedge: city, home, industrial, wildlife.",
-        ),
-        click.option(
-            "-l", "--label", "words", multiple=True, help="A label, in any words; repeats, and splits at commas."
-        ),
-    ):
-        command = option(command)
-    return command
+bundle_options = option_group(
+    click.option(
+        "--bundle",
+        type=click.Path(),
+        help="Bundle directory. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
+    ),
+    provider_option,
+    click.option(
+        "--provider-option", "provider_options", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime option."
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "fp16", "int8"]),
+        default="auto",
+        show_default=True,
+        help="Variant of the audio tower; auto takes the fastest present for the provider.",
+    ),
+)
+"""Which bundle runs, and where."""
 
-
-def engine_options(command: Command) -> Command:
-    """Add the options that say which bundle runs, where, and on how many threads."""
-    threads = click.option(
+engine_options = option_group(
+    bundle_options,
+    click.option(
         "--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of an operator. [default: usable cores]"
-    )
-    return bundle_options(threads(command))
-
-
-def bundle_options(command: Command) -> Command:
-    """Add the options that say which bundle runs, and where."""
-    for option in (
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "fp32", "fp16", "int8"]),
-            default="auto",
-            show_default=True,
-            help="Variant of the audio tower; auto takes the fastest present for the provider.",
-        ),
-        click.option(
-            "--provider-option", "provider_options", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime option."
-        ),
-        provider_option,
-        click.option(
-            "--bundle",
-            type=click.Path(),
-            help="Bundle directory. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
-        ),
-    ):
-        command = option(command)
-    return command
-
+    ),
+)
+"""The same, and on how many threads."""
 
 start_option = click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
 duration_option = click.option("--duration", type=float, help="Seconds to read at most.")
 
+recording_options = option_group(
+    start_option,
+    duration_option,
+    click.option("--channel", type=click.IntRange(min=0), help="Read this channel, from 0 on. [default: their mean]"),
+    click.option(
+        "--trim-silence",
+        type=float,
+        metavar="DBFS",
+        help="Leave out the beginning and the end below this level, for example -60.",
+    ),
+    click.option(
+        "--resample",
+        type=click.Choice(["VHQ", "HQ", "MQ", "LQ", "QQ"]),
+        default="VHQ",
+        show_default=True,
+        help="Quality of resampling, soxr's.",
+    ),
+    click.option(
+        "--window",
+        type=click.Choice(["first", "slide", "fuse"]),
+        default="first",
+        show_default=True,
+        help="What of a long recording is scored: its first 10 s, all in sliding clips, or all in one fused input.",
+    ),
+    click.option(
+        "--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), help="Draw the crops of fuse at random, as transformers does."),
+    click.option(
+        "--pad",
+        type=click.Choice(["repeatpad", "repeat", "zero"]),
+        default="repeatpad",
+        show_default=True,
+        help="How a short recording fills 10 s: whole copies then zeros, copies to the end, or zeros.",
+    ),
+    click.option(
+        "--fusion",
+        type=click.Choice(["long", "always"]),
+        default="long",
+        show_default=True,
+        help="Fuse long recordings only, or always (what transformers does to a lone short clip).",
+    ),
+)
+"""Which part of a recording is read, and how it becomes clips: fields of `ReadOptions` and `ClipOptions`."""
 
-def recording_options(command: Command) -> Command:
-    """Add the options that say which part of a recording is read and how it becomes clips."""
-    return _reading_options(_clip_options(command))
+decision_options = option_group(
+    click.option(
+        "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present, or none."
+    ),
+    click.option(
+        "--threshold",
+        type=float,
+        help="With --multi: similarity at which a label without its own threshold is present. [default: 0.3]",
+    ),
+    click.option(
+        "--unsure-margin",
+        type=float,
+        help="Unsure below this probability between the two best [default: 0.1]; "
+        "with --multi, below this similarity between a label and its threshold [default: 0.02].",
+    ),
+)
+"""How scores become an answer."""
 
-
-def _reading_options(command: Command) -> Command:
-    """Add the options that say which part of a recording is read, see `ReadOptions`."""
-    for option in (
-        click.option(
-            "--resample",
-            type=click.Choice(["VHQ", "HQ", "MQ", "LQ", "QQ"]),
-            default="VHQ",
-            show_default=True,
-            help="Quality of resampling, soxr's.",
-        ),
-        click.option(
-            "--trim-silence",
-            type=float,
-            metavar="DBFS",
-            help="Leave out the beginning and the end below this level, for example -60.",
-        ),
-        click.option(
-            "--channel", type=click.IntRange(min=0), help="Read this channel, from 0 on. [default: their mean]"
-        ),
-        duration_option,
-        start_option,
-    ):
-        command = option(command)
-    return command
-
-
-def _clip_options(command: Command) -> Command:
-    """Add the options that say how clips are made, see `ClipOptions`."""
-    for option in (
-        click.option(
-            "--fusion",
-            type=click.Choice(["long", "always"]),
-            default="long",
-            show_default=True,
-            help="Fuse long recordings only, or always (what transformers does to a lone short clip).",
-        ),
-        click.option(
-            "--pad",
-            type=click.Choice(["repeatpad", "repeat", "zero"]),
-            default="repeatpad",
-            show_default=True,
-            help="How a short recording fills 10 s: whole copies then zeros, copies to the end, or zeros.",
-        ),
-        click.option(
-            "--seed", type=click.IntRange(min=0), help="Draw the crops of fuse at random, as transformers does."
-        ),
-        click.option(
-            "--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next."
-        ),
-        click.option(
-            "--window",
-            type=click.Choice(["first", "slide", "fuse"]),
-            default="first",
-            show_default=True,
-            help="What of a long recording is scored: its first 10 s, all in sliding clips, or all in one fused input.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def decision_options(command: Command) -> Command:
-    """Add the options that say how scores become an answer."""
-    for option in (
-        click.option(
-            "--unsure-margin",
-            type=float,
-            help="Unsure below this probability between the two best [default: 0.1]; "
-            "with --multi, below this similarity between a label and its threshold [default: 0.02].",
-        ),
-        click.option(
-            "--threshold",
-            type=float,
-            help="With --multi: similarity at which a label without its own threshold is present. [default: 0.3]",
-        ),
-        click.option(
-            "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present, or none."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def event_options(command: Command) -> Command:
-    """Add the options that say when a label counts as present: fields of `EventRule`."""
-    for option in (
-        click.option(
-            "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present at once."
-        ),
-        click.option(
-            "--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."
-        ),
-        click.option(
-            "--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events."
-        ),
-        click.option(
-            "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
-        ),
-        click.option(
-            "--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"
-        ),
-    ):
-        command = option(command)
-    return command
+event_options = option_group(
+    click.option("--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"),
+    click.option(
+        "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
+    ),
+    click.option(
+        "--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events."
+    ),
+    click.option("--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."),
+    click.option(
+        "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present at once."
+    ),
+)
+"""When a label counts as present: fields of `EventRule`."""
 
 
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":
