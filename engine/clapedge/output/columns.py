@@ -1,6 +1,5 @@
 """Columns of tabular output as data: one list for results and one for events, which every format iterates."""
 
-from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -115,13 +114,7 @@ class ResultTable:
 _event_values = attrgetter(*(column.path for column in EVENT_COLUMNS))
 
 
-def event_row(file: str, event: Event, provenance: Provenance) -> Sequence[object]:
-    """Return the values of `EVENT_COLUMNS` for an event."""
-    values: tuple[object, ...] = _event_values(EventRow(file, event, provenance))
-    return values
-
-
 def event_record(file: str, event: Event, provenance: Provenance) -> dict[str, Any]:
     """Return the record of an event, a field a column."""
     names = (column.name for column in EVENT_COLUMNS)
-    return dict(zip(names, event_row(file, event, provenance), strict=True))
+    return dict(zip(names, _event_values(EventRow(file, event, provenance)), strict=True))

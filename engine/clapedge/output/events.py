@@ -8,7 +8,7 @@ import msgspec
 
 from clapedge.events.event import Event
 from clapedge.events.timeline import Timeline
-from clapedge.output.columns import EVENT_COLUMNS, event_record, event_row
+from clapedge.output.columns import EVENT_COLUMNS, event_record
 from clapedge.terminal import counted, printable
 
 MILLISECONDS = 3
@@ -69,7 +69,7 @@ class CsvEvents(EventWriter):
         """Write the names of the columns and a row an event."""
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(column.name for column in EVENT_COLUMNS)
-        rows.writerows(event_row(timeline.file, event, timeline.provenance) for event in events)
+        rows.writerows(event_record(timeline.file, event, timeline.provenance).values() for event in events)
 
 
 class JsonLinesEvents(EventWriter):

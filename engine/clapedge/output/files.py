@@ -1,4 +1,4 @@
-"""A file of results, in the format that its name says, which appears whole or not at all."""
+"""A file of results in the format of its name, which appears whole or not at all."""
 
 import os
 from collections.abc import Iterator, Mapping

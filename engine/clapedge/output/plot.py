@@ -69,7 +69,7 @@ def draw(
     front_end: FrontEnd,
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw a timeline into a file, whose name says the format; it appears whole or not at all.
+    """Draw a timeline into a file, whose name decides the format; it appears whole or not at all.
 
     Args:
         timeline: what to draw.
@@ -95,10 +95,10 @@ def draw(
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 0.5 * rows + 1])
         _draw_spectrogram(upper, timeline, picture, front_end)
         _draw_labels(lower, timeline, events)
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             _save(figure, Path(path))
-    if any("missing from font" in str(warning.message) for warning in said):
+    if any("missing from font" in str(warning.message) for warning in caught):
         warnings.warn(
             f"no installed font has all characters of the names, so {path} shows boxes; install one, such as "
             f"{WIDE_FONTS[0]}",
