@@ -1,1 +1,1 @@
-"""Calibration: sounds of a device class turn a bundle into its INT8 variant, with a report of what that costs."""
+"""Calibration and evaluation: recordings of a device make an INT8 variant of a bundle, and measure any variant."""

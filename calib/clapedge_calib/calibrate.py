@@ -1,4 +1,4 @@
-"""A bundle and sounds of its device to an INT8 audio tower, judged by sounds that were held out."""
+"""A bundle and recordings of its device to an INT8 audio tower, evaluated with recordings that were held out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from onnx import ModelProto
 
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ModelError, UsageError
-from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.labels import EmbeddedLabels
 from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle
-from clapedge_calib.calibration_data import Coverage, hear, split
-from clapedge_calib.collect import Extremes, extremes, histograms
+from clapedge_calib.calibration_data import CalibrationData, read_clips, split
+from clapedge_calib.collect import Extremes, count_values, measure_extremes
 from clapedge_calib.dataset import Example
-from clapedge_calib.evaluator import Figures, Judge
-from clapedge_calib.graph_runner import latencies
+from clapedge_calib.evaluator import Evaluator, Figures
+from clapedge_calib.graph_runner import embed, latencies
 from clapedge_calib.layers import Layer, find_layers
-from clapedge_calib.mixed_precision import SENSITIVITY_SOUNDS, Probe, restore_fewest, sensitivities
-from clapedge_calib.progress import Progress
+from clapedge_calib.mixed_precision import SENSITIVITY_CLIPS, Probe, measure_sensitivities, restore_fewest
+from clapedge_calib.progress import Steps
 from clapedge_calib.quantize import Scheme, Target, one_row, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Method, Range, check_percentile, choose
 from clapedge_calib.report import Candidate, Report, machine, made_with
-from clapedge_calib.smoothquant import FOLDING_SOUNDS, Tower, choose_folding
+from clapedge_calib.smoothquant import SMOOTHING_CLIPS, Tower, choose_smoothing
 from clapedge_export.cpu_graph import for_cpu
 
 SCHEMES: dict[Target, tuple[Scheme, ...]] = {"cpu": ("static", "dynamic"), "tensorrt": ("static",), "arm": ("static",)}
@@ -36,11 +36,11 @@ MOST_RESTORED = 2
 """One layer in so many may be put back to float: with fewer left, little would be gained."""
 
 WINDOWS = 4
-"""Clips that are taken of a long recording to calibrate with."""
+"""Clips of a long recording to calibrate with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class CalibrationOptions:
     """How to calibrate.
 
     Attributes:
@@ -49,9 +49,9 @@ class Options:
         percentile: of the method of that name.
         max_drop: points of top-1 that the variant may lose.
         min_cosine: mean cosine with float32 that it must keep.
-        samples: recordings to calibrate with, and to judge by, at most.
+        samples: recordings to calibrate with, and to evaluate with, at most.
         seed: of the draw.
-        test_folds: folds to judge by; without any, one recording in four of each class.
+        test_folds: folds to evaluate with; without any, one recording in four of each class.
         label_file: label set to score against; None takes the classes' names.
         restore: whether layers may be put back to float until the variant holds.
     """
@@ -68,7 +68,7 @@ class Options:
     restore: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise if a value is impossible."""
         check_percentile(self.percentile)
         if not self.max_drop >= 0:
             raise UsageError(f"max-drop is {self.max_drop}; give points from 0 on")
@@ -77,83 +77,85 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came out: the report, the graph to install or None, and the ranges by tensor."""
+class Calibration:
+    """The report, the graph to install or None, and the ranges by tensor."""
 
     report: Report
     model: ModelProto | None
     ranges: Mapping[str, Range]
 
 
-def calibrate(bundle: Bundle, examples: Sequence[Example], options: Options, *, progress: Progress) -> Outcome:
-    """Make and judge INT8 audio towers; the bundle is only read.
+def calibrate(bundle: Bundle, examples: Sequence[Example], options: CalibrationOptions) -> Steps[Calibration]:
+    """Make and evaluate INT8 audio towers; the bundle is only read.
 
     Args:
         bundle: holds the float32 audio tower.
         examples: recordings of the device.
         options: how.
-        progress: takes how far it is.
 
     Raises:
         AudioError: too few recordings can be used.
         BundleError: the bundle has no float32 audio tower, or it cannot be run.
-        LabelError: a class of the recordings is no label.
+        LabelError: a class of the recordings is not a label.
         ModelError: a graph breaks the rules of its target.
     """
     reference = onnx.load(bundle.path(bundle.file("audio", "fp32")))
     layers = find_layers(reference)
-    calibration, test = _hear(bundle, examples, options, progress)
-    judge = Judge(
-        reference,
-        test.sounds,
+    calibration, test = yield from _read(bundle, examples, options)
+    evaluator = Evaluator(
+        (yield from embed(reference, test.clips, "embedding in fp32")),
+        test.clips,
         _labels(bundle, test, options.label_file),
         logit_scale=bundle.manifest.logit_scale,
         max_drop=options.max_drop,
         min_cosine=options.min_cosine,
-        progress=progress,
     )
-    found = extremes(reference, layers, calibration.sounds, progress=progress)
-    ranges = _ranges(reference, found, calibration, options, progress)
-    probe = None  # methods that cut outliers off have nothing to fold
+    extremes = yield from measure_extremes(reference, layers, calibration.clips)
+    ranges = yield from _ranges(reference, extremes, calibration, options)
+    probe = None  # methods that cut outliers off have nothing to smooth
     if options.method == "minmax":
-        probe = Probe(reference, calibration.sounds, most=FOLDING_SOUNDS)
-    material = _Material(reference, layers, found, ranges, probe, options)
-    towers = {scheme: material.tower(scheme, progress) for scheme in SCHEMES[options.target]}
-    static = partial(material.build, "static", towers["static"])
-    few = Probe(reference, calibration.sounds, most=SENSITIVITY_SOUNDS)
-    alone = sensitivities(layers, static, few, progress=progress)
+        probe = Probe(reference, calibration.clips, most=SMOOTHING_CLIPS)
+    quantizer = _Quantizer(reference, layers, extremes, ranges, probe, options)
+    towers = {}
+    for scheme in SCHEMES[options.target]:
+        towers[scheme] = yield from quantizer.tower(scheme)
+    static = partial(quantizer.build, "static", towers["static"])
+    few = Probe(reference, calibration.clips, most=SENSITIVITY_CLIPS)
+    alone = yield from measure_sensitivities(layers, static, few)
     ranked = [layer for layer, _ in alone]
-    tried = [_try(scheme, ranked, material, tower, judge) for scheme, tower in towers.items()]
-    candidates = _candidates(reference, tried, judge)
+    tried = []
+    for scheme, tower in towers.items():
+        tried.append((yield from _try(scheme, ranked, quantizer, tower, evaluator)))
+    candidates = _candidates(reference, tried, evaluator)
     best, chosen = _best(tried, candidates[1:], options.target)
     report = Report(
         model=bundle.manifest.model,
         weights=bundle.manifest.weights,
         candidates=candidates,
         sensitivities=tuple(each for _, each in alone),
-        **_heard_facts(calibration, test),  # type: ignore[arg-type]
-        **_facts(options, judge, best.figures, chosen),  # type: ignore[arg-type]
+        **_data_facts(calibration, test),  # type: ignore[arg-type]
+        **_facts(options, evaluator, best.figures, chosen),  # type: ignore[arg-type]
     )
-    return Outcome(report, best.model if chosen.holds else None, ranges)
+    return Calibration(report, best.model if chosen.holds else None, ranges)
 
 
 @dataclass(frozen=True, eq=False)
-class _Material:
-    """What every way to make the tower INT8 starts from."""
+class _Quantizer:
+    """Makes the tower INT8 in either scheme, from what both start with."""
 
     reference: ModelProto
     layers: Sequence[Layer]
-    found: Mapping[str, Extremes]
+    extremes: Mapping[str, Extremes]
     ranges: Mapping[str, Range]
     probe: Probe | None
-    options: Options
+    options: CalibrationOptions
 
-    def tower(self, scheme: Scheme, progress: Progress) -> Tower:
-        """Return the float32 tower that is made INT8: with its outliers folded into weights where that pays."""
+    def tower(self, scheme: Scheme) -> Steps[Tower]:
+        """Return the float32 tower that is made INT8, smoothed where that pays."""
         if self.probe is None:
             return Tower(self.reference, self.ranges)
         quantize = partial(self.build, scheme, layers=self.layers)
-        return choose_folding(self.reference, self.layers, self.found, quantize, self.probe, progress=progress)
+        return (yield from choose_smoothing(self.reference, self.layers, self.extremes, quantize, self.probe))
 
     def build(self, scheme: Scheme, tower: Tower, layers: Sequence[Layer]) -> ModelProto:
         """Make layers of a float32 tower INT8."""
@@ -163,8 +165,8 @@ class _Material:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tried:
-    """One way to make the tower INT8, as good as it got; `facts` are fields of `Candidate`."""
+class _Variant:
+    """The best tower of one scheme; `facts` are fields of `Candidate`."""
 
     name: str
     model: ModelProto
@@ -172,36 +174,38 @@ class _Tried:
     facts: Mapping[str, object]
 
 
-def _try(scheme: Scheme, ranked: Sequence[Layer], material: _Material, tower: Tower, judge: Judge) -> _Tried:
-    """Make the tower INT8 in one way, putting layers back to float until it holds."""
-    name, build = f"{scheme} int8", partial(material.build, scheme, tower)
-    most = len(ranked) // MOST_RESTORED if material.options.restore else 0
-    restored, figures, steps = restore_fewest(ranked, build, judge, name, most=most)
+def _try(
+    scheme: Scheme, ranked: Sequence[Layer], quantizer: _Quantizer, tower: Tower, evaluator: Evaluator
+) -> Steps[_Variant]:
+    """Make the tower INT8 in one scheme, putting layers back to float until it holds."""
+    name, build = f"{scheme} int8", partial(quantizer.build, scheme, tower)
+    most = len(ranked) // MOST_RESTORED if quantizer.options.restore else 0
+    restored, figures, steps = yield from restore_fewest(ranked, build, evaluator, name, most=most)
     model = build(ranked[restored:])
-    if material.options.target == "cpu":  # what is installed is what is judged
+    if quantizer.options.target == "cpu":  # what is evaluated is what will be installed
         model = for_cpu(one_row(model))
-        figures = judge.measure(model, name)
+        figures = yield from evaluator.measure(model, name)
     onnx.checker.check_model(model, full_check=True)
     facts = {
         "int8_layers": len(ranked) - restored,
         "restored": tuple(layer.name for layer in ranked[:restored]),
         "steps": steps,
-        "folding": tower.folding,
+        "smoothing": tower.smoothing,
     }
-    return _Tried(name, model, figures, facts)
+    return _Variant(name, model, figures, facts)
 
 
-def _candidates(reference: ModelProto, tried: Sequence[_Tried], judge: Judge) -> tuple[Candidate, ...]:
+def _candidates(reference: ModelProto, tried: Sequence[_Variant], evaluator: Evaluator) -> tuple[Candidate, ...]:
     """Time the towers, float32 first, and describe them."""
-    every = (_Tried("fp32", reference, judge.reference, {"int8_layers": 0}), *tried)
-    times = latencies([each.model for each in every], judge.sounds[0])
+    every = (_Variant("fp32", reference, evaluator.reference, {"int8_layers": 0}), *tried)
+    times = latencies([each.model for each in every], evaluator.clips[0])
     return tuple(
-        judge.candidate(each.name, each.model, each.figures, latency_ms=taken, **each.facts)
+        evaluator.candidate(each.name, each.model, each.figures, latency_ms=taken, **each.facts)
         for each, taken in zip(every, times, strict=True)
     )
 
 
-def _best(tried: Sequence[_Tried], candidates: Sequence[Candidate], target: Target) -> tuple[_Tried, Candidate]:
+def _best(tried: Sequence[_Variant], candidates: Sequence[Candidate], target: Target) -> tuple[_Variant, Candidate]:
     """Return the fastest that holds, or the fastest if none does.
 
     Raises:
@@ -215,35 +219,31 @@ def _best(tried: Sequence[_Tried], candidates: Sequence[Candidate], target: Targ
 
 
 def _ranges(
-    reference: ModelProto,
-    found: Mapping[str, Extremes],
-    calibration: Coverage,
-    options: Options,
-    progress: Progress,
-) -> dict[str, Range]:
+    reference: ModelProto, extremes: Mapping[str, Extremes], calibration: CalibrationData, options: CalibrationOptions
+) -> Steps[dict[str, Range]]:
     """Choose the range of each activation: all of it, or by how often values occur."""
     if options.method == "minmax":
-        return {name: each.whole for name, each in found.items()}
-    counted = histograms(reference, found, calibration.sounds, progress=progress)
+        return {name: each.whole for name, each in extremes.items()}
+    counted = yield from count_values(reference, extremes, calibration.clips)
     return {
         name: choose(each, options.method, percentile=options.percentile, symmetric=options.target != "cpu")
         for name, each in counted.items()
     }
 
 
-def _heard_facts(calibration: Coverage, test: Coverage) -> dict[str, object]:
-    """Return what a report says of the recordings."""
+def _data_facts(calibration: CalibrationData, test: CalibrationData) -> dict[str, object]:
+    """Return the facts of a report about the recordings."""
     return {
         "calibration_recordings": calibration.recordings,
-        "calibration_clips": len(calibration.sounds),
+        "calibration_clips": len(calibration.clips),
         "test_recordings": test.recordings,
-        "test_clips": len(test.sounds),
+        "test_clips": len(test.clips),
         "left_out": (*calibration.left_out, *test.left_out),
     }
 
 
-def _facts(options: Options, judge: Judge, figures: Figures, chosen: Candidate) -> dict[str, object]:
-    """Return what a report says of the verdict and of how it came about."""
+def _facts(options: CalibrationOptions, evaluator: Evaluator, figures: Figures, chosen: Candidate) -> dict[str, object]:
+    """Return the facts of a report about the verdict and how it was reached."""
     return {
         "target": options.target,
         "method": options.method,
@@ -251,55 +251,53 @@ def _facts(options: Options, judge: Judge, figures: Figures, chosen: Candidate) 
         "seed": options.seed,
         "max_drop": options.max_drop,
         "min_cosine": options.min_cosine,
-        "verdict": _verdict(chosen, judge.judged_by, options),
+        "verdict": _verdict(chosen, evaluator.criterion, options),
         "chosen": chosen.name if chosen.holds else None,
-        "judged_by": judge.judged_by,
+        "judged_by": evaluator.criterion,
         "cosines": tuple(map(float, figures.cosines)),
-        "changes": judge.changes(figures),
+        "changes": evaluator.changes(figures),
         "machine": machine(),
         "made_with": made_with(),
     }
 
 
-def _verdict(best: Candidate, judged_by: str, options: Options) -> str:
-    """Say in a sentence what came out."""
-    lost = "" if best.drop is None else f", {best.drop:.2f} points of {judged_by} lost"
+def _verdict(best: Candidate, criterion: str, options: CalibrationOptions) -> str:
+    """Return the result in a sentence."""
+    lost = "" if best.drop is None else f", {best.drop:.2f} points of {criterion} lost"
     found = f"mean cosine {best.cosine_mean:.5f}{lost}"
     if best.holds:
         left = f"{len(best.restored)} of {len(best.restored) + best.int8_layers} layers stay in float"
         return f"{best.name} holds: {found}; {left}."
     even = f"even with {len(best.restored)} layers in float, " if best.restored else ""
-    remedy = "--method mse or percentile" if options.method == "minmax" else "--method minmax, which cuts nothing off"
+    remedy = "mse or percentile" if options.method == "minmax" else "minmax, which cuts nothing off"
     return (
         f"Refused: {even}{best.name} has {found}, where at least "
-        f"{options.min_cosine:g} and at most {options.max_drop:g} points are asked for; try {remedy}."
+        f"{options.min_cosine:g} and at most {options.max_drop:g} points are required; try {remedy}."
     )
 
 
-def _hear(
-    bundle: Bundle, examples: Sequence[Example], options: Options, progress: Progress
-) -> tuple[Coverage, Coverage]:
-    """Read the recordings to calibrate with and those to judge by."""
+def _read(
+    bundle: Bundle, examples: Sequence[Example], options: CalibrationOptions
+) -> Steps[tuple[CalibrationData, CalibrationData]]:
+    """Read the recordings to calibrate with and those to evaluate with."""
     front_end = bundle.manifest.front_end
     parts = split(examples, samples=options.samples, seed=options.seed, test_folds=options.test_folds)
-    calibration = hear(parts[0], front_end, windows=WINDOWS, progress=progress, step="reading to calibrate")
-    test = hear(parts[1], front_end, windows=1, progress=progress, step="reading to judge")
+    calibration = yield from read_clips(parts[0], front_end, windows=WINDOWS, step="reading to calibrate")
+    test = yield from read_clips(parts[1], front_end, windows=1, step="reading to evaluate")
     if calibration.recordings < LEAST_CALIBRATION or test.recordings < LEAST_TEST:
         faults = (*calibration.left_out, *test.left_out)
         raise AudioError(
-            f"{calibration.recordings} recordings to calibrate with and {test.recordings} to judge by can be used, and "
-            f"{LEAST_CALIBRATION} and {LEAST_TEST} are needed; add recordings of the device"
+            f"{calibration.recordings} recordings to calibrate with and {test.recordings} to evaluate with can be "
+            f"used, and {LEAST_CALIBRATION} and {LEAST_TEST} are needed; add recordings of the device"
             + (f" (left out: {'; '.join(faults[:3])}{' …' if len(faults) > 3 else ''})" if faults else "")  # noqa: PLR2004
         )
     return calibration, test
 
 
-def _labels(bundle: Bundle, test: Coverage, label_file: str | None) -> EmbeddedLabels | None:
-    """Embed the labels that are scored against: those of a file, else the classes; None where there are neither."""
-    classes = sorted({sound.example.label for sound in test.sounds if sound.example.label})
-    if label_file is None and (len(classes) < 2 or not bundle.files("text")):  # noqa: PLR2004 - one class tells nothing
+def _labels(bundle: Bundle, test: CalibrationData, label_file: str | None) -> EmbeddedLabels | None:
+    """Embed the labels of a label set, or else the classes; return None if there are neither."""
+    classes = sorted({clip.example.label for clip in test.clips if clip.example.label})
+    if label_file is None and (len(classes) < 2 or not bundle.files("text")):  # noqa: PLR2004 - one class cannot be mistaken
         return None
     with Engine.load(bundle.directory, provider="cpu", precision="fp32") as engine:
-        if label_file is None:
-            return engine.embed_labels(LabelSet.of(classes))
-        return engine.embed_labels(load_labels(label_file, bundle=engine.bundle))
+        return engine.embed_labels(classes if label_file is None else load_labels(label_file, bundle=bundle))

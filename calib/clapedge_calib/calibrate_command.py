@@ -1,4 +1,4 @@
-"""`clapedge calibrate`: sounds of a device to an INT8 variant of a bundle, with a report."""
+"""`clapedge calibrate`: recordings of a device to an INT8 variant of a bundle, with a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clapedge.cli.progress import StepProgress
-from clapedge.errors import MissingExtraError
+from clapedge_calib.eval_command import needs_extra, with_progress
 
 if TYPE_CHECKING:
     from clapedge.model.bundle import Bundle
-    from clapedge_calib.calibrate import Outcome
+    from clapedge_calib.calibrate import Calibration
     from clapedge_calib.dataset import Example
 
 REPORT_BYTES = 1_000_000
-"""Room that a report needs at least."""
+"""Bytes that a report needs at least."""
 
 SHRINKS = 4
-"""An INT8 tower takes about so much less room than its fp32 one: a byte a weight instead of four."""
+"""How much smaller an INT8 tower is than its fp32 one, about: a byte a weight instead of four."""
 
 EXAMPLES = """\b
 Examples:
@@ -26,7 +25,7 @@ Examples:
   clapedge calibrate bundles/kitchen --manifest clips.csv --fold 1 --fold 2 --fold 3 --test-fold 4 --target tensorrt
 
 \b
-Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was), 2 usage, 3 bundle.
+Exit codes: 0 installed, 1 refused (see the report; the bundle is unchanged), 2 usage, 3 bundle.
 """
 
 
@@ -40,7 +39,7 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
 )
 @click.option("--fold", "folds", multiple=True, help="Calibrate with this fold only; repeats.")
 @click.option(
-    "--test-fold", "test_folds", multiple=True, help="Judge by this fold; repeats. [default: every fourth clip]"
+    "--test-fold", "test_folds", multiple=True, help="Evaluate with this fold; repeats. [default: every fourth clip]"
 )
 @click.option("--labels", "label_file", metavar="FILE", help="Label set to score against. [default: the classes]")
 @click.option(
@@ -48,7 +47,7 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
     type=click.Choice(["cpu", "tensorrt", "arm"]),
     default="cpu",
     show_default=True,
-    help="What the tower is to run on; cpu is x86.",
+    help="Where the tower will run; cpu is x86.",
 )
 @click.option(
     "--method",
@@ -59,7 +58,9 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
 @click.option("--max-drop", type=float, default=1.0, show_default=True, help="Points of top-1 that may be lost.")
 @click.option("--min-cosine", type=float, default=0.99, show_default=True, help="Mean cosine with fp32 to keep.")
 @click.option("--samples", type=click.IntRange(min=16), default=200, show_default=True, help="Recordings at most.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draw of recordings.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw of recordings."
+)
 @click.option(
     "--report",
     "report_directory",
@@ -68,13 +69,13 @@ Exit codes: 0 installed, 1 refused (the report says why, the bundle is as it was
 )
 @click.option("--write-table", "table", type=click.Path(path_type=Path), help="Also write a table for TensorRT 10.")
 @click.option(
-    "--restore/--no-restore", default=True, show_default=True, help="Put layers back to float until it holds."
+    "--restore/--no-restore", default=True, show_default=True, help="Put layers back to float until the tower holds."
 )
 @click.option(
     "--scores",
     type=click.Path(path_type=Path),
     metavar="FILE.npz",
-    help="Instead, fit a temperature and thresholds to labelled clips, and write the label set with them.",
+    help="Fit a temperature and thresholds to labelled clips instead, and write the label set with them.",
 )
 @click.option("--force", is_flag=True, help="Replace the file that --scores or --write-table names.")
 @click.option("--dry-run", is_flag=True, help="Write the report, and leave the bundle as it is.")
@@ -94,14 +95,14 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     force: bool,
     **options: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
-    """Make an INT8 audio tower for BUNDLE, calibrated with recordings of the device and judged by others.
+    """Make an INT8 audio tower for BUNDLE, calibrated with recordings of the device and evaluated with others.
 
-    What it costs stands in a report (JSON, Markdown, HTML). Layers are put back to float until it keeps what is asked
-    for; if nothing does, it is refused.
+    A report (JSON, Markdown, HTML) shows what it costs. Layers are put back to float until the tower meets the limits;
+    if that does not help, it is not installed.
     """
+    from clapedge.atomic_file import check_target
     from clapedge.model.bundle import Bundle
     from clapedge_calib.dataset import read_dataset
-    from clapedge_calib.places import check_file
 
     if options["method"] is None:
         options["method"] = "minmax" if options["percentile"] is None else "percentile"
@@ -110,48 +111,46 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     options = {name: value for name, value in options.items() if value is not None}
     opened = Bundle.open(bundle)
     target = report_directory or bundle.resolve().with_name(f"{bundle.resolve().name}-calibration")
-    check_file(scores or table, force=force)
+    if target_file := scores or table:
+        check_target(target_file, force=force)
     _check(opened, scores, target, dry_run=dry_run)
     examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
     if scores is not None:
         ctx.exit(_fit_scores(opened, examples, options, scores))
-    outcome = _calibrate(opened, examples, options)
-    _finish(opened, outcome, target, table, dry_run=dry_run)
-    ctx.exit(0 if outcome.model is not None else 1)
+    calibration = _calibrate(opened, examples, options)
+    _finish(opened, calibration, target, table, dry_run=dry_run)
+    ctx.exit(0 if calibration.model is not None else 1)
 
 
 def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool) -> None:
-    """Refuse what could not be written, before the work begins."""
-    from clapedge_calib.places import check_folder
+    """Raise if the results could not be written; called before the work begins."""
+    from clapedge.atomic_file import check_folder
 
     if scores is not None:
         if scores.suffix != ".npz":
-            raise click.UsageError(f"--scores {scores} is no .npz, which label sets with embeddings are")
+            raise click.UsageError(f"--scores {scores} does not end in .npz, as label sets with embeddings do")
         return
-    check_folder(report, room=REPORT_BYTES)
+    check_folder(report, bytes_needed=REPORT_BYTES)
     if not dry_run:
-        fp32 = bundle.file("audio", "fp32")
-        check_folder(bundle.directory, room=fp32.bytes // SHRINKS)
+        check_folder(bundle.directory, bytes_needed=bundle.file("audio", "fp32").bytes // SHRINKS)
 
 
 def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:
     """Fit a label set to labelled clips and write it; return the exit code."""
     from clapedge.engine import Engine
-    from clapedge.labels import LabelSet
     from clapedge.labels.loader import load_labels
     from clapedge_calib.calibration_data import split
     from clapedge_calib.dataset import classes_of
-    from clapedge_calib.scores import fit_scores
+
+    with needs_extra("calibrate --scores"):
+        from clapedge_calib.scores import fit_scores
 
     classes, folds = classes_of(examples), options["test_folds"]
     parts = split(examples, samples=options["samples"], seed=options["seed"], test_folds=folds)
     with Engine.load(bundle.directory, threads=1) as engine:
-        if options.get("label_file") is None:
-            labels = engine.embed_labels(LabelSet.of(sorted(set(classes))))
-        else:
-            labels = engine.embed_labels(load_labels(options["label_file"], bundle=engine.bundle))
-        with StepProgress() as progress:
-            fitted = fit_scores(engine, labels, *parts, progress=progress)
+        file = options.get("label_file")
+        labels = engine.embed_labels(load_labels(file, bundle=bundle) if file else sorted(set(classes)))
+        fitted = with_progress(fit_scores(engine, labels, *parts))
     for sentence in fitted.failures:
         click.echo(f"error: {sentence}", err=True)
     fitted.labels.save(target)
@@ -163,30 +162,27 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
     return 1 if fitted.failures else 0
 
 
-def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any]) -> "Outcome":
-    """Run the calibration, or name the extra that it needs."""
-    try:
-        from clapedge_calib.calibrate import Options
+def _calibrate(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any]) -> "Calibration":
+    """Run the calibration."""
+    with needs_extra("calibrate"):
+        from clapedge_calib.calibrate import CalibrationOptions
         from clapedge_calib.calibrate import calibrate as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "onnx":
-            raise MissingExtraError("calibrate", "calib") from error
-        raise
 
-    with StepProgress() as progress:
-        return run(bundle, examples, Options(**options), progress=progress)
+    return with_progress(run(bundle, examples, CalibrationOptions(**options)))
 
 
-def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path | None, *, dry_run: bool) -> None:
-    """Write the report, install what holds, and say so."""
+def _finish(
+    bundle: "Bundle", calibration: "Calibration", directory: Path, table: Path | None, *, dry_run: bool
+) -> None:
+    """Write the report, install a tower that holds, and print the figures."""
     from clapedge_calib.install import install, write_report, write_table
 
-    report = outcome.report
+    report = calibration.report
     for sentence in report.left_out:
         click.echo(f"note: left out: {sentence}", err=True)
     write_report(report, directory)
     if table is not None:
-        write_table(outcome.ranges, table)
+        write_table(calibration.ranges, table)
     for each in report.candidates:
         drop = "" if each.drop is None else f"  drop {each.drop:5.2f}"
         click.echo(
@@ -195,6 +191,6 @@ def _finish(bundle: "Bundle", outcome: "Outcome", directory: Path, table: Path |
         )
     click.echo(report.verdict)
     click.echo(f"report: {directory / 'report.html'}")
-    if outcome.model is not None and not dry_run:
-        entry = install(bundle, outcome.model, report)
+    if calibration.model is not None and not dry_run:
+        entry = install(bundle, calibration.model, report)
         click.echo(f"installed as {bundle.directory / entry.path}")

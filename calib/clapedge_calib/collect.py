@@ -1,4 +1,7 @@
-"""The values that activations take, without keeping any: extremes in a first pass, histograms in a second."""
+"""The values that activations take: extremes in a first pass, histograms in a second, and no value is kept.
+
+ONNX Runtime's own calibrators keep every tensor of every clip.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +11,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import AudioError
-from clapedge_calib.calibration_data import Sound
-from clapedge_calib.graph_runner import Running
+from clapedge_calib.calibration_data import Clip
+from clapedge_calib.graph_runner import GraphRunner
 from clapedge_calib.layers import Layer, weight_of
-from clapedge_calib.progress import Progress
+from clapedge_calib.progress import Progress, Steps
 from clapedge_calib.ranges import BINS, FloatArray, Histogram, Range
 
 
@@ -33,34 +36,31 @@ class Extremes:
         return Range(min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0))
 
 
-def extremes(
-    model: ModelProto, layers: Sequence[Layer], sounds: Sequence[Sound], *, progress: Progress
-) -> dict[str, Extremes]:
+def measure_extremes(model: ModelProto, layers: Sequence[Layer], clips: Sequence[Clip]) -> Steps[dict[str, Extremes]]:
     """Return the extremes of each activation that the layers multiply; the graph itself reduces them.
 
     Raises:
         AudioError: a value is not finite.
     """
-    running = Running(_reduced(model, layers))
     names = list(dict.fromkeys(layer.activation for layer in layers))
-    found: list[Float32Array] | None = None
-    for outputs in running.each(sounds, lambda outputs: outputs[1:], progress=progress, step="measuring extremes"):
-        if found is None:
-            found = outputs
-        else:
-            for place, (known, value) in enumerate(zip(found, outputs, strict=True)):
-                found[place] = np.minimum(known, value) if place % 2 == 0 else np.maximum(known, value)
-    if found is None or not all(np.isfinite(value).all() for value in found):
+    reduced = GraphRunner(_reducing(model, layers)).map(lambda outputs: outputs[1:], clips)
+    found = next(reduced)
+    yield Progress("measuring extremes", 1, len(clips))
+    for done, outputs in enumerate(reduced, 2):
+        for place, (known, value) in enumerate(zip(found, outputs, strict=True)):
+            found[place] = np.minimum(known, value) if place % 2 == 0 else np.maximum(known, value)
+        yield Progress("measuring extremes", done, len(clips))
+    if not all(np.isfinite(value).all() for value in found):
         raise AudioError("an activation is not finite; look for damaged recordings, or export the bundle again")
     return {name: Extremes(found[2 * place], found[2 * place + 1]) for place, name in enumerate(names)}
 
 
-def histograms(
-    model: ModelProto, found: Mapping[str, Extremes], sounds: Sequence[Sound], *, progress: Progress
-) -> dict[str, Histogram]:
+def count_values(
+    model: ModelProto, extremes: Mapping[str, Extremes], clips: Sequence[Clip]
+) -> Steps[dict[str, Histogram]]:
     """Count the values of each activation between its extremes."""
-    names = list(found)
-    bounds = {name: (float(found[name].low.min()), float(found[name].high.max())) for name in names}
+    names = list(extremes)
+    bounds = {name: (float(extremes[name].low.min()), float(extremes[name].high.max())) for name in names}
     exposed = ModelProto()
     exposed.CopyFrom(model)
     exposed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
@@ -69,8 +69,9 @@ def histograms(
         return [_counts(values, *bounds[name]) for name, values in zip(names, outputs[1:], strict=True)]
 
     totals = [np.zeros(BINS) for _ in names]
-    for counts in Running(exposed).each(sounds, count, progress=progress, step="counting values"):
+    for done, counts in enumerate(GraphRunner(exposed).map(count, clips), 1):
         totals = [total + each for total, each in zip(totals, counts, strict=True)]
+        yield Progress("counting values", done, len(clips))
     return {name: Histogram(*bounds[name], total) for name, total in zip(names, totals, strict=True)}
 
 
@@ -81,7 +82,7 @@ def _counts(values: Float32Array, low: float, high: float) -> FloatArray:
     return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS).astype(np.float64)
 
 
-def _reduced(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
+def _reducing(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
     """Return a copy that also gives the least and largest value of each channel of the activations."""
     copy = ModelProto()
     copy.CopyFrom(model)

@@ -1,6 +1,5 @@
-"""The variants of a bundle side by side over one data set."""
+"""The variants of a bundle, compared over one data set."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,16 @@ import numpy as np
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, UsageError
 from clapedge.features.fusion import Fusion
-from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.labels import EmbeddedLabels
 from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.providers import ProviderWish
 from clapedge.pipeline import RecordingOptions
 from clapedge_calib.dataset import Example, classes_of
-from clapedge_calib.embed import Embedded, embed_examples
-from clapedge_calib.embedding_journal import EmbeddingJournal
+from clapedge_calib.embed import EmbeddedExamples, embed_examples
 from clapedge_calib.evaluation import Evaluation, evaluate, truth_of
-from clapedge_calib.leakage import warn_of_training
-from clapedge_calib.progress import Progress, silent
+from clapedge_calib.leakage import warn_of_leakage
+from clapedge_calib.progress import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +27,8 @@ class Comparison:
 
     Attributes:
         bundle: its directory; None means the default bundle.
-        variants: the first is what the others are held against.
-        label_file: a label set that holds the classes; None makes one of their names.
+        variants: the first is the reference of the others.
+        label_file: file or name of a label set that holds the classes; None makes one of their names.
         work: directory that keeps embeddings; None keeps none.
         provider: where to run.
         fusion: which clips are fused, see `ClipOptions`.
@@ -52,18 +50,18 @@ class Comparison:
     def labels(self, engine: Engine, classes: Sequence[str]) -> EmbeddedLabels:
         """Embed the label set."""
         if self.label_file is None:
-            return engine.embed_labels(LabelSet.of(sorted(set(classes))))
+            return engine.embed_labels(sorted(set(classes)))
         return engine.embed_labels(load_labels(self.label_file, bundle=engine.bundle))
 
 
-def chosen_variants(bundle: str | None, wish: str) -> list[Variant]:
-    """Return the variants of a wish such as `all` or `int8,fp32`, fp32 first.
+def chosen_variants(bundle: str | None, names: str) -> list[Variant]:
+    """Return the variants of a list such as `int8,fp32`, or `all`; fp32 first.
 
     Raises:
         BundleError: the bundle does not hold one of them.
     """
     present = Bundle.open(bundle).variants("audio")
-    wanted = list(present) if wish == "all" else [part.strip() for part in wish.split(",") if part.strip()]
+    wanted = list(present) if names == "all" else [part.strip() for part in names.split(",") if part.strip()]
     unknown = [name for name in wanted if name not in present]
     if unknown or not wanted:
         raise BundleError(
@@ -74,26 +72,26 @@ def chosen_variants(bundle: str | None, wish: str) -> list[Variant]:
     return sorted(chosen, key=lambda name: name != "fp32")
 
 
-def compare(
-    comparison: Comparison, examples: Sequence[Example], *, progress: Progress = silent
-) -> tuple[list[Evaluation], list[str]]:
-    """Measure every variant over the recordings that all of them could hear.
+def compare(comparison: Comparison, examples: Sequence[Example]) -> Steps[tuple[list[Evaluation], list[str]]]:
+    """Measure every variant over the recordings that all of them could read.
 
     Returns:
-        The figures of each variant, and one sentence a recording that could not be read.
+        The figures of each variant, and one sentence for each recording that could not be read.
 
     Raises:
         UsageError: a recording has no class, or none could be read.
-        LabelError: a class is no label.
+        LabelError: a class is not a label.
     """
     classes = classes_of(examples)
-    with warnings.catch_warnings():  # around all of it: a new set of filters would say again what was said
-        with comparison.engine(comparison.variants[0]) as engine:
-            labels = comparison.labels(engine, classes)
-            scale = engine.bundle.manifest.logit_scale
-            warn_of_training(engine.bundle.manifest, examples)
-        truth = truth_of(classes, labels)
-        embedded = _embed(comparison, examples, progress)
+    with comparison.engine(comparison.variants[0]) as engine:
+        labels = comparison.labels(engine, classes)
+        scale = engine.bundle.manifest.logit_scale
+        warn_of_leakage(engine.bundle.manifest, examples)
+    truth = truth_of(classes, labels)
+    embedded: dict[Variant, EmbeddedExamples] = {}
+    for variant in comparison.variants:
+        with comparison.engine(variant) as engine:
+            embedded[variant] = yield from embed_examples(engine, examples, comparison.options, work=comparison.work)
     failures = {place: text for each in embedded.values() for place, text in each.failures.items()}
     kept = [place for place in range(len(examples)) if place not in failures]
     if not kept:
@@ -111,14 +109,3 @@ def compare(
         for name in rows
     ]
     return evaluations, [failures[place] for place in sorted(failures)]
-
-
-def _embed(comparison: Comparison, examples: Sequence[Example], progress: Progress) -> dict[Variant, Embedded]:
-    """Embed the recordings with each variant, through the journal."""
-    embedded: dict[Variant, Embedded] = {}
-    with EmbeddingJournal(comparison.work) as journal:
-        for variant in comparison.variants:
-            with comparison.engine(variant) as engine:
-                embedded[variant] = embed_examples(engine, examples, comparison.options, journal, progress=progress)
-            warnings.simplefilter("ignore")  # the first variant has said what there is to say
-    return embedded

@@ -10,7 +10,7 @@ from clapedge.audio.discovery import find_recordings
 from clapedge.errors import UsageError
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
-"""CSV files by which a data set's folder is recognised: ESC-50's, UrbanSound8K's, and this project's own layout."""
+"""CSV files that identify the layout of a data set: ESC-50's, UrbanSound8K's, and this project's own."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Example:
     """One recording of a data set.
 
     Attributes:
-        name: what is shown, relative to the data set.
-        path: where it lies.
-        label: its class, or None where the data set names none.
+        name: shown to the user, relative to the data set.
+        path: of the file.
+        label: its class, or None if the data set names none.
         fold: the part of the data set that it belongs to, or an empty string.
     """
 
@@ -40,9 +40,9 @@ def read_dataset(
     """List the recordings of a data set, sorted by name.
 
     Args:
-        audio: its folder; one that holds a known CSV is read by it, another has a folder per class (or none).
-        manifest: a CSV with the columns file and label, or that of ESC-50 or UrbanSound8K; its files lie relative to
-            `audio`, or to itself.
+        audio: its folder, which holds a known CSV or a folder per class (or none).
+        manifest: a CSV with the columns file and label, or that of ESC-50 or UrbanSound8K; its files are
+            relative to `audio`, or to itself.
         folds: keep only these folds.
         where: keep only rows of the CSV in which a column has a value.
 
@@ -50,22 +50,22 @@ def read_dataset(
         UsageError: nothing is found, or the CSV is not understood.
     """
     if audio is not None and not audio.is_dir():
-        raise UsageError(f"{audio} is no folder; name the folder that holds the recordings")
+        raise UsageError(f"{audio} is not a folder; name the folder that holds the recordings")
     known = [audio / name for name in KNOWN_MANIFESTS if (audio / name).is_file()] if audio else []
     table = manifest or (known[0] if known else None)
     wanted, conditions = set(folds), dict(where)
     if table is not None:
         examples = _from_csv(table, audio, conditions)
     elif audio is None:
-        raise UsageError("no recordings are named; give a folder as audio or a CSV as manifest")
+        raise UsageError("no recordings are named; give a folder (audio) or a CSV (manifest) of them")
     else:
         if wanted or conditions:
-            raise UsageError(f'{audio} holds no CSV with folds or columns; name one as manifest="FILE"')
+            raise UsageError(f"{audio} holds no CSV with folds or columns; name one as the manifest")
         examples = _from_folders(audio)
     kept = sorted((each for each in examples if not wanted or each.fold in wanted), key=lambda each: each.name)
     if not kept:
         among = f" in fold {', '.join(sorted(wanted))}" if wanted else ""
-        raise UsageError(f"{table or audio} names no recordings{among}; check the path and what is asked for")
+        raise UsageError(f"{table or audio} names no recordings{among}; check the path and the folds")
     return tuple(kept)
 
 
@@ -81,12 +81,12 @@ def classes_of(examples: Sequence[Example]) -> list[str]:
 
 
 def class_name(label: str) -> str:
-    """Return a class as words: data sets write underscores where people write spaces."""
+    """Return a class in words: data sets write underscores for spaces."""
     return " ".join(label.replace("_", " ").split())
 
 
 def _from_folders(audio: Path) -> list[Example]:
-    """List a folder: the first folder beneath it is the class; what lies beside the folders has none."""
+    """List a folder: the first folder beneath it is the class; files beside the folders have none."""
     examples = []
     for path in map(Path, find_recordings([audio], recursive=True).files):
         parts = path.relative_to(os.path.normpath(audio)).parts
@@ -117,7 +117,7 @@ def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> li
             if example.path in found:
                 raise UsageError(
                     f"{table} names {example.name} in line {found[example.path]} and in line {line}; remove one, since "
-                    "a recording has one class and lies on one side"
+                    "a recording has one class, and calibrates or evaluates"
                 )
             found[example.path] = line
             examples.append(example)

@@ -1,7 +1,8 @@
-"""`clapedge eval`: how well a bundle hears labelled recordings, variant by variant."""
+"""`clapedge eval`: the accuracy of a bundle over labelled recordings, variant by variant; what `calibrate` shares."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,14 @@ import click
 
 from clapedge.cli.options import provider_option, recording_options
 from clapedge.cli.progress import StepProgress
+from clapedge.errors import MissingExtraError
+from clapedge_calib.progress import Result, Run, Steps
 
 if TYPE_CHECKING:
     from clapedge_calib.evaluation import Evaluation
+
+EXTRA_PACKAGES = frozenset({"onnx", "scipy", "sklearn"})
+"""Packages that the extra `calib` installs, by the names under which they are imported."""
 
 
 @click.command("eval")
@@ -53,11 +59,11 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     confusion: Path | None,
     force: bool,
     output_format: str,
-    **hearing: Any,  # noqa: ANN401 - click's values, checked by it
+    **options: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
     """Measure accuracy over labelled recordings: top-1 and top-5, mAP, classes, confusion, with 95 % intervals.
 
-    BUNDLE is the default bundle unless named. Several variants are held against the first, fp32 where it is one.
+    BUNDLE is the default bundle unless named. Variants are compared with the first, fp32 where there is one.
 
     \b
     Examples:
@@ -67,9 +73,11 @@ def eval_(  # noqa: PLR0913 - one parameter an option
 
     Exit codes: 0 all recordings measured, 1 some could not be read, 2 usage, 3 bundle, 4 provider.
     """  # noqa: D301 - click reads the control character
-    from clapedge_calib.compare import Comparison, chosen_variants, compare
     from clapedge_calib.dataset import read_dataset
-    from clapedge_calib.figures import check_confusion, write_confusion
+
+    with needs_extra("eval"):
+        from clapedge_calib.compare import Comparison, chosen_variants, compare
+        from clapedge_calib.figures import check_confusion, write_confusion
 
     check_confusion(confusion, force=force)
     examples = read_dataset(audio, manifest, folds=folds, where=[_pair(text) for text in where])
@@ -78,30 +86,49 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         variants=chosen_variants(bundle, variant),
         label_file=label_file,
         work=work,
-        provider=hearing.pop("provider"),
-        fusion=hearing.pop("fusion"),
-        options=hearing,  # type: ignore[arg-type]  # click has checked the choices
+        provider=options.pop("provider"),
+        fusion=options.pop("fusion"),
+        options=options,  # type: ignore[arg-type]  # click has checked the choices
     )
-    with StepProgress() as progress:
-        evaluations, failures = compare(comparison, examples, progress=progress)
-    _tell(failures, len(examples))
+    evaluations, failures = with_progress(compare(comparison, examples))
+    for sentence in failures:
+        unread = f"{len(failures)} of {len(examples)} recordings could not be read"
+        click.echo(f"error: {sentence} ({unread})", err=True)
     _print(evaluations, output_format)
     if confusion is not None:
         write_confusion(evaluations[0], confusion)
     ctx.exit(1 if failures else 0)
 
 
-def _tell(failures: Sequence[str], of: int) -> None:
-    """Say on stderr which recordings could not be read."""
-    for sentence in failures:
-        click.echo(f"error: {sentence} ({len(failures)} of {of} recordings could not be read)", err=True)
+def with_progress(steps: Steps[Result]) -> Result:
+    """Run a computation with its progress on the terminal, and return its result."""
+    run = Run(steps)
+    with StepProgress() as line:
+        for progress in run:
+            line(progress.step, progress.done, progress.total, known=progress.known)
+    return run.result
+
+
+@contextmanager
+def needs_extra(command: str) -> Iterator[None]:
+    """Name the extra if an import fails because a package of it is not installed.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in EXTRA_PACKAGES:
+            raise MissingExtraError(command, "calib") from error
+        raise
 
 
 def _pair(text: str) -> tuple[str, str]:
     """Split COLUMN=VALUE."""
     column, separator, value = text.partition("=")
     if not separator:
-        raise click.UsageError(f"--where {text!r} is no COLUMN=VALUE")
+        raise click.UsageError(f"--where {text!r} is not COLUMN=VALUE")
     return column, value
 
 

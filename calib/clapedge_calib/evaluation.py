@@ -1,4 +1,4 @@
-"""Embeddings and the truth to the figures of one variant."""
+"""The figures of one variant, from its embeddings and the true labels."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ TOP = 5
 
 
 class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How one class fares.
+    """The figures of one class.
 
     Attributes:
-        recall: share of its clips that are heard as it.
-        precision: share of the clips heard as it that are it; None where nothing is.
+        recall: share of its clips for which it was predicted.
+        precision: share of its predictions that are right; None if there are none.
         average_precision: area under its precision over recall.
-        mistaken_for: the label that its clips are most often heard as instead, or None.
+        mistaken_for: the label that was predicted most often instead, or None.
     """
 
     label: str
@@ -38,7 +38,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """How near a variant is to the reference.
 
     Attributes:
-        reference: the variant it is held against.
+        reference: the variant that it is compared with.
         top1: share of clips with the same best label.
         rank: mean Spearman correlation of the labels' order.
         cosine_mean: of the embeddings.
@@ -59,9 +59,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mean_average_precision: over the classes that have clips.
-        calibration_error: how far confidence and accuracy lie apart (ECE).
+        calibration_error: gap between confidence and accuracy (ECE).
         labels: rows and columns of `confusion`.
-        confusion: how often a clip of the row's label was heard as the column's.
+        confusion: how often the column's label was predicted for a clip of the row's.
     """
 
     variant: str
@@ -80,7 +80,7 @@ def truth_of(classes: Sequence[str], labels: EmbeddedLabels) -> IntArray:
     """Return the index of each clip's class among the labels; case and underscores make no difference.
 
     Raises:
-        LabelError: a class is no label.
+        LabelError: a class is not a label.
     """
     places = {class_name(label.name).casefold(): place for place, label in enumerate(labels.label_set.labels)}
     missing = sorted({name for name in classes if name.casefold() not in places})
@@ -109,7 +109,7 @@ def evaluate(
         truth: (N,) index of each clip's label.
         labels: the labels; hidden ones compete like the others.
         logit_scale: the model's, see `Manifest.logit_scale`; the labels' temperature divides it.
-        reference: name and embeddings of what it is held against.
+        reference: name and embeddings of the variant that it is compared with.
     """
     similarity = similarities(embeddings, labels.embeddings)
     probability = probabilities(similarity, logit_scale / labels.temperature)
@@ -134,7 +134,7 @@ def evaluate(
 def agreement(
     embeddings: Float32Array, name: str, reference: Float32Array, labels: EmbeddedLabels, *, logit_scale: float
 ) -> Agreement:
-    """Hold embeddings (N, E) against those of the reference of that name."""
+    """Compare embeddings (N, E) with those of the reference of that name."""
     found, expected = (similarities(rows, labels.embeddings) for rows in (embeddings, reference))
     cosine = metrics.cosines(embeddings, reference)
     same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
@@ -152,13 +152,13 @@ def agreement(
 
 def _class_figures(index: int, names: Sequence[str], counts: IntArray, average_precision: float) -> ClassFigures:
     """Return the figures of one class out of the confusion matrix."""
-    row, heard = counts[index], int(counts[:, index].sum())
+    row, predicted = counts[index], int(counts[:, index].sum())
     others = np.where(np.arange(len(row)) == index, 0, row)
     return ClassFigures(
         label=names[index],
         clips=int(row.sum()),
         recall=metrics.share(int(row[index]), int(row.sum())),
-        precision=int(row[index]) / heard if heard else None,
+        precision=int(row[index]) / predicted if predicted else None,
         average_precision=average_precision,
         mistaken_for=names[int(others.argmax())] if others.any() else None,
     )

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from clapedge.atomic_file import atomic_write
+from clapedge.atomic_file import atomic_write, check_target
 from clapedge.errors import MissingExtraError, UsageError
 from clapedge_calib.evaluation import Evaluation
-from clapedge_calib.places import check_file
 
 SHADES = " ░▒▓█"
-"""A cell of the confusion matrix, from none to all of its row."""
+"""Shades of a cell of the confusion matrix, from none to all of its row."""
 
 WIDEST_MATRIX = 30
-"""Labels up to which the confusion matrix fits a terminal; beyond, it goes to a file."""
+"""Labels up to which the confusion matrix fits a terminal."""
 
 
 def summary(evaluations: Sequence[Evaluation]) -> str:
-    """Return one row a variant."""
+    """Return one row for each variant."""
     lines = [f"{'variant':8} {'clips':>6}  {'top-1 (95 %)':24}  {'top-5 (95 %)':24}  {'mAP':>6}  {'ECE':>6}  agreement"]
     for each in evaluations:
         agreed = each.agreement
@@ -39,7 +38,7 @@ def summary(evaluations: Sequence[Evaluation]) -> str:
 
 
 def class_table(evaluation: Evaluation) -> str:
-    """Return one row a class."""
+    """Return one row for each class."""
     width = max(_columns(each.label) for each in evaluation.classes)
     head = (
         f"{'class':{width}}  {'clips':>5}  {'recall (95 %)':24}  {'precision':>9}  {'AP':>6}  most often mistaken for"
@@ -55,13 +54,13 @@ def class_table(evaluation: Evaluation) -> str:
 
 
 def confusion_text(evaluation: Evaluation) -> str:
-    """Return the confusion matrix with shaded cells; a row is the truth, a column what was heard."""
+    """Return the confusion matrix with shaded cells; a row is the truth, a column the prediction."""
     labels, counts = evaluation.labels, evaluation.confusion
     if len(labels) > WIDEST_MATRIX:
         return f"{len(labels)} labels are too many for a terminal: write the confusion matrix to a CSV"
     width = max(map(_columns, labels))
     cell = max(3, *(len(str(count)) + 1 for row in counts for count in row))
-    lines = [f"{evaluation.variant}, rows: the truth, columns: what was heard"]
+    lines = [f"{evaluation.variant}, rows: the truth, columns: the predictions"]
     lines.append(" " * (width + 4) + "".join(f"{place:{cell + 1}}" for place in range(1, len(labels) + 1)))
     for place, (label, row) in enumerate(zip(labels, counts, strict=True), 1):
         of = max(1, sum(row))
@@ -71,7 +70,7 @@ def confusion_text(evaluation: Evaluation) -> str:
 
 
 def classes_csv(evaluations: Sequence[Evaluation]) -> str:
-    """Return one row a variant and class; the class `*` stands for all."""
+    """Return one row for each variant and class; the class `*` is all of them."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(["variant", "class", "clips", "recall", "low", "high", "precision", "ap", "mistaken_for"])
@@ -89,7 +88,7 @@ def classes_csv(evaluations: Sequence[Evaluation]) -> str:
 
 
 def check_confusion(path: Path | None, *, force: bool) -> None:
-    """Refuse a file that a confusion matrix could not be written to, or that is there; None is no file.
+    """Raise if a confusion matrix could not be written to a file, or would replace one; None is not a file.
 
     Raises:
         MissingExtraError: PNG is wanted and matplotlib is not installed.
@@ -100,7 +99,8 @@ def check_confusion(path: Path | None, *, force: bool) -> None:
         raise UsageError(f"{path} is neither .csv nor .png; name the confusion matrix so")
     if path is not None and path.suffix.lower() == ".png" and find_spec("matplotlib") is None:
         raise MissingExtraError("a confusion matrix as PNG", "calib")
-    check_file(path, force=force)
+    if path is not None:
+        check_target(path, force=force)
 
 
 def write_confusion(evaluation: Evaluation, path: Path) -> None:
@@ -138,7 +138,7 @@ def _png(evaluation: Evaluation) -> bytes:
                 axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(range(size), evaluation.labels, rotation=90)
     axes.set_yticks(range(size), evaluation.labels)
-    axes.set_xlabel("heard")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     axes.set_title(f"{evaluation.variant}: top-1 {evaluation.top1}")
     picture = io.BytesIO()
@@ -147,7 +147,7 @@ def _png(evaluation: Evaluation) -> bytes:
 
 
 def _shade(part: float) -> str:
-    """Return a block as dark as a part of the whole."""
+    """Return a block as dark as its part of the whole."""
     return SHADES[math.ceil(part * (len(SHADES) - 1))]
 
 

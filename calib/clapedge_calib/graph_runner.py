@@ -12,16 +12,16 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError
 from clapedge.model.cpu import usable_cores
 from clapedge.model.sessions import LOG_ERRORS_ONLY, ONNX_RUNTIME_ERRORS
-from clapedge_calib.calibration_data import Sound
-from clapedge_calib.progress import Progress
+from clapedge_calib.calibration_data import Clip
+from clapedge_calib.progress import Steps, gather
 from clapedge_calib.workers import Result, side_by_side
 
 WARM_UPS, TIMED_RUNS = 3, 15
 """Runs before, and behind, a median latency."""
 
 
-class Running:
-    """An open session; its clips run side by side, a core each, which does more than sharing every operator."""
+class GraphRunner:
+    """A session; clips run side by side, a core each, which is faster than sharing the cores in every operator."""
 
     def __init__(self, model: ModelProto, *, threads: int = 1) -> None:
         """Open a session with so many threads an operator.
@@ -40,43 +40,40 @@ class Running:
         except ONNX_RUNTIME_ERRORS as error:
             raise BundleError(f"ONNX Runtime cannot run the audio tower ({error}); export the bundle again") from error
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        self.outputs = [value.name for value in self._session.get_outputs()]
+        self._embeddings = [value.name for value in self._session.get_outputs()].index("embeddings")
 
-    def run(self, sound: Sound) -> list[Float32Array]:
-        """Return every output for one sound."""
-        feed = {"input_features": sound.features(self._inputs["input_features"][1])}
+    def run(self, clip: Clip) -> list[Float32Array]:
+        """Return every output for one clip."""
+        feed = {"input_features": clip.features(self._inputs["input_features"][1])}
         if "is_longer" in self._inputs:
-            feed["is_longer"] = np.array([sound.is_longer])
+            feed["is_longer"] = np.array([clip.is_longer])
         outputs: list[Float32Array] = self._session.run(None, feed)
         return outputs
 
-    def each(
-        self,
-        sounds: Sequence[Sound],
-        take: Callable[[list[Float32Array]], Result],
-        *,
-        progress: Progress,
-        step: str,
-    ) -> Iterator[Result]:
-        """Return what `take` makes of the outputs for each sound, in their order; no outputs are kept."""
-        return side_by_side(lambda sound: take(self.run(sound)), sounds, progress=progress, step=step)
+    def map(self, reduce: Callable[[list[Float32Array]], Result], clips: Sequence[Clip]) -> Iterator[Result]:
+        """Yield what `reduce` returns for the outputs of each clip, in their order; the outputs are not kept."""
+        return side_by_side(lambda clip: reduce(self.run(clip)), clips)
 
-    def embed(self, sounds: Sequence[Sound], *, progress: Progress, step: str) -> Float32Array:
-        """Embed sounds: (N, E) float32."""
-        place = self.outputs.index("embeddings")
-        return np.stack(list(self.each(sounds, lambda outputs: outputs[place][0], progress=progress, step=step)))
+    def embeddings(self, clips: Sequence[Clip]) -> Iterator[Float32Array]:
+        """Yield the embedding (E,) of each clip."""
+        return self.map(lambda outputs: outputs[self._embeddings][0], clips)
 
 
-def latencies(models: Sequence[ModelProto], sound: Sound) -> list[float]:
-    """Return the median milliseconds of one clip on all usable cores, of graphs that take turns.
+def embed(model: ModelProto, clips: Sequence[Clip], step: str) -> Steps[Float32Array]:
+    """Embed clips with a graph: (N, E) float32."""
+    return np.stack((yield from gather(GraphRunner(model).embeddings(clips), step, len(clips))))
 
-    What else the machine does meanwhile then falls on all of them.
+
+def latencies(models: Sequence[ModelProto], clip: Clip) -> list[float]:
+    """Return each graph's median milliseconds for a clip on all usable cores.
+
+    The graphs take turns, so that other load on the machine affects all of them alike.
     """
-    opened = [Running(model, threads=usable_cores()) for model in models]
-    times: list[list[float]] = [[] for _ in opened]
+    runners = [GraphRunner(model, threads=usable_cores()) for model in models]
+    times: list[list[float]] = [[] for _ in runners]
     for _ in range(WARM_UPS + TIMED_RUNS):
-        for running, taken in zip(opened, times, strict=True):
+        for runner, taken in zip(runners, times, strict=True):
             began = time.perf_counter()
-            running.run(sound)
+            runner.run(clip)
             taken.append(time.perf_counter() - began)
     return [1e3 * statistics.median(taken[WARM_UPS:]) for taken in times]

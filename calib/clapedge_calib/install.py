@@ -1,4 +1,4 @@
-"""A calibrated tower into its bundle, which is whole at every moment; and the files of a report."""
+"""Puts a calibrated tower into its bundle, which stays valid at every moment, and writes the files of a report."""
 
 import struct
 from collections.abc import Iterable, Mapping
@@ -12,25 +12,26 @@ from clapedge.atomic_file import atomic_write, cannot_be_written
 from clapedge.errors import BundleError, StorageError
 from clapedge.model.bundle import MANIFEST_NAME, Bundle, BundleFile, Tensor, describe, write_manifest
 from clapedge_calib.html_report import page
+from clapedge_calib.markdown_report import markdown
 from clapedge_calib.quantize import INT8_TOP
 from clapedge_calib.ranges import Range
-from clapedge_calib.report import Candidate, Report, markdown
+from clapedge_calib.report import Candidate, Report
 
 NAMES = ("audio.int8.onnx", "audio.int8.calibrated.onnx")
-"""Names that calibrated towers take in turns: the file that the manifest names is never written over."""
+"""Names that calibrated towers take in turns, so that a file named by the manifest is never overwritten."""
 
 REPORT_SUFFIX = ".report.json"
 """End of the name of the report beside a calibrated tower."""
 
 TABLE_HEADER = "TRT-101601-EntropyCalibration2"
-"""First line of a table: the TensorRT for which ONNX Runtime is built, and the calibrator that reads it."""
+"""First line of a calibration table: the TensorRT for which ONNX Runtime is built, and the calibrator that reads it."""
 
 NOTE = "INT8 audio tower: "
-"""How the manifest's note about a calibration begins."""
+"""Beginning of the manifest's note about a calibration."""
 
 
 def write_table(ranges: Mapping[str, Range], path: Path) -> None:
-    """Write the calibration table that TensorRT 10 reads: a line a tensor, its scale as the bits of a float32 in hex.
+    """Write the calibration table of TensorRT 10: a line for each tensor, with its scale as a float32 in hex.
 
     Raises:
         StorageError: the file cannot be written.
@@ -64,18 +65,18 @@ def write_report(report: Report, directory: Path) -> None:
 
 
 def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
-    """Put a calibrated tower and its report into a bundle; the INT8 tower that was there is removed last.
+    """Put a calibrated tower and its report into a bundle; the previous INT8 tower is removed last.
 
     Returns:
         The manifest's entry of the tower.
 
     Raises:
-        BundleError: the bundle cannot be written, or has another tower by now; it is as it was.
+        BundleError: the bundle cannot be written, or its fp32 tower has changed; it is unchanged.
     """
     fp32 = bundle.file("audio", "fp32")
-    bundle = Bundle.open(bundle.directory)  # others may have put label sets into it meanwhile
+    bundle = Bundle.open(bundle.directory)  # label sets may have been added meanwhile
     if bundle.file("audio", "fp32") != fp32:
-        raise BundleError(f"bundle {bundle.directory} has got another fp32 tower meanwhile; calibrate again")
+        raise BundleError(f"bundle {bundle.directory} has another fp32 tower by now; calibrate again")
     old = [file for file in bundle.manifest.files if _is_replaced(file)]
     name = next(name for name in NAMES if name not in {file.path for file in old})
     new = (name, name.replace(".onnx", REPORT_SUFFIX))
@@ -110,12 +111,12 @@ def _entry(bundle: Bundle, name: str, model: ModelProto, report: Report) -> Bund
         opset=next(each.version for each in model.opset_import if not each.domain),
         inputs=_tensors(model.graph.input),
         outputs=_tensors(model.graph.output),
-        checks=checks(next(each for each in report.candidates if each.name == report.chosen)),
+        checks=_checks(next(each for each in report.candidates if each.name == report.chosen)),
     )
 
 
 def _remove(directory: Path, names: Iterable[str]) -> None:
-    """Remove those of the files that the manifest does not name: the old ones, or after an error the new ones."""
+    """Remove the files that the manifest does not name: the old ones, or after an error the new ones."""
     named = {file.path for file in Bundle.open(directory).manifest.files}
     for name in names:
         if name not in named:
@@ -123,7 +124,7 @@ def _remove(directory: Path, names: Iterable[str]) -> None:
                 (directory / name).unlink(missing_ok=True)
 
 
-def checks(candidate: Candidate) -> dict[str, float]:
+def _checks(candidate: Candidate) -> dict[str, float]:
     """Return the figures that the manifest keeps of a variant."""
     figures = {
         "mean_cosine": candidate.cosine_mean,
@@ -139,19 +140,19 @@ def checks(candidate: Candidate) -> dict[str, float]:
 
 
 def _note(report: Report) -> str:
-    """Say in the manifest what the INT8 tower was made for."""
+    """Return the manifest's note on the INT8 tower."""
     return f"{NOTE}calibrated for {report.target} with {report.calibration_recordings} recordings; {report.verdict}"
 
 
 def _is_replaced(file: BundleFile) -> bool:
-    """Tell whether a file of a bundle is an INT8 audio tower, or the report of an earlier calibration."""
+    """Return whether a file of a bundle is an INT8 audio tower, or the report of an earlier calibration."""
     if file.role == "document":
         return file.path.endswith(REPORT_SUFFIX)
     return file.role == "audio" and file.variant == "int8"
 
 
 def _after_audio(files: list[BundleFile], entry: BundleFile) -> list[BundleFile]:
-    """Put an audio tower behind the others."""
+    """Return the files with an audio tower behind the others."""
     last = max(place for place, file in enumerate(files) if file.role == "audio")
     return [*files[: last + 1], entry, *files[last + 1 :]]
 

@@ -19,11 +19,11 @@ class Layer:
     """A product with a constant weight.
 
     Attributes:
-        name: the layer it belongs to, such as `stages.3.qkv`; the tensor that it gives where its node has no name.
-        output: tensor that it gives.
+        name: the layer it belongs to, such as `stages.3.qkv`; its output if its node has no name.
+        output: tensor that it computes.
         activation: tensor that it multiplies.
         weight: initializer that it multiplies by.
-        transposed: whether the weight lies as (channels, inputs).
+        transposed: whether the weight is stored as (channels, inputs).
     """
 
     name: str
@@ -36,19 +36,19 @@ class Layer:
 def find_layers(model: ModelProto) -> tuple[Layer, ...]:
     """List the layers of a tower that may be INT8, in the order in which they run.
 
-    They lie between the first LayerNorm and the last: the products at both ends of a tower, which make patches and the
+    They are between the first LayerNorm and the last: the products at both ends of a tower, which make patches and the
     embedding, cost little time and most of the accuracy, and stay in float.
 
     Raises:
-        BundleError: there are none, so the graph is none that this package exports.
+        BundleError: there are none, so the graph was not exported by this package.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    behind, before = _behind_a_norm(model), _before_a_norm(model)
+    behind, before = _behind_norms(model), _before_norms(model)
     layers = []
     for node in model.graph.node:
         constant = node.op_type in PRODUCTS and node.input[1] in constants and node.input[0] not in constants
         if constant and node.input[0] in behind and node.output[0] in before:
-            transposed = bool(attribute(node, "transB"))
+            transposed = bool(_attribute(node, "transB"))
             name = node.name.partition("/")[0] or node.output[0]
             layers.append(Layer(name, node.output[0], node.input[0], node.input[1], transposed))
     if not layers:
@@ -56,8 +56,8 @@ def find_layers(model: ModelProto) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _behind_a_norm(model: ModelProto) -> set[str]:
-    """Return the tensors that a LayerNorm had a part in."""
+def _behind_norms(model: ModelProto) -> set[str]:
+    """Return the tensors that depend on a LayerNorm."""
     found: set[str] = set()
     for node in model.graph.node:
         if node.op_type == NORM or found.intersection(node.input):
@@ -65,8 +65,8 @@ def _behind_a_norm(model: ModelProto) -> set[str]:
     return found
 
 
-def _before_a_norm(model: ModelProto) -> set[str]:
-    """Return the tensors that have a part in what a LayerNorm takes."""
+def _before_norms(model: ModelProto) -> set[str]:
+    """Return the tensors on which a LayerNorm depends."""
     found: set[str] = set()
     for node in reversed(model.graph.node):
         if node.op_type == NORM or found.intersection(node.output):
@@ -74,8 +74,8 @@ def _before_a_norm(model: ModelProto) -> set[str]:
     return found
 
 
-def attribute(node: NodeProto, name: str) -> int:
-    """Return an integer attribute of a node, 0 where it has none of that name."""
+def _attribute(node: NodeProto, name: str) -> int:
+    """Return an integer attribute of a node, 0 if it has none of that name."""
     return next((entry.i for entry in node.attribute if entry.name == name), 0)
 
 

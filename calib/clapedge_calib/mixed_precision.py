@@ -1,4 +1,4 @@
-"""Which layers INT8 costs most, and the fewest that must go back to float."""
+"""Mixed precision: how much INT8 costs in each layer, and the fewest layers that must stay in float."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,28 +6,28 @@ import numpy as np
 from onnx import ModelProto
 
 from clapedge.arrays import Float32Array
-from clapedge_calib.calibration_data import Sound
-from clapedge_calib.evaluator import Figures, Judge
-from clapedge_calib.graph_runner import Running
+from clapedge_calib.calibration_data import Clip
+from clapedge_calib.evaluator import Evaluator, Figures
+from clapedge_calib.graph_runner import GraphRunner
 from clapedge_calib.layers import Layer
 from clapedge_calib.metrics import cosines
-from clapedge_calib.progress import Progress, silent
+from clapedge_calib.progress import Progress, Steps
 from clapedge_calib.report import Sensitivity, Step
 
-SENSITIVITY_SOUNDS = 16
-"""Sounds over which an error is averaged: layers differ by factors, which few sounds show."""
+SENSITIVITY_CLIPS = 16
+"""Clips over which an error is averaged: layers differ by factors, which few clips show."""
 
 Build = Callable[[Sequence[Layer]], ModelProto]
 """Makes the graph in which the layers given are INT8."""
 
 
 class Probe:
-    """Some sounds, and what the float32 tower makes of them."""
+    """Some clips, and their embeddings by the float32 tower."""
 
-    def __init__(self, reference: ModelProto, sounds: Sequence[Sound], *, most: int) -> None:
-        """Take at most so many of the sounds, evenly from all."""
-        places = np.linspace(0, len(sounds) - 1, min(most, len(sounds))).round().astype(int)
-        self._sounds = [sounds[place] for place in places]
+    def __init__(self, reference: ModelProto, clips: Sequence[Clip], *, most: int) -> None:
+        """Take at most so many of the clips, evenly from all."""
+        places = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
+        self._clips = [clips[place] for place in places]
         self._expected = self._embed(reference)
 
     def error(self, model: ModelProto) -> float:
@@ -35,24 +35,24 @@ class Probe:
         return float(np.maximum(0, 1 - cosines(self._embed(model), self._expected)).mean())
 
     def _embed(self, model: ModelProto) -> Float32Array:
-        """Embed the sounds."""
-        return Running(model).embed(self._sounds, progress=silent, step="")
+        """Embed the clips."""
+        return np.stack(list(GraphRunner(model).embeddings(self._clips)))
 
 
-def sensitivities(
-    layers: Sequence[Layer], build: Build, probe: Probe, *, progress: Progress
-) -> list[tuple[Layer, Sensitivity]]:
+def measure_sensitivities(
+    layers: Sequence[Layer], build: Build, probe: Probe
+) -> Steps[list[tuple[Layer, Sensitivity]]]:
     """Measure what INT8 in each layer alone costs, the costliest first (ties in the order in which they run)."""
     found = []
     for done, layer in enumerate(layers, 1):
         found.append((layer, Sensitivity(layer=layer.name, error=probe.error(build([layer])))))
-        progress("measuring each layer alone", done, len(layers))
+        yield Progress("measuring each layer alone", done, len(layers))
     return sorted(found, key=lambda pair: -pair[1].error)
 
 
 def restore_fewest(
-    ranked: Sequence[Layer], build: Build, judge: Judge, name: str, *, most: int
-) -> tuple[int, Figures, tuple[Step, ...]]:
+    ranked: Sequence[Layer], build: Build, evaluator: Evaluator, name: str, *, most: int
+) -> Steps[tuple[int, Figures, tuple[Step, ...]]]:
     """Find the fewest layers, taken from the most sensitive on, that must stay in float for a variant to hold.
 
     The number is found by bisection, as more layers in float lose less.
@@ -60,7 +60,7 @@ def restore_fewest(
     Args:
         ranked: layers, the most sensitive first.
         build: makes the graph.
-        judge: says whether it holds.
+        evaluator: decides whether it holds.
         name: of the variant.
         most: layers that may be put back.
 
@@ -69,18 +69,18 @@ def restore_fewest(
     """
     tried: dict[int, Figures] = {}
 
-    def figures(count: int) -> Figures:
+    def figures(count: int) -> Steps[Figures]:
         if count not in tried:
             left = set(ranked[:count])
-            tried[count] = judge.measure(build([layer for layer in ranked if layer not in left]), name)
+            tried[count] = yield from evaluator.measure(build([layer for layer in ranked if layer not in left]), name)
         return tried[count]
 
     count = 0
-    if not figures(0).holds:
+    if not (yield from figures(0)).holds:
         low, count = 0, most
-        while figures(most).holds and count - low > 1:
+        while (yield from figures(most)).holds and count - low > 1:
             middle = (low + count) // 2
-            low, count = (low, middle) if figures(middle).holds else (middle, count)
+            low, count = (low, middle) if (yield from figures(middle)).holds else (middle, count)
     steps = tuple(
         Step(restored=each, cosine=float(tried[each].cosines.mean()), drop=tried[each].drop, holds=tried[each].holds)
         for each in sorted(tried)

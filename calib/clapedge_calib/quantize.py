@@ -1,4 +1,4 @@
-"""A float32 tower to an INT8 one: static Q/DQ around each product's inputs, or scales found as it runs."""
+"""A float32 tower to an INT8 one: static Q/DQ around each product's inputs, or scales computed at run time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -24,7 +24,7 @@ INT8_TOP = 127
 def quantize_static(
     model: ModelProto, layers: Sequence[Layer], ranges: Mapping[str, Range], *, target: Target
 ) -> ModelProto:
-    """Return a copy in which the inputs of products pass through eight bits (QuantizeLinear, DequantizeLinear).
+    """Return a copy in which the inputs of products are quantized to eight bits and back.
 
     Weights are signed, with one scale an output channel; biases and results stay in float.
 
@@ -32,7 +32,7 @@ def quantize_static(
         model: float32 tower.
         layers: those that become INT8.
         ranges: of each activation that they multiply.
-        target: `cpu` (x86) takes unsigned activations, the others signed ones around zero.
+        target: `cpu` (x86) takes unsigned activations, the others symmetric signed ones.
     """
     rewriter, symmetric = _Rewriter(model), target != "cpu"
     nodes = {node.output[0]: node for node in rewriter.graph.node}
@@ -45,7 +45,7 @@ def quantize_static(
 
 
 def quantize_dynamic(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
-    """Return a copy whose products are integer, with scales of activations found in what it is given.
+    """Return a copy whose products are integer, with the scales of activations computed from its input.
 
     It takes one clip at a time, so that no clip depends on its neighbours.
     """
@@ -58,14 +58,14 @@ def quantize_dynamic(model: ModelProto, layers: Sequence[Layer]) -> ModelProto:
 
 
 def one_row(model: ModelProto) -> ModelProto:
-    """Return a graph that takes one clip at a time: the one that is given, changed."""
+    """Let a graph take one clip at a time, and return it."""
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     return model
 
 
 def int8_weight(weight: Float32Array) -> tuple[npt.NDArray[np.int8], Float32Array]:
-    """Quantise a weight (inputs, channels) with one symmetric scale an output channel.
+    """Quantize a weight (inputs, channels) with one symmetric scale an output channel.
 
     Returns:
         The weight in int8, and the scales (channels,).
@@ -76,7 +76,7 @@ def int8_weight(weight: Float32Array) -> tuple[npt.NDArray[np.int8], Float32Arra
 
 
 def tensorrt_faults(model: ModelProto) -> list[str]:
-    """Return what in a graph TensorRT would not take, or not as INT8, one sentence each."""
+    """Return the parts of a graph that TensorRT would reject, or not run as INT8, one sentence each."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     faults = []
     for node in model.graph.node:
@@ -93,7 +93,7 @@ def tensorrt_faults(model: ModelProto) -> list[str]:
 
 
 class _Rewriter:
-    """A copy of a graph under work."""
+    """A copy of a graph that is being changed."""
 
     def __init__(self, model: ModelProto) -> None:
         """Copy a graph."""
@@ -104,9 +104,9 @@ class _Rewriter:
         self._new: dict[str, NodeProto] = {}
 
     def through_int8(self, layer: Layer, values: Range, *, symmetric: bool) -> str:
-        """Let the activation of a layer pass through eight bits, and return the name of what comes out.
+        """Quantize the activation of a layer to eight bits and back, and return the name of the result.
 
-        Layers share the node that rounds; each has its own that scales back, since ONNX Runtime fuses that one.
+        Layers share the QuantizeLinear; each has its own DequantizeLinear, since ONNX Runtime fuses that one.
         """
         tensor, result = layer.activation, f"{layer.output}_dequantized_input"
         pair = [f"{tensor}_scale", f"{tensor}_zero_point"]
@@ -125,9 +125,9 @@ class _Rewriter:
         return result
 
     def constant_int8(self, layer: Layer) -> str:
-        """Add a weight in int8 and the node that scales it back, once, and return the name of what comes out.
+        """Add a weight in int8 and its DequantizeLinear, once, and return the name of the result.
 
-        It comes out as (inputs, channels), whichever way the product wants it.
+        It is (inputs, channels), whichever way the product takes it.
         """
         result = f"{layer.weight}_dequantized"
         if result in self._new:
@@ -142,12 +142,12 @@ class _Rewriter:
         return result
 
     def make_static(self, node: NodeProto, activation: str, weight: str, *, subtract: bool) -> None:
-        """Put a product of dequantised inputs in the place of a float one; its bias follows it, in float.
+        """Replace a float product by one of dequantized inputs; its bias follows it, in float.
 
         Args:
             node: the product.
-            activation: stand-in of its first input.
-            weight: stand-in of its second, (inputs, channels).
+            activation: replaces its first input.
+            weight: replaces its second, (inputs, channels).
             subtract: whether the negated bias is subtracted instead of adding the bias.
         """
         name, product = node.name or node.output[0], node.output[0]
@@ -164,15 +164,15 @@ class _Rewriter:
         self._replace(node, new)
 
     def make_dynamic(self, node: NodeProto, layer: Layer) -> None:
-        """Put an integer product in the place of a float one, in the shape that ONNX Runtime fuses to one kernel."""
+        """Replace a float product by an integer one, in the form that ONNX Runtime fuses into one kernel."""
         tensor, result = layer.activation, node.output[0]
         rounded, scales = int8_weight(weight_of(self._source, layer))
-        quantised = f"{tensor}_int8"
-        if quantised not in self._new:
-            self._add("DynamicQuantizeLinear", [tensor], [quantised, f"{tensor}_scale", f"{tensor}_zero_point"])
+        quantized = f"{tensor}_int8"
+        if quantized not in self._new:
+            self._add("DynamicQuantizeLinear", [tensor], [quantized, f"{tensor}_scale", f"{tensor}_zero_point"])
         named = {suffix: f"{result}_{suffix}" for suffix in ("integer", "float", "scale")}
         integer = [
-            quantised,
+            quantized,
             self.constant(f"{layer.weight}_int8", rounded),
             f"{tensor}_zero_point",
             self.constant(f"{layer.weight}_zero_point", np.int8(0)),
@@ -193,7 +193,7 @@ class _Rewriter:
         self._replace(node, new)
 
     def _replace(self, node: NodeProto, others: Sequence[NodeProto]) -> None:
-        """Put other nodes in the place of one."""
+        """Replace a node by others."""
         place = next(i for i, each in enumerate(self.graph.node) if each.output[0] == node.output[0])
         self.graph.node.remove(node)
         for offset, each in enumerate(others):

@@ -1,4 +1,4 @@
-"""The range of values that eight bits shall cover: from histograms of activations to one range a tensor. Pure NumPy."""
+"""The range of values that eight bits cover: from the histogram of an activation to its range."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ Method = Literal["minmax", "entropy", "percentile", "mse"]
 Cost: TypeAlias = Callable[["Histogram", float, float], float]
 
 LEVELS = 256
-"""Values that eight bits tell apart."""
+"""Values that eight bits distinguish."""
 
 BINS = 2048
-"""Bins of a histogram: eight to a level of the widest range, so that narrower ones are told apart."""
+"""Bins of a histogram: eight to a level of the widest range, so that narrower ones differ."""
 
 STEPS = 40
-"""Ranges that are tried for an end of a histogram, from all of it down to nothing."""
+"""Ranges that are tried for each end of a histogram, from all of it down to nothing."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values from `low` to `high`; zero is always among them, since padding and Relu make it exactly."""
+    """The values from `low` to `high`, zero included: padding and Relu give exactly zero."""
 
     low: float
     high: float
@@ -57,9 +57,9 @@ def choose(histogram: Histogram, method: Method, *, percentile: float = 99.99, s
     Args:
         histogram: of its values.
         method: `minmax` covers every value; `percentile` leaves out the same share at both ends; `mse` and `entropy`
-            take what loses least, by squared error or by information (Kullback-Leibler divergence).
+            minimize the squared error or the loss of information (Kullback-Leibler divergence).
         percentile: share of values that `percentile` covers, in percent.
-        symmetric: whether the range must lie around zero, as TensorRT's does.
+        symmetric: whether the range must be symmetric around zero, as TensorRT's is.
     """
     if method == "minmax":
         found = Range(min(histogram.low, 0.0), max(histogram.high, 0.0))
@@ -71,7 +71,7 @@ def choose(histogram: Histogram, method: Method, *, percentile: float = 99.99, s
 
 
 def check_percentile(percentile: float) -> None:
-    """Refuse a percentile that covers nothing or more than all."""
+    """Raise if a percentile covers nothing, or more than everything."""
     if not 50 < percentile <= 100:  # noqa: PLR2004 - half and all
         raise UsageError(f"percentile is {percentile:g}; give more than 50 and at most 100, such as 99.99")
 
@@ -101,7 +101,7 @@ def _search(histogram: Histogram, cost: Cost, *, symmetric: bool) -> Range:
 
 
 def _levels(histogram: Histogram, low: float, high: float) -> npt.NDArray[np.int64]:
-    """Return to which of the levels each bin goes; what lies beyond the range goes to its ends."""
+    """Return the level of each bin; bins beyond the range take its ends."""
     step = max((high - low) / (LEVELS - 1), np.finfo(np.float32).tiny)
     return np.asarray(np.clip(np.rint((histogram.centres - low) / step), 0, LEVELS - 1), np.int64)
 
@@ -111,13 +111,13 @@ def _squared_error(histogram: Histogram, low: float, high: float) -> float:
     step = (high - low) / (LEVELS - 1)
     error = low + step * _levels(histogram, low, high) - histogram.centres
     width = (histogram.high - histogram.low) / len(histogram.counts)
-    # within a bin, values lie apart from its centre, which rounding cannot keep either once a level holds several bins
+    # values spread within a bin: rounding adds the variance of a level, or that of the bin if it is narrower
     rounding = min(step, width) ** 2 / 12
     return float((histogram.counts * (error**2 + rounding)).sum() / histogram.counts.sum())
 
 
 def _divergence(histogram: Histogram, low: float, high: float) -> float:
-    """Return the Kullback-Leibler divergence of the clipped histogram from what the levels leave of it."""
+    """Return the Kullback-Leibler divergence of the clipped histogram from its quantized form."""
     inside = (histogram.centres >= low) & (histogram.centres <= high)
     if not inside.any():
         return np.inf

@@ -1,4 +1,4 @@
-"""Probabilities and decisions that fit labelled clips: a temperature for the softmax, a threshold for each label."""
+"""Scores fitted to labelled recordings: a temperature for the softmax, and a threshold for each label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,29 +12,28 @@ from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.scoring.similarity import probabilities, similarities
 from clapedge_calib.dataset import Example, classes_of
 from clapedge_calib.embed import embed_examples
-from clapedge_calib.embedding_journal import EmbeddingJournal
 from clapedge_calib.evaluation import truth_of
-from clapedge_calib.leakage import warn_of_training
+from clapedge_calib.leakage import warn_of_leakage
 from clapedge_calib.metrics import IntArray, calibration_error
-from clapedge_calib.progress import Progress
+from clapedge_calib.progress import Steps
 
 TEMPERATURES = np.logspace(-1.5, 1.5, 301)
-"""What is tried: from 0.03 to 32, 2.3 % apart, which moves no probability by more than a hundredth."""
+"""Those that are tried: from 0.03 to 32, 2.3 % apart, which changes no probability by more than a hundredth."""
 
 LEAST_CLIPS = 20
 """Recordings below which a temperature is chance."""
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """A label set with its temperature and thresholds, and what they bring over recordings that were held out.
+class FittedScores:
+    """A label set with its temperature and thresholds, and their effect over recordings that were held out.
 
     Attributes:
         labels: the set; it has the new temperature only if that lowers the error.
-        temperature: what was fitted.
+        temperature: the fitted one.
         before: expected calibration error without it.
-        after: with it.
-        failures: what was wrong with recordings that could not be read.
+        after: the same with it.
+        failures: one sentence for each recording that could not be read.
     """
 
     labels: EmbeddedLabels
@@ -45,20 +44,19 @@ class Fitted:
 
 
 def fit_scores(
-    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example], *, progress: Progress
-) -> Fitted:
-    """Fit a label set to recordings, and measure on others.
+    engine: Engine, labels: EmbeddedLabels, fit: Sequence[Example], test: Sequence[Example]
+) -> Steps[FittedScores]:
+    """Fit a label set to recordings, and measure with others.
 
     Raises:
         AudioError: too few recordings could be read.
-        LabelError: a class is no label.
+        LabelError: a class is not a label.
         UsageError: a recording has no class.
     """
     examples = [*fit, *test]
     truth = truth_of(classes_of(examples), labels)
-    warn_of_training(engine.bundle.manifest, examples)
-    with EmbeddingJournal(None) as journal:
-        embedded = embed_examples(engine, examples, {}, journal, progress=progress)
+    warn_of_leakage(engine.bundle.manifest, examples)
+    embedded = yield from embed_examples(engine, examples, {})
     read = sorted(embedded.rows)
     known, unknown = [place for place in read if place < len(fit)], [place for place in read if place >= len(fit)]
     if len(known) < LEAST_CLIPS or not unknown:
@@ -77,13 +75,13 @@ def fit_scores(
         for label, limit in zip(labels.label_set.labels, thresholds, strict=True)
     )
     found = replace(labels, label_set=LabelSet(kept), temperature=temperature if after < before else labels.temperature)
-    return Fitted(
+    return FittedScores(
         found, temperature, before, after, tuple(embedded.failures[place] for place in sorted(embedded.failures))
     )
 
 
 def fit_temperature(similarity: Float32Array, truth: IntArray, *, logit_scale: float) -> float:
-    """Return the temperature under which the truth is likeliest (Guo et al. 2017).
+    """Return the temperature with the least negative log-likelihood (Guo et al. 2017).
 
     Args:
         similarity: (N, labels).
@@ -99,7 +97,7 @@ def fit_temperature(similarity: Float32Array, truth: IntArray, *, logit_scale: f
 
 
 def fit_thresholds(similarity: Float32Array, truth: IntArray) -> list[float | None]:
-    """Return for each label the similarity that parts its clips best from others (largest F1), or None."""
+    """Return for each label the similarity that separates its clips from others with the largest F1, or None."""
     return [
         _threshold(similarity[:, label], truth == label) if (truth == label).any() else None
         for label in range(similarity.shape[1])
@@ -107,12 +105,12 @@ def fit_thresholds(similarity: Float32Array, truth: IntArray) -> list[float | No
 
 
 def _threshold(similarity: Float32Array, own: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
-    """Return the threshold with the largest F1, in the middle between the clips that it parts."""
+    """Return the threshold with the largest F1, half way between the clips that it separates."""
     order = np.argsort(-similarity, kind="stable")
     hits = np.cumsum(own[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + own.sum())
     values = similarity[order].astype(np.float64)
-    ends = np.append(np.diff(values) != 0, True)  # a threshold cannot part equal similarities
+    ends = np.append(np.diff(values) != 0, True)  # a threshold cannot separate equal similarities
     best = int(np.argmax(np.where(ends, f1, -1.0)))
     below = values[best + 1] if best + 1 < len(values) else values[best] - 0.01
     return float(np.clip((values[best] + below) / 2, -1.0, 1.0))

@@ -1,7 +1,7 @@
-"""Outliers moved from activations into weights, as SmoothQuant does, by way of the LayerNorm in front of a product.
+"""SmoothQuant: outliers are moved from activations into weights, through the LayerNorm in front of a product.
 
-What a LayerNorm gives is divided channel by channel, and the weights that multiply it are multiplied by the same: the
-tower computes what it did, but no single channel stretches the range that eight bits must cover.
+The output of a LayerNorm is divided channel by channel, and the weights behind it are multiplied by the same factors:
+the tower computes the same, but no single channel widens the range that eight bits must cover.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +14,19 @@ from clapedge.arrays import Float32Array
 from clapedge_calib.collect import Extremes
 from clapedge_calib.layers import NORM, Layer, weight_of
 from clapedge_calib.mixed_precision import Probe
-from clapedge_calib.progress import Progress
+from clapedge_calib.progress import Progress, Steps
 from clapedge_calib.ranges import Range
-from clapedge_calib.report import Folding
+from clapedge_calib.report import Smoothing
 
 ALPHAS = (0.5, 0.65, 0.8)
 """How much of the outliers goes into the weights, from 0 (none) to 1 (all): 0.5 is SmoothQuant's own value (Xiao et al.
 2023), and it takes more where activations are harder than weights."""
 
 WORTH = 0.9
-"""A folding is taken if at most this part of the error is left: finer differences are chance."""
+"""Smoothing is used if at most this part of the error is left: finer differences are chance."""
 
-FOLDING_SOUNDS = 128
-"""Sounds over which errors are compared: with the built-in model, the choice over 16 did not hold for other clips."""
+SMOOTHING_CLIPS = 128
+"""Clips over which errors are compared: with the built-in model, the choice over 16 did not hold for other clips."""
 
 LEAST = 1e-5
 """Magnitude below which a channel counts as this, so that a silent one is not blown up."""
@@ -34,69 +34,62 @@ LEAST = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Tower:
-    """A float32 tower, the ranges of its activations, and what was found out about folding, if it was tried."""
+    """A float32 tower, the ranges of its activations, and what smoothing it brought, if it was tried."""
 
     model: ModelProto
     ranges: Mapping[str, Range]
-    folding: Folding | None = None
+    smoothing: Smoothing | None = None
 
 
 Quantize = Callable[[Tower], ModelProto]
 """Makes a float32 tower INT8."""
 
 
-def choose_folding(
-    model: ModelProto,
-    layers: Sequence[Layer],
-    found: Mapping[str, Extremes],
-    quantize: Quantize,
-    probe: Probe,
-    *,
-    progress: Progress,
-) -> Tower:
-    """Fold with the alpha that costs least in INT8, or not at all where folding does not pay.
+def choose_smoothing(
+    model: ModelProto, layers: Sequence[Layer], extremes: Mapping[str, Extremes], quantize: Quantize, probe: Probe
+) -> Steps[Tower]:
+    """Smooth with the alpha that costs least in INT8, or not at all if that does not pay.
 
     Args:
         model: float32 tower.
         layers: those that become INT8.
-        found: extremes of their activations.
+        extremes: of their activations.
         quantize: makes a tower INT8.
         probe: measures its error.
-        progress: takes how far it is.
     """
-    towers = {alpha: _tower(*fold(model, layers, found, alpha)) for alpha in ALPHAS}
-    plain, errors = _tower(model, found), {}
+    towers = {alpha: _tower(*smooth(model, layers, extremes, alpha)) for alpha in ALPHAS}
+    plain, errors = _tower(model, extremes), {}
     before = probe.error(quantize(plain))
     for done, alpha in enumerate(ALPHAS, 1):
         errors[alpha] = probe.error(quantize(towers[alpha]))
-        progress("folding outliers into weights", done, len(ALPHAS))
+        yield Progress("smoothing", done, len(ALPHAS))
     best = min(ALPHAS, key=lambda alpha: errors[alpha])
     pays = errors[best] <= WORTH * before
-    folding = Folding(alpha=best if pays else None, best=best, error=errors[best], plain=before)
-    return replace(towers[best] if pays else plain, folding=folding)
+    smoothing = Smoothing(alpha=best if pays else None, best=best, error=errors[best], plain=before)
+    return replace(towers[best] if pays else plain, smoothing=smoothing)
 
 
-def _tower(model: ModelProto, found: Mapping[str, Extremes]) -> Tower:
+def _tower(model: ModelProto, extremes: Mapping[str, Extremes]) -> Tower:
     """Join a tower with ranges that cover every value of its activations."""
-    return Tower(model, {name: each.whole for name, each in found.items()})
+    return Tower(model, {name: each.whole for name, each in extremes.items()})
 
 
-def fold(
-    model: ModelProto, layers: Sequence[Layer], found: Mapping[str, Extremes], alpha: float
+def smooth(
+    model: ModelProto, layers: Sequence[Layer], extremes: Mapping[str, Extremes], alpha: float
 ) -> tuple[ModelProto, dict[str, Extremes]]:
     """Return a copy that computes the same with smoother activations, and their extremes.
 
-    A LayerNorm is left as it is if anything else than the layers reads what it gives.
+    A LayerNorm whose output is read by anything but the layers is left as it is.
 
     Args:
         model: float32 tower.
         layers: whose weights take up the factors.
-        found: extremes of their activations.
+        extremes: of their activations.
         alpha: how much of the outliers goes into the weights.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
-    smoothed = dict(found)
+    smoothed = dict(extremes)
     for norm in [node for node in copy.graph.node if node.op_type == NORM]:
         readers = [layer for layer in layers if layer.activation == norm.output[0]]
         weights = {layer.weight for layer in readers}
@@ -106,18 +99,18 @@ def fold(
             or any(_uses(model, each) > 1 for each in weights)
         ):
             continue
-        extremes = found[norm.output[0]]
-        factors = _factors(extremes, [weight_of(model, layer) for layer in readers], alpha)
+        before = extremes[norm.output[0]]
+        factors = _factors(before, [weight_of(model, layer) for layer in readers], alpha)
         for place in range(1, len(norm.input)):
             _divide(copy, norm, place, factors)
         for layer in readers:
             _multiply(copy, layer, factors)
-        smoothed[norm.output[0]] = Extremes(extremes.low / factors, extremes.high / factors)
+        smoothed[norm.output[0]] = Extremes(before.low / factors, before.high / factors)
     return copy, smoothed
 
 
 def _factors(extremes: Extremes, weights: Sequence[Float32Array], alpha: float) -> Float32Array:
-    """Return what each channel is divided by, (channels,) float32: SmoothQuant's formula, at 1 on average."""
+    """Return the divisor of each channel, (channels,) float32: SmoothQuant's formula, at 1 on average."""
     activation = np.maximum(extremes.magnitude.astype(np.float64), LEAST)
     weight = np.maximum(np.max([np.abs(each).max(axis=1) for each in weights], axis=0).astype(np.float64), LEAST)
     logarithms = alpha * np.log(activation) - (1 - alpha) * np.log(weight)
@@ -131,10 +124,10 @@ def _uses(model: ModelProto, name: str) -> int:
 
 
 def _divide(model: ModelProto, norm: NodeProto, place: int, factors: Float32Array) -> None:
-    """Divide the scale or shift of a LayerNorm, which other ones may share, by a factor a channel."""
+    """Divide the scale or shift of a LayerNorm, which others may share, by one factor a channel."""
     if norm.input[place]:
         tensor = next(each for each in model.graph.initializer if each.name == norm.input[place])
-        name = f"{norm.output[0]}_folded_{place}"
+        name = f"{norm.output[0]}_smoothed_{place}"
         model.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensor) / factors, name))
         norm.input[place] = name
 

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and that are known to be writable before the work begins."""
 
 import os
+import shutil
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -73,6 +74,32 @@ def check_target(
         probe.unlink()
     except OSError as error:
         raise cannot_be_written(target, error) from error
+
+
+def check_folder(folder: Path, *, bytes_needed: int) -> None:
+    """Raise if files could not be written to a folder, which may not exist yet; to be called before the work begins.
+
+    Args:
+        folder: the folder.
+        bytes_needed: how much will be written at least.
+
+    Raises:
+        UsageError: the folder, or one above it, is something else.
+        StorageError: it cannot be written to, or its disk is too full.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is not a folder; name another place")
+    if not os.access(existing, os.W_OK):
+        raise StorageError(f"{existing} cannot be written to; check its permissions, or name another place")
+    free = shutil.disk_usage(existing).free
+    if free < bytes_needed:
+        raise StorageError(
+            f"{existing} has {free / 1e6:.1f} MB free, and {bytes_needed / 1e6:.1f} MB are needed at least; make room, "
+            "or name another place"
+        )
 
 
 def cannot_be_written(target: Path, error: OSError) -> StorageError:

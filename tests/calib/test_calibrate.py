@@ -17,9 +17,10 @@ from clapedge.engine import Engine
 from clapedge.errors import AudioError, BundleError, StorageError, UsageError
 from clapedge.model.bundle import Bundle, demo_directory, write_manifest
 from clapedge_calib import calibrate as calibrating
-from clapedge_calib import graph_runner as running
-from clapedge_calib.calibration_data import Coverage, hear
+from clapedge_calib import graph_runner
+from clapedge_calib.calibration_data import CalibrationData, read_clips
 from clapedge_calib.layers import find_layers
+from clapedge_calib.progress import Steps
 from clapedge_calib.quantize import tensorrt_faults
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
@@ -37,13 +38,13 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure less: what is measured is not what these tests are about."""
-    monkeypatch.setattr(calibrating, "SENSITIVITY_SOUNDS", 1)
-    monkeypatch.setattr(calibrating, "FOLDING_SOUNDS", 2)
+    monkeypatch.setattr(calibrating, "SENSITIVITY_CLIPS", 1)
+    monkeypatch.setattr(calibrating, "SMOOTHING_CLIPS", 2)
     monkeypatch.setattr(calibrating, "find_layers", lambda model: find_layers(model)[-9:])
-    monkeypatch.setattr(running, "WARM_UPS", 0)
-    monkeypatch.setattr(running, "TIMED_RUNS", 1)
+    monkeypatch.setattr(graph_runner, "WARM_UPS", 0)
+    monkeypatch.setattr(graph_runner, "TIMED_RUNS", 1)
 
 
 @pytest.fixture
@@ -209,28 +210,28 @@ def test_a_full_disk_or_an_interruption_leaves_the_bundle_as_it_was(
 def test_what_came_into_the_bundle_meanwhile_stays_in_it(
     bundle: Path, tones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hear_and_change(*given: Any, **options: Any) -> Coverage:  # noqa: ANN401 - as it is called
+    def read_and_change(*given: Any, **options: Any) -> Steps[CalibrationData]:  # noqa: ANN401 - as it is called
         manifest = Bundle.open(bundle).manifest
         write_manifest(bundle, msgspec.structs.replace(manifest, notes=("Somebody was here.",)))
-        return hear(*given, **options)
+        return read_clips(*given, **options)
 
-    monkeypatch.setattr(calibrating, "hear", hear_and_change)
+    monkeypatch.setattr(calibrating, "read_clips", read_and_change)
     calibrate(bundle, "--audio", tones, "--max-drop", 25)
     assert Bundle.open(bundle).manifest.notes[0] == "Somebody was here."
     assert Bundle.open(bundle).faults() == []
 
 
-def test_places_that_cannot_be_written_are_refused_before_anything_is_heard(
+def test_places_that_cannot_be_written_are_refused_before_anything_is_read(
     bundle: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrating, "hear", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr(calibrating, "read_clips", lambda *_, **__: pytest.fail("it has begun"))
     (tmp_path / "file").touch()
     options = ("--audio", tones)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         calibrate(bundle, *options, "--report", tmp_path / "file" / "report")
     with pytest.raises(UsageError, match="absent does not exist"):
         calibrate(bundle, *options, "--write-table", tmp_path / "absent" / "table")
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
         calibrate(bundle, *options, "--write-table", tmp_path)
     with pytest.raises(UsageError, match="no recording is in fold 4"):
         calibrate(bundle, *options, "--test-fold", 4)
@@ -239,7 +240,7 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is_heard(
         calibrate(bundle, *options)
 
 
-def test_recordings_without_classes_are_judged_by_the_cosine(bundle: Path, tones: Path, tmp_path: Path) -> None:
+def test_recordings_without_classes_are_evaluated_by_the_cosine(bundle: Path, tones: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in tones.rglob("*.wav"):

@@ -5,17 +5,17 @@ import pytest
 import soundfile
 
 from clapedge import audio
-from clapedge.cli.progress import StepProgress
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
-from clapedge_calib.calibration_data import Coverage, hear, split
+from clapedge_calib.calibration_data import CalibrationData, read_clips, split
 from clapedge_calib.dataset import Example, read_dataset
+from clapedge_calib.progress import Progress, Run
 
-QUIET = StepProgress(shown=False)
 
-
-def heard(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> Coverage:
-    return hear(examples, FrontEnd(fusion=fusion), windows=windows, progress=QUIET, step="")
+def read(examples: tuple[Example, ...] | list[Example], *, fusion: bool = True, windows: int = 4) -> CalibrationData:
+    run = Run(read_clips(examples, FrontEnd(fusion=fusion), windows=windows, step="reading"))
+    assert list(run) == [Progress("reading", place + 1, len(examples)) for place in range(len(examples))]
+    return run.result
 
 
 def examples(count: int, *, label: str, fold: str = "") -> list[Example]:
@@ -36,37 +36,37 @@ def test_a_draw_is_repeated_by_its_seed_alone() -> None:
     assert split(pool, samples=9, seed=3) != split(pool, samples=9, seed=4)
 
 
-def test_a_named_fold_is_the_one_to_judge_by() -> None:
+def test_a_named_fold_is_the_one_to_evaluate_with() -> None:
     pool = [*examples(5, label="a", fold="1"), *examples(5, label="b", fold="2")]
     calibration, test = split(pool, samples=99, seed=0, test_folds=["2"])
     assert {each.fold for each in calibration} == {"1"}
     assert {each.fold for each in test} == {"2"}
 
 
-def test_short_recordings_are_heard_once_and_every_fourth_fused_too(tones: Path) -> None:
+def test_short_recordings_are_read_once_and_every_fourth_fused_too(tones: Path) -> None:
     short = [each for each in read_dataset(tones) if each.label == "low hum"][:8]
-    found = heard(short)
+    found = read(short)
     assert found.recordings == 8
-    assert [sound.is_longer for sound in found.sounds].count(True) == 2
-    assert found.sounds[0].features(4).shape == (1, 4, 1001, 64)
-    assert not any(sound.is_longer for sound in heard(short, fusion=False).sounds)
+    assert [clip.is_longer for clip in found.clips].count(True) == 2
+    assert found.clips[0].features(4).shape == (1, 4, 1001, 64)
+    assert not any(clip.is_longer for clip in read(short, fusion=False).clips)
 
 
 def test_a_long_recording_gives_windows_over_all_of_it_and_a_fused_clip_of_four_mels(tones: Path) -> None:
     (long,) = [each for each in read_dataset(tones) if each.name == "whistle/0.wav"]
-    first, second, fused = heard([long]).sounds
-    assert (first.heard_first, second.heard_first, fused.heard_first) == (True, False, False)
-    assert not np.array_equal(first.mels, second.mels)
+    first, second, fused = read([long]).clips
+    assert (first.is_default, second.is_default, fused.is_default) == (True, False, False)
+    assert not np.array_equal(first.log_mels, second.log_mels)
     assert fused.is_longer
-    assert not np.array_equal(fused.mels[0], fused.mels[1])
-    assert len(heard([long], windows=1).sounds) == 2
+    assert not np.array_equal(fused.log_mels[0], fused.log_mels[1])
+    assert len(read([long], windows=1).clips) == 2
 
 
 def test_what_cannot_be_read_or_is_silent_is_left_out_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "damaged.wav").write_text("no sound")
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
-    found = heard(read_dataset(tmp_path))
-    assert found.sounds == []
+    found = read(read_dataset(tmp_path))
+    assert found.clips == ()
     assert [sentence.partition(": ")[0] for sentence in found.left_out if "silent" in sentence]
     assert any("damaged.wav" in sentence for sentence in found.left_out)
     assert len(found.left_out) == 2
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_or_is_silent_is_left_out_with_a_reason(tmp_path: Pa
 def test_features_are_those_that_the_engine_makes(tones: Path) -> None:
     example = read_dataset(tones)[0]
     clips = ClipMaker(FrontEnd())(audio.read(example.path).samples)
-    assert np.array_equal(heard([example]).sounds[0].features(4), clips.features)
+    assert np.array_equal(read([example]).clips[0].features(4), clips.features)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -81,7 +81,7 @@ def test_a_row_without_a_class_is_a_recording_without_one(tmp_path: Path) -> Non
 def test_an_empty_folder_a_missing_one_and_folds_without_a_csv_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no recordings"):
         read_dataset(tmp_path)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_dataset(tmp_path / "absent")
     with pytest.raises(UsageError, match="no CSV"):
         read_dataset(tmp_path, folds=["1"])

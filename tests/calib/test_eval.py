@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from clapedge.arrays import Float32Array
+from clapedge.batch import embedding_store
+from clapedge.batch.embedding_store import INDEX_NAME, EmbeddingStore
 from clapedge.cli import cli
 from clapedge.engine import Engine
-from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, StorageError, UsageError
-from clapedge_calib.embedding_journal import JOURNAL_NAME, EmbeddingJournal
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, MissingExtraError, StorageError, UsageError
+from clapedge.pipeline import EmbedStream
+from clapedge_calib.eval_command import needs_extra
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
@@ -64,32 +65,32 @@ def test_a_second_run_takes_what_the_first_has_kept(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate("--audio", tones, "--work", tmp_path, "--format", "json").stdout
-    kept = (tmp_path / JOURNAL_NAME).read_bytes()
-    (tmp_path / JOURNAL_NAME).write_bytes(kept[:-20])  # as if the power had failed in the last line
-    heard: list[object] = []
-    embed_audio = Engine.embed_audio
+    index = next(tmp_path.glob("int8-*")) / INDEX_NAME
+    index.write_bytes(index.read_bytes()[:-20])  # as if the power had failed in the last line
+    embedded: list[object] = []
+    embed_stream = Engine.embed_stream
 
-    def counted(self: Engine, sources: Sequence[Path], **hearing: Any) -> Float32Array:  # noqa: ANN401 - as the engine takes it
-        heard.append(sources)
-        return embed_audio(self, sources, **hearing)
+    def counted(self: Engine, source: str, **options: Any) -> EmbedStream:  # noqa: ANN401 - as the engine takes it
+        embedded.append(source)
+        return embed_stream(self, source, **options)
 
-    monkeypatch.setattr(Engine, "embed_audio", counted)
+    monkeypatch.setattr(Engine, "embed_stream", counted)
     assert evaluate("--audio", tones, "--work", tmp_path, "--format", "json").stdout == first
-    assert len(heard) == 1
+    assert len(embedded) == 1
     evaluate("--audio", tones, "--work", tmp_path, "--pad", "zero")
-    assert len(heard) == 1 + 48
+    assert len(embedded) == 1 + 48
 
 
-def test_a_journal_that_was_cut_off_goes_on_with_a_line_of_its_own(tmp_path: Path) -> None:
-    row = np.arange(4, dtype=np.float32)
-    (tmp_path / JOURNAL_NAME).write_text('{"key": "a", "ro')
-    with EmbeddingJournal(tmp_path) as journal:
-        journal.put("b", row)
-    with EmbeddingJournal(tmp_path) as journal:
-        assert journal.get("a") is None
-        found = journal.get("b")
-        assert found is not None
-        assert found.tolist() == row.tolist()
+def test_a_store_that_was_cut_off_goes_on_with_a_line_of_its_own(tones: Path, tmp_path: Path) -> None:
+    first = evaluate("--audio", tones, "--variant", "fp32", "--work", tmp_path, "--format", "json").stdout
+    (directory,) = tmp_path.iterdir()
+    rows = EmbeddingStore.open(directory).clips().tolist()
+    index = directory / INDEX_NAME
+    whole = index.read_bytes()
+    index.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 10])
+    assert evaluate("--audio", tones, "--variant", "fp32", "--work", tmp_path, "--format", "json").stdout == first
+    assert index.read_bytes() == whole
+    assert EmbeddingStore.open(directory).clips().tolist() == rows
 
 
 def test_what_cannot_be_read_is_listed_and_the_rest_is_measured(tones: Path, tmp_path: Path) -> None:
@@ -123,14 +124,14 @@ def test_the_confusion_matrix_is_written_as_csv(tones: Path, tmp_path: Path) -> 
     assert sum(int(cell) for row in rows for cell in row[1:]) == 24
 
 
-def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_heard(
+def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_read(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "embed_audio", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr(Engine, "embed_stream", lambda *_, **__: pytest.fail("it has begun"))
     for name, complaint in (
         ("a.gif", r"neither \.csv nor \.png"),
         ("absent/a.csv", "does not exist"),
-        ("d.csv", "regular"),
+        ("d.csv", "is a folder; name a file in it"),
     ):
         (tmp_path / "d.csv").mkdir(exist_ok=True)
         with pytest.raises(UsageError, match=complaint):
@@ -157,17 +158,15 @@ def test_a_full_disk_ends_with_the_figures_and_without_half_a_matrix(
 def test_a_full_disk_is_no_fault_of_the_recordings(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_a_full_disk(self: EmbeddingJournal, directory: Path) -> None:
-        begin(self, directory)
-        self._stream = Path("/dev/full").open("wb")  # noqa: SIM115 - the journal closes it
+    def on_a_full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    begin = EmbeddingJournal.__init__
-    monkeypatch.setattr(EmbeddingJournal, "__init__", on_a_full_disk)
+    monkeypatch.setattr(embedding_store, "_write", on_a_full_disk)
     with pytest.raises(StorageError, match="No space left"):
         evaluate("--audio", tones, "--variant", "fp32", "--work", tmp_path)
 
 
-def test_recordings_that_trained_the_built_in_model_are_told_of(tones: Path, tmp_path: Path) -> None:
+def test_a_warning_names_recordings_that_trained_the_built_in_model(tones: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dog"
     folder.mkdir()
     for name in ("1-100032-A", "3-1234-B-0", "3-1234-B-7", "4-1234-A", "rain"):
@@ -187,6 +186,13 @@ def test_the_temperature_of_a_label_set_counts(tones: Path, tmp_path: Path) -> N
         errors.append((found["calibration_error"], found["top1"]))
     assert errors[0][0] != errors[1][0]
     assert errors[0][1] == errors[1][1]
+
+
+def test_a_missing_package_of_the_extra_is_named_with_the_extra_and_others_are_not() -> None:
+    with pytest.raises(MissingExtraError, match=r"eval needs .* pip install 'clapedge\[calib\]'"), needs_extra("eval"):
+        raise ModuleNotFoundError(name="sklearn.metrics")
+    with pytest.raises(ModuleNotFoundError, match="bug"), needs_extra("eval"):
+        raise ModuleNotFoundError("bug", name="clapedge.bug")
 
 
 @pytest.mark.parametrize("command", ["eval", "calibrate"])

@@ -8,13 +8,13 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from clapedge.arrays import Float32Array
-from clapedge.cli.progress import StepProgress
 from clapedge_calib.collect import Extremes
 from clapedge_calib.layers import activations, find_layers, weight_of
 from clapedge_calib.mixed_precision import Probe
+from clapedge_calib.progress import Run
 from clapedge_calib.quantize import Target, int8_weight, quantize_dynamic, quantize_static, tensorrt_faults
 from clapedge_calib.ranges import Range
-from clapedge_calib.smoothquant import choose_folding, fold
+from clapedge_calib.smoothquant import choose_smoothing, smooth
 
 
 @pytest.fixture(scope="module")
@@ -172,40 +172,40 @@ def spiky(tower: ModelProto) -> ModelProto:
     return copy
 
 
-def test_a_folded_tower_computes_the_same_in_float_with_the_ranges_that_are_foretold(spiky: ModelProto) -> None:
+def test_a_smoothed_tower_computes_the_same_in_float_with_the_ranges_that_are_predicted(spiky: ModelProto) -> None:
     batch = np.random.default_rng(2).uniform(-1, 1, (64, 8)).astype(np.float32)
-    folded, foretold = fold(spiky, find_layers(spiky), extremes_of(spiky, batch), 0.5)
-    onnx.checker.check_model(folded, full_check=True)
-    assert run(folded, batch) == pytest.approx(run(spiky, batch), abs=1e-5)
-    for name, measured in extremes_of(folded, batch).items():
-        assert foretold[name].low == pytest.approx(measured.low, abs=1e-4)
-        assert foretold[name].high == pytest.approx(measured.high, abs=1e-4)
-    before, after = (extremes_of(each, batch)["v"].magnitude for each in (spiky, folded))
+    smoothed, predicted = smooth(spiky, find_layers(spiky), extremes_of(spiky, batch), 0.5)
+    onnx.checker.check_model(smoothed, full_check=True)
+    assert run(smoothed, batch) == pytest.approx(run(spiky, batch), abs=1e-5)
+    for name, measured in extremes_of(smoothed, batch).items():
+        assert predicted[name].low == pytest.approx(measured.low, abs=1e-4)
+        assert predicted[name].high == pytest.approx(measured.high, abs=1e-4)
+    before, after = (extremes_of(each, batch)["v"].magnitude for each in (spiky, smoothed))
     assert after.max() / np.median(after) < before.max() / np.median(before) / 5
 
 
-def test_folding_pays_for_a_tower_with_outliers(spiky: ModelProto) -> None:
+def test_smoothing_pays_for_a_tower_with_outliers(spiky: ModelProto) -> None:
     batch = np.random.default_rng(2).uniform(-1, 1, (64, 8)).astype(np.float32)
     layers, found = find_layers(spiky), extremes_of(spiky, batch)
     errors = []
-    for each, extremes in ((spiky, found), fold(spiky, layers, found, 0.5)):
+    for each, extremes in ((spiky, found), smooth(spiky, layers, found, 0.5)):
         ranges = {name: values.whole for name, values in extremes.items()}
         quantized = quantize_static(each, layers, ranges, target="tensorrt")
         errors.append(float(np.abs(run(quantized, batch) - run(spiky, batch)).mean()))
     assert errors[1] < errors[0] / 3
 
 
-def test_a_layer_norm_that_others_read_too_is_not_folded(spiky: ModelProto) -> None:
+def test_a_layer_norm_that_others_read_too_is_not_smoothed(spiky: ModelProto) -> None:
     batch = np.ones((1, 8), np.float32)
     read = ModelProto()
     read.CopyFrom(spiky)
     read.graph.output.append(helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 8]))
-    folded, _ = fold(read, find_layers(read), extremes_of(spiky, batch), 0.5)
-    assert folded.SerializeToString() == read.SerializeToString()
+    smoothed, _ = smooth(read, find_layers(read), extremes_of(spiky, batch), 0.5)
+    assert smoothed.SerializeToString() == read.SerializeToString()
 
 
-class Told(Probe):
-    """Errors that are known beforehand: without folding, then with each alpha."""
+class KnownErrors(Probe):
+    """Errors that are known beforehand: without smoothing, then with each alpha."""
 
     def __init__(self, *errors: float) -> None:
         self.errors = iter(errors)
@@ -217,17 +217,18 @@ class Told(Probe):
 @pytest.mark.parametrize(
     ("errors", "alpha", "words"),
     [
-        ((1e-3, 5e-4, 2e-4, 4e-4), 0.65, "alpha 0.65 brings the error from 1.0e-03 to 2.0e-04: folded"),
+        ((1e-3, 5e-4, 2e-4, 4e-4), 0.65, "alpha 0.65 brings the error from 1.0e-03 to 2.0e-04: smoothed"),
         ((1e-3, 2e-3, 2e-3, 95e-5), None, "alpha 0.8 brings the error from 1.0e-03 to 9.5e-04, which does not pay"),
     ],
 )
-def test_the_best_folding_is_taken_if_it_pays_and_the_reason_is_told(
+def test_the_best_smoothing_is_used_if_it_pays_and_the_reason_is_given(
     spiky: ModelProto, errors: tuple[float, ...], alpha: float | None, words: str
 ) -> None:
     layers, found = find_layers(spiky), extremes_of(spiky, np.ones((1, 8), np.float32))
-    quiet = StepProgress(shown=False)
-    tower = choose_folding(spiky, layers, found, lambda tower: tower.model, Told(*errors), progress=quiet)
-    assert tower.folding is not None
-    assert tower.folding.alpha == alpha
-    assert words in str(tower.folding)
+    run = Run(choose_smoothing(spiky, layers, found, lambda tower: tower.model, KnownErrors(*errors)))
+    assert [progress.done for progress in run] == [1, 2, 3]
+    tower = run.result
+    assert tower.smoothing is not None
+    assert tower.smoothing.alpha == alpha
+    assert words in str(tower.smoothing)
     assert (tower.model is spiky) == (alpha is None)
