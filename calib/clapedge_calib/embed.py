@@ -14,8 +14,9 @@ from clapedge import __version__
 from clapedge.arrays import Float32Array
 from clapedge.atomic_file import cannot_be_written
 from clapedge.audio import source_name
-from clapedge.batch.embedding_store import EmbeddingConfig, appending
+from clapedge.batch.embedding_writer import appending
 from clapedge.batch.run import embed_files, embedding_config
+from clapedge.batch.store_files import EmbeddingConfig
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, ClapEdgeWarning
 from clapedge.model.cpu import usable_workers

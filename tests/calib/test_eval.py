@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from clapedge.batch import embedding_store
-from clapedge.batch.embedding_store import INDEX_NAME, EmbeddingStore
+from clapedge.batch import embedding_writer
+from clapedge.batch.embedding_store import EmbeddingStore
+from clapedge.batch.store_files import INDEX_NAME
 from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, MissingExtraError, StorageError, UsageError
@@ -161,7 +162,7 @@ def test_a_full_disk_is_no_fault_of_the_recordings(
     def on_a_full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(embedding_store, "_write", on_a_full_disk)
+    monkeypatch.setattr(embedding_writer, "_write", on_a_full_disk)
     with pytest.raises(StorageError, match="No space left"):
         evaluate("--audio", tones, "--variant", "fp32", "--work", tmp_path)
 
