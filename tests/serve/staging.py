@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from clapedge.serve.models import load
-from clapedge.serve.server import Server, address, bind, configured
+from clapedge.serve.server import Server, address, bind, uvicorn_config
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
 
@@ -37,7 +37,7 @@ def serving(**settings: Any) -> Iterator[Running]:  # noqa: ANN401 - those of Se
     """Serve the demo model at a free port of this machine, in a thread."""
     service = made(**settings)
     listener = bind("127.0.0.1", 0)
-    server = Server(configured(service, page=False), service)
+    server = Server(uvicorn_config(service, page=False), service)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     url = address(listener)

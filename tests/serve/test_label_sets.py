@@ -133,7 +133,7 @@ def test_the_set_of_the_service_is_first_and_stays(tmp_path: Path) -> None:
     assert next(iter(label_store.sets())) == label_store.default == "labels"
     with pytest.raises(Exception, match="service's own"):
         label_store.put("labels", LabelSet.of(["rain"]))
-    with pytest.raises(LabelError, match="no directory"):
+    with pytest.raises(LabelError, match="not a directory"):
         LabelStore(Settings(labels_dir=tmp_path / "nothing"))
 
 

@@ -122,8 +122,8 @@ def test_silence_is_not_searched_for_beyond_the_limit(strict: Running) -> None:
 
 def test_no_more_clips_are_heard_than_the_limit_says(strict: Running) -> None:
     answer = strict.client.post("/v1/timeline", params={**HOME, "window": "1", "hop": "0.5"}, content=recording(7))
-    told = answer.json() if answer.status_code == 422 else {}
-    assert "more than 6 clips" in told.get("detail", answer.text)
+    problem = answer.json() if answer.status_code == 422 else {}
+    assert "more than 6 clips" in problem.get("detail", answer.text)
 
 
 @pytest.mark.parametrize(

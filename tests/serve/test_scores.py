@@ -28,7 +28,7 @@ def plain(result: Result) -> dict[str, object]:
 
 
 def same(answer: dict[str, object], result: Result) -> bool:
-    """Tell whether an answer is the record of a result, to the last digit."""
+    """Return whether an answer is the record of a result, to the last digit."""
     return {key: value for key, value in answer.items() if key not in {"ms", "file"}} == plain(result)
 
 
@@ -102,7 +102,7 @@ def test_a_label_file_comes_along(running: Running, engine: Engine) -> None:
     ("name", "content", "said"),
     [
         ("labels.toml", b'extends = "/etc/passwd"', "extends"),
-        ("labels.toml", b"not toml", "no TOML"),
+        ("labels.toml", b"not toml", "not TOML"),
         ("labels.npz", b"x", ".toml"),
         ("labels.txt", b"\xff\xfe", "UTF-8"),
         ("../../labels.csv", b"wrong,columns\n1,2\n", "columns"),
@@ -151,7 +151,7 @@ def test_a_field_in_the_query_and_in_the_form_is_refused(running: Running) -> No
     query = {"labels": "rain"}
     answer = running.client.post("/v1/score", params=query, files={"file": SIREN.open("rb")}, data={"labels": "wind"})
     assert answer.status_code == 400
-    assert "labels stands in the query and in the form" in answer.json()["detail"]
+    assert "labels is in the query and in the form" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("rule", [{}, {"on": 0.2, "off": 0.1}, {"merge_gap": 3.0, "min_duration": 2.0}])
@@ -171,9 +171,9 @@ def test_a_timeline_has_the_lines_of_the_command_line_in_their_order(
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [line for line in lines if "label" in line] == expected
     assert len(expected) > 5
-    told = [line["heard"] for line in lines if "heard" in line]
-    assert told == sorted(told)
-    assert len(told) > 5
+    positions = [line["heard"] for line in lines if "heard" in line]
+    assert positions == sorted(positions)
+    assert len(positions) > 5
     last = max(index for index, line in enumerate(lines) if "heard" in line)
     assert any("label" in line for line in lines[:last]), "no event came before all was heard"
 

@@ -21,6 +21,7 @@ from tests.serve.staging import CLIPS, PATIENCE, SIREN, occupied, serving, wait_
 
 from clapedge.cli.remote import Remote, opener
 from clapedge.errors import UsageError
+from clapedge.labels import LabelSet
 from clapedge.serve import server as servers
 
 
@@ -122,7 +123,7 @@ def test_a_unix_socket_serves_the_command_line_and_nobody_else_on_the_machine(tm
     [
         (["--bundle", "nothing"], 3, "does not exist"),
         (["--labels", "nothing.toml"], 2, "nothing.toml"),
-        (["--max-upload", "much"], 2, "no size"),
+        (["--max-upload", "much"], 2, "not a size"),
         (["--host", "256.256.256.256"], 2, "choose another --host"),
         (["--host", "unix:/nothing/x.sock"], 2, "choose another path"),
         (["--api-key-file", "nothing"], 2, "key file nothing"),
@@ -165,7 +166,7 @@ def test_a_port_in_use_is_said() -> None:
 def test_a_service_that_ends_finishes_what_waits_in_its_queue() -> None:
     with serving(threads=1, queue=4) as one:
         with occupied(one.service):
-            later = one.service.submit_score(SIREN, ["siren", "rain"])
+            later = one.service.submit_score(SIREN, LabelSet.of(["siren", "rain"])).future
         one.service.draining = True
         assert later.result(PATIENCE).top.name == "siren"
         assert one.client.get("/readyz").status_code == 503

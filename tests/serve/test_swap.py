@@ -13,12 +13,15 @@ from tests.serve.staging import CLIPS, SIREN
 
 from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError, UsageError
+from clapedge.labels import LabelSet
 from clapedge.model.bundle import demo_directory
 from clapedge.serve.app import create_app
-from clapedge.serve.bundle_watcher import Watcher
+from clapedge.serve.bundle_watcher import BundleWatcher
 from clapedge.serve.models import Model
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
+
+LABELS = LabelSet.of(["a siren", "rain"])
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
@@ -42,15 +45,15 @@ def refuse(*_: object, **__: object) -> None:
     raise LabelError("it knows no words; name a label set")
 
 
-def watched(place: Path, **settings: Any) -> tuple[Service, Watcher]:  # noqa: ANN401 - those of Settings
-    """Return a service on a place, and what watches it, which looks only when it is told to."""
+def watched(place: Path, **settings: Any) -> tuple[Service, BundleWatcher]:  # noqa: ANN401 - those of Settings
+    """Return a service on a directory, and its watcher, which looks only when it is asked to."""
     service = Service(Settings(bundle=place, threads=1, watch_seconds=3600, **settings))
-    watcher = Watcher(service)
+    watcher = BundleWatcher(service)
     watcher.begin()
     return service, watcher
 
 
-def look(watcher: Watcher) -> None:
+def look(watcher: BundleWatcher) -> None:
     """Look twice: a bundle is tried when it has stopped to change."""
     watcher.look()
     watcher.look()
@@ -81,7 +84,7 @@ def test_a_symlink_that_turns_elsewhere_is_followed(tmp_path: Path) -> None:
     os.replace(tmp_path / "next", link)  # noqa: PTH105 - as ln and mv do it
     look(watcher)
     assert service.models._model is not first
-    assert service.facts().bundle == "current"
+    assert service.model_info().bundle == "current"
     watcher.end()
     service.close()
 
@@ -92,10 +95,10 @@ def test_a_bad_bundle_is_refused_and_the_one_before_serves_on(tmp_path: Path, ca
     with TestClient(create_app(service, page=False)) as client, caplog.at_level(logging.INFO, "clapedge.serve"):
         damage(bundle(tmp_path / "b"))
         look(watcher)
-        told = client.get("/readyz").json()
-        assert (told["ready"], told["bundle"]) == (True, "a")
-        assert "b: " in told["refused"]
-        assert "SHA-256" in told["refused"]
+        ready = client.get("/readyz").json()
+        assert (ready["ready"], ready["bundle"]) == (True, "a")
+        assert "b: " in ready["refused"]
+        assert "SHA-256" in ready["refused"]
         assert "a serves on" in caplog.text
         others = client.get("/v1/models").json()["models"][1:]
         assert others[0]["bundle"] == "b"
@@ -124,7 +127,7 @@ def test_a_bundle_without_the_labels_of_the_service_is_refused_and_closed(
         bundle(tmp_path / "c")
         look(watcher)
         assert "c" in closed
-    assert service.facts().bundle == "a"
+    assert service.model_info().bundle == "a"
     watcher.end()
     service.close()
 
@@ -134,7 +137,7 @@ def test_a_bundle_that_vanishes_is_served_on(tmp_path: Path) -> None:
     service, watcher = watched(place)
     shutil.rmtree(place)
     look(watcher)
-    assert service.submit_score(SIREN, ["a siren", "rain"]).result().top.name == "a siren"
+    assert service.submit_score(SIREN, LABELS).future.result().top.name == "a siren"
     watcher.end()
     service.close()
 
@@ -150,7 +153,7 @@ def test_requests_go_on_through_a_swap_and_the_old_model_ends_with_its_last_requ
 
         def ask() -> None:
             while not done.is_set():
-                result = service.submit_score(SIREN, ["a siren", "rain"]).result()
+                result = service.submit_score(SIREN, LABELS).future.result()
                 if result.top.name != "a siren":
                     failed.append(result)
 
@@ -160,7 +163,7 @@ def test_requests_go_on_through_a_swap_and_the_old_model_ends_with_its_last_requ
         done.set()
         asking.join()
         assert failed == []
-        assert service.facts().bundle == "b"
+        assert service.model_info().bundle == "b"
         assert held.engine.score(SIREN, ["a siren", "rain"]).top.name == "a siren", "it was closed too early"
     with pytest.raises(UsageError, match="is closed"):
         held.engine.score(SIREN, ["a siren", "rain"])
@@ -180,6 +183,6 @@ def test_a_bad_newest_bundle_at_the_beginning_leaves_the_one_before(tmp_path: Pa
     bundle(tmp_path / "a")
     damage(bundle(tmp_path / "b"))
     service, watcher = watched(tmp_path)
-    assert service.facts().bundle == "a"
+    assert service.model_info().bundle == "a"
     watcher.end()
     service.close()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from clapedge.cli import log_to_stderr
 from clapedge.cli.options import MOST_THREADS, provider_option
 from clapedge.errors import MissingExtraError, UsageError
 
 UNITS: Mapping[str, int] = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 LARGEST_UPLOAD = 8 * 2**30
-"""What the engine reads of a stream at most."""
+"""Bytes that the engine reads of a file object at most."""
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
@@ -33,14 +34,14 @@ def read_size(text: str) -> int:
     """Return a size such as 50MB in bytes.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a size, or out of range.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[KMG]?B)?)\s*", text.upper())
     if not found or found[2] not in UNITS:
-        raise UsageError(f"{text!r} is no size; write it as 50MB")
+        raise UsageError(f"{text!r} is not a size; write it as 50MB")
     size = round(float(found[1]) * UNITS[found[2]])
     if not 1 <= size <= LARGEST_UPLOAD:
-        raise UsageError(f"{text!r} is no size of an upload; give 1 byte to {LARGEST_UPLOAD // 2**30} GiB")
+        raise UsageError(f"{text!r} is not a size of an upload; give 1 byte to {LARGEST_UPLOAD // 2**30} GiB")
     return size
 
 
@@ -51,20 +52,20 @@ def read_size(text: str) -> int:
     "--bundle",
     type=click.Path(),
     help="A bundle, a symlink to one, or a directory of bundles, of which the last by name is served; "
-    "another one takes its place when it appears. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
+    "a newer one replaces it when it appears. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
 )
-@click.option("--labels", "label_file", metavar="FILE", help="Label set for requests that name none.")
-@click.option("--labels-dir", type=click.Path(), help="Directory of label files; sets that clients put go into it.")
-@click.option("--max-upload", default="50MB", show_default=True, help="Size of an upload.")
+@click.option("--labels", "label_file", metavar="FILE", help="Label set for requests that name no labels.")
+@click.option("--labels-dir", type=click.Path(), help="Directory of label files, to which sets of clients are added.")
+@click.option("--max-upload", default="50MB", show_default=True, help="Maximum size of an upload.")
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=1),
     default=3600.0,
     show_default=True,
-    help="Last second of a recording that is decoded.",
+    help="Second of a recording beyond which nothing is decoded.",
 )
 @click.option("--queue", type=click.IntRange(0, 10_000), default=64, show_default=True, help="Requests that may wait.")
-@click.option("--api-key-file", type=click.Path(), help="File with one key a line; requests must carry one of them.")
+@click.option("--api-key-file", type=click.Path(), help="File with one key per line; requests must carry one of them.")
 @provider_option
 @click.option(
     "--precision",
@@ -73,9 +74,9 @@ def read_size(text: str) -> int:
     show_default=True,
     help="Variant of the audio tower.",
 )
-@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Cores that work. [default: usable cores]")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Cores to use. [default: usable cores]")
 @click.option("--page/--no-page", default=True, show_default=True, help="Whether the page is served at /.")
-def serve(  # noqa: PLR0913 - one parameter an option is click's way
+def serve(  # noqa: PLR0913 - click passes each option as a parameter
     *,
     host: str,
     port: int,
@@ -91,7 +92,7 @@ def serve(  # noqa: PLR0913 - one parameter an option is click's way
     threads: int | None,
     page: bool,
 ) -> None:
-    """Answer over HTTP: /v1/score, /v1/timeline, /v1/embed, /v1/labels, and a page for people at /."""
+    """Serve over HTTP: /v1/score, /v1/timeline, /v1/embed, /v1/labels, and a page at /."""
     if any(find_spec(name) is None for name in NEEDED):
         raise MissingExtraError("clapedge serve", "web")
     from clapedge.labels import find_file
@@ -110,4 +111,5 @@ def serve(  # noqa: PLR0913 - one parameter an option is click's way
         queue=queue,
         keys=server.read_keys(Path(api_key_file)) if api_key_file else (),
     )
+    log_to_stderr(times=True)
     server.run(settings, host=host, port=port, page=page)

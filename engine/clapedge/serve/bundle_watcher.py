@@ -1,4 +1,4 @@
-"""Which bundle is served: found, verified, warmed and swapped in; and again when another one appears."""
+"""Finds the bundle to serve, verifies and loads it, and replaces it when another one appears."""
 
 import logging
 import re
@@ -11,22 +11,22 @@ from typing import TypeAlias
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, ClapEdgeError
 from clapedge.model.bundle import MANIFEST_NAME, Bundle, default_directory
 from clapedge.serve.models import Model, load
-from clapedge.serve.service import Named, Service
+from clapedge.serve.service import LabelSetName, Service
 
 log = logging.getLogger("clapedge.serve")
 
 Fingerprint: TypeAlias = "tuple[tuple[str, int, int, int], ...]"
-"""Path, inode, bytes and time of every file of a bundle: reading them all every few seconds would be a burden."""
+"""Path, inode, bytes and time of every file of a bundle: hashing the files every few seconds would be a burden."""
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundBundle:
     """A bundle on disk.
 
     Attributes:
-        name: of its directory, or of the symlink that leads to it.
-        directory: where it really lies.
-        fingerprint: what its files looked like.
+        name: name of its directory, or of the symlink to it.
+        directory: the directory itself.
+        fingerprint: the state of its files.
     """
 
     name: str
@@ -34,71 +34,83 @@ class Found:
     fingerprint: Fingerprint
 
 
-class Watcher:
-    """Keeps a service on the newest good bundle of a place."""
+class BundleWatcher:
+    """Keeps a service on the newest usable bundle of a directory."""
 
     def __init__(self, service: Service) -> None:
-        """Watch the place of a service's settings; `look` brings the first model."""
+        """Watch the directory of a service's settings; `begin` loads the first model."""
         self._service = service
         self._place = service.settings.bundle or default_directory()
-        self._served: Found | None = None
-        self._seen: tuple[Found, ...] = ()
-        self._refused: dict[Found, str] = {}
+        self._served: FoundBundle | None = None
+        self._seen: tuple[FoundBundle, ...] = ()
+        self._refused: dict[FoundBundle, str] = {}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="clapedge-watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="clapedge-watch", daemon=True)
 
     def begin(self) -> None:
-        """Bring the first model, and look for others from then on.
+        """Load the first model, and look for others from then on.
 
         Raises:
             ClapEdgeError: no bundle can be used.
         """
-        self._seen = self.found()
+        self._seen = self._find()
         self.look()
         if self._served is None:
             if not self._seen:
-                Bundle.open(self._place)  # which says what is wrong with it
+                Bundle.open(self._place)  # which raises the narrower error, if the directory is a broken bundle
                 raise BundleNotFoundError(f"{self._place} holds no bundle; make one with: clapedge export")
             raise BundleDamagedError("; ".join(self._refused.values()))
         self._thread.start()
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def found(self) -> tuple[Found, ...]:
-        """Return the bundles of the place, the newest first: the one that it is, or those in it, by name."""
-        try:
-            if (self._place / MANIFEST_NAME).exists():
-                return (_found(self._place),)
-            inside = [path for path in self._place.iterdir() if (path / MANIFEST_NAME).exists()]
-            return tuple(_found(path) for path in sorted(inside, key=_by_number, reverse=True))
-        except OSError:
-            return ()  # it is being replaced; the next look sees it whole
-
     def look(self) -> None:
-        """Swap in the newest good bundle, if it is another one than the one that is served.
+        """Serve the newest usable bundle, if it is not the one that is served.
 
-        A bundle is tried when two looks have seen it the same: until then it is being copied.
+        A bundle is tried when two looks have seen it unchanged: until then it is being copied.
         """
-        before, self._seen = self._seen, self.found()
+        before, self._seen = self._seen, self._find()
         self._refused = {found: fault for found, fault in self._refused.items() if found in self._seen}
         for found in self._seen:
-            if found == self._served or (found not in before and found not in self._refused):
-                break
             if found in self._refused:
                 continue
-            try:
-                self._serve(found)
+            if found == self._served or found not in before or self._try(found):
                 break
-            except (ClapEdgeError, OSError) as error:
-                self._refuse(found, str(error))
-        self._tell()
+        models = self._service.models
+        models.others = {found.name: self._refused.get(found) for found in self._seen if found != self._served}
+        refused = [f"{found.name}: {self._refused[found]}" for found in self._seen if found in self._refused]
+        models.fault = "; ".join(refused) or None
 
-    def _serve(self, found: Found) -> None:
-        """Verify, load and warm a bundle, and swap it in.
+    def _find(self) -> tuple[FoundBundle, ...]:
+        """Return the bundles of the directory, the newest by name first; only itself if it is a bundle."""
+        try:
+            if (self._place / MANIFEST_NAME).exists():
+                return (_describe(self._place),)
+            inside = [path for path in self._place.iterdir() if (path / MANIFEST_NAME).exists()]
+            return tuple(_describe(path) for path in sorted(inside, key=_natural_key, reverse=True))
+        except OSError:
+            return ()  # it is being replaced; the next look sees all of it
+
+    def _try(self, found: FoundBundle) -> bool:
+        """Serve a bundle, and return whether it can be used; log why not."""
+        try:
+            self._serve(found)
+        except (ClapEdgeError, OSError) as error:
+            fault = str(error)
+        else:
+            return True
+        self._refused[found] = fault
+        self._service.metrics.swaps.labels("refused").inc()
+        kept = f"; {self._served.name} serves on" if self._served else ""
+        log.error("refused %s: %s%s", found.name, fault, kept)
+        return False
+
+    def _serve(self, found: FoundBundle) -> None:
+        """Verify, load and warm a bundle, and make it the current one.
 
         Raises:
             ClapEdgeError: it cannot be used.
@@ -116,31 +128,17 @@ class Watcher:
         service.models.swap(model)
         service.metrics.swaps.labels("served").inc()
         self._served = found
-        facts = model.facts
-        log.info("serving %s: %s %s on %s", found.name, facts.model, facts.variant, facts.provider)
+        info = model.info
+        log.info("serving %s: %s %s on %s", found.name, info.model, info.variant, info.provider)
 
     def _warm_labels(self, model: Model) -> None:
-        """Embed the label set for requests that name none, which a model has to be able to do."""
+        """Embed the default label set, which a model has to be able to do."""
         name = self._service.label_store.default
         if name is not None:
-            self._service.embed_labels(model, Named(name))
+            self._service.embed_labels(model, LabelSetName(name))
 
-    def _refuse(self, found: Found, fault: str) -> None:
-        """Remember and say why a bundle is not served."""
-        self._refused[found] = fault
-        self._service.metrics.swaps.labels("refused").inc()
-        kept = f"; {self._served.name} serves on" if self._served else ""
-        log.error("refused %s: %s%s", found.name, fault, kept)
-
-    def _tell(self) -> None:
-        """Let the service know what was refused, for `/readyz` and `/v1/models`."""
-        models = self._service.models
-        models.others = {found.name: self._refused.get(found) for found in self._seen if found != self._served}
-        refused = [f"{found.name}: {self._refused[found]}" for found in self._seen if found in self._refused]
-        models.fault = "; ".join(refused) or None
-
-    def _work(self) -> None:
-        """Look again and again; what goes wrong in a look is said, and does not end the watch."""
+    def _watch(self) -> None:
+        """Look every few seconds; an unexpected error is logged, and does not end the watch."""
         with ThreadPoolExecutor(1, thread_name_prefix="clapedge-look") as looks:
             while not self._ended.wait(self._service.settings.watch_seconds):
                 error = looks.submit(self.look).exception()
@@ -148,22 +146,19 @@ class Watcher:
                     log.error("the bundles could not be looked at", exc_info=error)
 
 
-def _found(path: Path) -> Found:
-    """Describe a bundle on disk.
+def _describe(path: Path) -> FoundBundle:
+    """Return a bundle on disk.
 
     Raises:
         OSError: it vanished meanwhile.
     """
     directory = path.resolve(strict=True)
     files = sorted(file for file in directory.rglob("*") if file.is_file())
-    facts = [(file, file.stat()) for file in files]
-    return Found(
-        path.absolute().name,
-        directory,
-        tuple((str(file.relative_to(directory)), fact.st_ino, fact.st_size, fact.st_mtime_ns) for file, fact in facts),
-    )
+    stats = [(str(file.relative_to(directory)), file.stat()) for file in files]
+    fingerprint = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return FoundBundle(path.absolute().name, directory, fingerprint)
 
 
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Return the key by which names sort as people count: v9 before v10."""
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return the key that sorts names with numbers as people count: v9 before v10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,4 +1,4 @@
-"""What goes wrong with a request: errors of the service, and every error as `application/problem+json` (RFC 9457)."""
+"""Errors of requests, and every error as `application/problem+json` (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import ClassVar
@@ -11,99 +11,95 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ServiceError(ClapEdgeError):
-    """Something that the service refuses; `status` is the HTTP status, `headers` go with it."""
+    """A request that the service rejects; `status` is the HTTP status, `headers` are those of the response."""
 
     status: ClassVar[int] = HTTPStatus.BAD_REQUEST
     exit_code: ClassVar[int] = 2
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the answer."""
+        """Additional headers of the response."""
         return {}
 
 
 class RequestError(ServiceError):
-    """The request itself is not understood."""
+    """The request itself is malformed."""
 
 
 class KeyRefusedError(ServiceError):
-    """No key, or a wrong one."""
+    """The API key is missing or wrong."""
 
     status = HTTPStatus.UNAUTHORIZED
 
     @property
     def headers(self) -> dict[str, str]:
-        """Let a browser ask for the key, as the password of any user."""
+        """Make a browser ask for the key, as the password of any user."""
         return {"WWW-Authenticate": 'Basic realm="clapedge", charset="UTF-8"'}
 
 
 class ForbiddenError(ServiceError):
-    """Another site sent the request."""
+    """A page of another site sent the request."""
 
     status = HTTPStatus.FORBIDDEN
 
 
 class UnknownError(ServiceError):
-    """Nothing has that name."""
+    """Nothing has the requested name."""
 
     status = HTTPStatus.NOT_FOUND
 
 
 class StalledError(ServiceError):
-    """The client sends too slowly."""
+    """The client sends its request too slowly."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
 
 
 class TooLargeError(ServiceError):
-    """More bytes than an upload may have."""
+    """The upload exceeds the limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     exit_code = 1
 
-    def __init__(self, most: int) -> None:
-        """Say how many bytes an upload may have."""
-        super().__init__(f"the upload has more than {most / 1e6:g} MB; send a part of it, or a compressed format")
+    def __init__(self, limit: int) -> None:
+        """Name the limit in bytes."""
+        super().__init__(f"the upload has more than {limit / 1e6:g} MB; send a part of it, or a compressed format")
 
 
 class BusyError(ServiceError):
-    """The queue is full; `retry_after` says in how many seconds a place is likely to be free."""
+    """The queue is full; `retry_after` is the number of seconds until a place is likely to be free."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     exit_code = 1
 
     def __init__(self, retry_after: int) -> None:
-        """Say when to come back.
-
-        Args:
-            retry_after: seconds.
-        """
+        """Name the seconds to wait."""
         super().__init__(f"the queue is full; send it again in {retry_after} s")
         self.retry_after = retry_after
 
     @property
     def headers(self) -> dict[str, str]:
-        """Say when to come back."""
+        """Name the seconds to wait."""
         return {"Retry-After": str(self.retry_after)}
 
 
 class NotReadyError(ServiceError):
-    """The service is starting or ending."""
+    """The service is starting or shutting down."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     exit_code = 4
 
 
 class GoneError(ServiceError):
-    """Nobody waits for the answer any longer."""
+    """The client has disconnected."""
 
     def __init__(self) -> None:
-        """Say so; nobody but a log reads it."""
+        """Make the message, which appears in logs alone."""
         super().__init__("the client is gone; send the request again")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of an answer that says what went wrong.
+    """The body of an error response.
 
     Attributes:
         title: the status in words.
@@ -111,7 +107,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         detail: what was found, and what to do about it.
         error: class of the error, as Python's API raises it.
         exit_code: status with which `clapedge score` ends for it.
-        type: always about:blank, since the status says what kind it is.
+        type: always about:blank, since the status names the kind.
     """
 
     title: str
@@ -122,20 +118,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     type: str = "about:blank"
 
 
-def status_of(error: ClapEdgeError) -> int:
-    """Return the HTTP status that an error means."""
+def problem_of(error: ClapEdgeError) -> Problem:
+    """Return the body of the response to an error."""
     if isinstance(error, ServiceError):
-        return int(error.status)
-    if isinstance(error, (ProviderError, StorageError)):
-        return HTTPStatus.SERVICE_UNAVAILABLE
-    return HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-def problem(error: ClapEdgeError) -> Problem:
-    """Describe an error."""
-    status = status_of(error)
+        status = HTTPStatus(error.status)
+    elif isinstance(error, (ProviderError, StorageError)):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    else:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
     return Problem(
-        title=HTTPStatus(status).phrase,
+        title=status.phrase,
         status=status,
         detail=str(error),
         error=type(error).__name__,

@@ -1,4 +1,4 @@
-"""Named label sets: those that the service was started with, and those that clients put."""
+"""Named label sets: those that the service starts with, and those that clients put."""
 
 import json
 import logging
@@ -16,17 +16,21 @@ from clapedge.serve.settings import Settings
 log = logging.getLogger("clapedge.serve")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-"""Names of sets: they become file names, so nothing that could lead anywhere."""
+"""Names of sets, which become names of files: nothing that could leave the directory."""
 
 SUFFIXES = (".toml", ".csv", ".txt")
-"""Label files that are read from `--labels-dir`; sets that are put become the first of them."""
+"""Suffixes of the label files of `--labels-dir`; sets that clients put have the first."""
 
 
 class LabelStore:
-    """Label sets by name. Those that are put are kept in memory, or in a directory if one was named."""
+    """Label sets by name; those that clients put are kept in memory, or in `--labels-dir`.
+
+    Attributes:
+        default: name of the set for requests that name no labels.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Read the label file of `--labels`, and look that the others can be read.
+        """Read the label file of `--labels`, and check that the others can be read.
 
         Raises:
             LabelError: a label file is not understood.
@@ -34,31 +38,30 @@ class LabelStore:
         self._settings = settings
         self._lock = threading.Lock()
         self._put: dict[str, LabelSet] = {}
-        self.default: str | None = None
-        self._own: dict[str, LabelSet] = {}
-        if settings.labels is not None:
-            self.default = settings.labels.stem
-            self._own[self.default] = LabelSet.from_file(settings.labels)
+        self.default = settings.labels.stem if settings.labels else None
+        self._own = {settings.labels.stem: LabelSet.from_file(settings.labels)} if settings.labels else {}
         self._shipped = {name: LabelSet.from_file(path) for name, path in shipped_sets().items()}
         if settings.labels_dir is not None and not settings.labels_dir.is_dir():
-            raise LabelError(f"--labels-dir {settings.labels_dir} is no directory; make it first")
+            raise LabelError(f"--labels-dir {settings.labels_dir} is not a directory; make it first")
         for path in self._paths().values():
             LabelSet.from_file(path)
 
     def sets(self) -> Mapping[str, LabelSet]:
-        """Return all sets by name: those of `--labels` first, then what was put or lies in the directory."""
+        """Return all sets by name: that of `--labels` first, the shipped ones last."""
         with self._lock:
-            return {**self._own, **self._readable(), **self._put, **self._missing()}
+            named = {**self._own, **self._readable(), **self._put}
+            taken = {*named, *self._paths()}
+            return {**named, **{name: one for name, one in self._shipped.items() if name not in taken}}
 
     def get(self, name: str) -> LabelSet:
         """Return a set.
 
         Raises:
-            UnknownError: there is none of that name.
+            UnknownError: there is no set of that name.
         """
         with self._lock:
             paths = self._paths()
-            if name not in self._put and name in paths:  # it alone is read, whatever is wrong with another file
+            if name not in self._put and name in paths:  # a fault of another file does not matter
                 return LabelSet.from_file(paths[name])
             known = {**self._shipped, **self._own, **self._put}
         if name not in known:
@@ -66,10 +69,10 @@ class LabelStore:
         return known[name]
 
     def put(self, name: str, label_set: LabelSet) -> None:
-        """Keep a set under a name; one that a client has put before is replaced.
+        """Keep a set under a name; it replaces one that a client has put before.
 
         Raises:
-            RequestError: the name cannot be one, is taken, or there are too many sets.
+            RequestError: the name is invalid or taken, or there are too many sets.
             StorageError: it cannot be written.
         """
         check_name(name)
@@ -85,10 +88,10 @@ class LabelStore:
                 _write(self._settings.labels_dir / f"{name}{SUFFIXES[0]}", label_set)
 
     def delete(self, name: str) -> None:
-        """Forget a set that a client has put.
+        """Delete a set that a client has put.
 
         Raises:
-            UnknownError: nobody has put one of that name.
+            UnknownError: no client has put a set of that name.
             StorageError: its file cannot be deleted.
         """
         check_name(name)
@@ -96,20 +99,15 @@ class LabelStore:
             if self._put.pop(name, None) is not None:
                 return
             path = self._paths().get(name)
-            if path is None or path.suffix != SUFFIXES[0]:  # a client puts no others, so they are not its to delete
+            if path is None or path.suffix != SUFFIXES[0]:  # clients put no others
                 raise UnknownError(f"no label set {name!r} was put; those that the service brings stay")
             try:
                 path.unlink()
             except OSError as error:
                 raise StorageError(f"{path.name} cannot be deleted ({error.strerror}); check --labels-dir") from error
 
-    def _missing(self) -> dict[str, LabelSet]:
-        """Return the shipped sets that no other one of the same name replaces."""
-        taken = {*self._own, *self._paths(), *self._put}
-        return {name: label_set for name, label_set in self._shipped.items() if name not in taken}
-
     def _paths(self) -> dict[str, Path]:
-        """Return the label files of the directory by the name of their set; what a client put is before others."""
+        """Return the label files of the directory by name; of several of one name, the one that a client has put."""
         if self._settings.labels_dir is None:
             return {}
         files = [path for path in self._settings.labels_dir.iterdir() if path.suffix in SUFFIXES]
@@ -117,7 +115,7 @@ class LabelStore:
         return {path.stem: path for path in files if NAME.fullmatch(path.stem)}
 
     def _readable(self) -> dict[str, LabelSet]:
-        """Read the label files of the directory; one that is being written, or wrong, takes none of the others away."""
+        """Read the label files of the directory; log and leave out those that cannot be read."""
         found = {}
         for name, path in self._paths().items():
             try:
@@ -128,33 +126,32 @@ class LabelStore:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a set.
+    """Raise if a name is invalid.
 
     Raises:
-        RequestError: the message says what can.
+        RequestError: it is; the message names what is valid.
     """
     if not NAME.fullmatch(name):
         raise RequestError(f"{name!r:.60} cannot name a label set; use up to 40 letters, digits, - and _")
 
 
-def check_limits(label_set: LabelSet, settings: Settings) -> LabelSet:
-    """Return a label set if it is within the limits of the service.
+def check_limits(label_set: LabelSet, settings: Settings) -> None:
+    """Raise if a label set exceeds the limits of the service.
 
     Raises:
-        LabelError: the message names the limit.
+        LabelError: it does; the message names the limit.
     """
     labels = label_set.labels
     if len(labels) > settings.max_labels:
         raise LabelError(f"{len(labels)} labels are more than {settings.max_labels}; make several sets of them")
     check_prompts((*label_set.prompts, *(label.name for label in labels)), settings)
-    return label_set
 
 
 def check_prompts(texts: Sequence[str], settings: Settings) -> None:
-    """Refuse texts that are too many or too long.
+    """Raise if texts are too many or too long.
 
     Raises:
-        LabelError: the message names the limit.
+        LabelError: they are; the message names the limit.
     """
     if len(texts) > settings.max_prompts:
         raise LabelError(f"{len(texts)} prompts and names are more than {settings.max_prompts}; leave some out")
@@ -172,12 +169,12 @@ def _write(path: Path, label_set: LabelSet) -> None:
     try:
         with atomic_write(path) as unfinished:
             unfinished.write_text("\n".join(map(_table, label_set.labels)), encoding="utf-8")
-    except StorageError as error:  # its message names a place that is no client's business
+    except StorageError as error:  # its message names a path, which clients must not see
         raise StorageError(f"{path.name} cannot be written; check --labels-dir on the service's side") from error
 
 
 def _table(label: Label) -> str:
-    """Return a label as a table of TOML, whose strings are those of JSON but for one character."""
+    """Return a label as a table of TOML."""
     fields = [f"name = {_quoted(label.name)}", f"prompts = [{', '.join(map(_quoted, label.prompts))}]"]
     if label.threshold is not None:
         fields.append(f"threshold = {float(label.threshold)!r}")
@@ -187,5 +184,5 @@ def _table(label: Label) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a string of TOML."""
+    """Return a string of TOML: JSON's, but for one character."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Before any route: keys, the size and pace of bodies, security headers, and the count of requests."""
+"""Around all routes: keys, the size and pace of bodies, security headers, metrics of requests."""
 
 import base64
 import binascii
@@ -13,22 +13,22 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clapedge.serve.errors import ForbiddenError, KeyRefusedError, ServiceError, StalledError, TooLargeError
-from clapedge.serve.responses import answer
+from clapedge.serve.responses import error_response
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
 
 Header: TypeAlias = tuple[str, str]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Answered without a key: what watches over a service has none."""
+"""Served without a key: probes have none."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 UPLOAD_PATHS = frozenset({"/v1/score", "/v1/timeline", "/v1/embed/audio", "/page/picture", "/page/timeline"})
-"""Where recordings are sent."""
+"""Paths that take recordings."""
 
 FORM_BYTES = 1_000_000
-"""What a form may hold beside the recording, and any other body."""
+"""Bytes of a form besides the recording, and of any other body."""
 
 SECURITY_HEADERS: tuple[Header, ...] = (
     ("X-Content-Type-Options", "nosniff"),
@@ -40,20 +40,20 @@ SECURITY_HEADERS: tuple[Header, ...] = (
 )
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Answers for programs load nothing."""
+"""Responses for programs load nothing."""
 
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Gradio's page has scripts and styles within itself; all that it loads comes from the service."""
+"""Gradio's page has inline scripts and styles; all that it loads comes from the service."""
 
 SHORTEST_WAIT = 0.01
-"""Seconds for what has come already to be received, however late it is looked at."""
+"""Seconds in which bytes that have arrived are received even after the deadline."""
 
 LOOK_SECONDS = 1.0
-"""How often a stream looks whether the service has ended."""
+"""Seconds after which a response checks again whether the service has ended."""
 
 API_PREFIXES = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
@@ -62,19 +62,19 @@ class BodyLimit(NamedTuple):
     """How large a body may be.
 
     Attributes:
-        bytes: what a client is told.
-        beside: bytes more, for the fields of a form.
+        bytes: bytes of the recording, the limit that clients know.
+        fields: bytes of the other fields of a form.
     """
 
     bytes: int
-    beside: int
+    fields: int
 
 
 class LimitsMiddleware:
-    """An ASGI middleware around the whole application."""
+    """ASGI middleware that enforces keys and limits, and sets headers."""
 
     def __init__(self, app: ASGIApp, *, service: Service) -> None:
-        """Stand around an application."""
+        """Wrap an application."""
         self._app, self._service, self._settings, self._metrics = app, service, service.settings, service.metrics
         self._keys = [key.encode() for key in service.settings.keys]
 
@@ -85,45 +85,45 @@ class LimitsMiddleware:
             return
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        most = body_limit_of(scope["path"], headers, self._settings)
-        body = _Body(receive, self._service, most)
-        sent = _Sent(send, scope["path"], self._service)
+        limit = body_limit(scope["path"], headers, self._settings)
+        receiver = _LimitedReceiver(receive, self._service, limit)
+        sender = _HeaderSender(send, scope["path"], self._service)
         try:
-            fault = self._fault(scope, headers, most)
-            if fault:
-                raise fault
-            await self._app(scope, body, sent)
+            self._check_head(scope, headers, limit)
+            await self._app(scope, receiver, sender)
         except ServiceError as error:
-            if sent.status:
+            if sender.status:
                 raise
-            await answer(error)(scope, body, sent)
+            await error_response(error)(scope, receiver, sender)
         finally:
             route = getattr(scope.get("route"), "path", None) or "other"
-            self._metrics.requests.labels(route, str(sent.status)).inc()
+            self._metrics.requests.labels(route, str(sender.status)).inc()
             self._metrics.latency.labels(route).observe(time.perf_counter() - began)
 
-    def _fault(self, scope: Scope, headers: Headers, most: BodyLimit) -> ServiceError | None:
-        """Return what stands against a request, judged by its head."""
+    def _check_head(self, scope: Scope, headers: Headers, limit: BodyLimit) -> None:
+        """Raise `ServiceError` if the head of a request shows that it must be rejected."""
         if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-            return ForbiddenError("a page of another site sent this; use the service's own page, or a program")
+            raise ForbiddenError("a page of another site sent this; use the service's own page, or a program")
         if not self._keys and is_rebound(scope, headers):
-            return ForbiddenError(
+            raise ForbiddenError(
                 f"a request from this machine itself calls it {headers['host']:.80}, as a page of another site would; "
                 "call it localhost or by its address, or serve with --api-key-file"
             )
-        if self._keys and scope["path"] not in OPEN_PATHS and not self._opens(given_keys(headers)):
-            return KeyRefusedError("no key of this service came along; send the header Authorization: Bearer KEY")
-        return declared_fault(headers, most)
+        if self._keys and scope["path"] not in OPEN_PATHS and not self._is_valid(given_keys(headers)):
+            raise KeyRefusedError("the request has no key of this service; send the header Authorization: Bearer KEY")
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > sum(limit):
+            raise TooLargeError(limit.bytes)
 
-    def _opens(self, given: Iterable[bytes]) -> bool:
-        """Tell whether one of the keys is right, in a time that does not depend on how much of it is."""
+    def _is_valid(self, given: Iterable[bytes]) -> bool:
+        """Return whether one of the keys is valid, in constant time."""
         return sum(hmac.compare_digest(one, key) for one in given for key in self._keys) > 0
 
 
 def is_rebound(scope: Scope, headers: Headers) -> bool:
-    """Tell whether a request over the loopback names a host that is not this machine.
+    """Return whether a request over the loopback names a host other than this machine (DNS rebinding).
 
-    Whoever owns a name may point it to 127.0.0.1: a page of that name then counts as the service's own page.
+    The owner of a domain may point it to 127.0.0.1: a browser then takes a page of that domain for the service's own.
     """
     client, host = scope.get("client"), headers.get("host", "").lower()
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
@@ -131,12 +131,12 @@ def is_rebound(scope: Scope, headers: Headers) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address, or `localhost`, is reached from this machine alone."""
+    """Return whether an address, or `localhost`, is reachable from this machine only."""
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def is_address(name: str) -> bool:
-    """Tell whether a host is an IP address and not a name."""
+    """Return whether a host is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -158,28 +158,20 @@ def given_keys(headers: Headers) -> list[bytes]:
     return [key.encode() for key in keys if key]
 
 
-def declared_fault(headers: Headers, most: BodyLimit) -> ServiceError | None:
-    """Return what is wrong with the size that a request declares."""
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > sum(most):
-        return TooLargeError(most.bytes)
-    return None
-
-
-def body_limit_of(path: str, headers: Headers, settings: Settings) -> BodyLimit:
-    """Return how large a body may be: a recording, a form with other fields as well, or fields alone."""
+def body_limit(path: str, headers: Headers, settings: Settings) -> BodyLimit:
+    """Return how large a body may be: a recording, a form with a recording, or any other body."""
     if path not in UPLOAD_PATHS:
         return BodyLimit(FORM_BYTES, 0)
     is_form = headers.get("content-type", "").lower().startswith("multipart/")
     return BodyLimit(settings.max_upload, FORM_BYTES if is_form else 0)
 
 
-class _Body:
-    """The body of a request, whose size and pace are watched as it comes."""
+class _LimitedReceiver:
+    """Receives the body of a request, within limits of size and pace."""
 
-    def __init__(self, receive: Receive, service: Service, most: BodyLimit) -> None:
-        """Watch a body that may be so large."""
-        self._receive, self._service, self._settings, self._most = receive, service, service.settings, most
+    def __init__(self, receive: Receive, service: Service, limit: BodyLimit) -> None:
+        """Wrap the receiving end of a request."""
+        self._receive, self._service, self._settings, self._limit = receive, service, service.settings, limit
         self._size = self._since = 0
         self._until: float | None = None
         self._last: float | None = None
@@ -189,11 +181,11 @@ class _Body:
         """Receive the next message.
 
         Raises:
-            TooLargeError: the body has more bytes than are allowed.
-            StalledError: it comes too slowly.
+            TooLargeError: the body exceeds its limit.
+            StalledError: it arrives too slowly.
         """
         if self._complete:
-            return await self._departure()
+            return await self._disconnect()
         now = time.monotonic()
         if self._until is None:
             self._last = self._last or now + self._settings.body_seconds
@@ -209,23 +201,23 @@ class _Body:
         self._complete = not message.get("more_body", False)
         if self._since >= self._settings.stall_bytes:
             self._since, self._until = 0, None
-        if self._size > sum(self._most):
-            raise TooLargeError(self._most.bytes)
+        if self._size > sum(self._limit):
+            raise TooLargeError(self._limit.bytes)
         return message
 
-    async def _departure(self) -> Message:
-        """Return when the client leaves, or when the service has ended and streams shall too."""
+    async def _disconnect(self) -> Message:
+        """Return when the client disconnects, or when the service has ended, so that streams end too."""
         while not self._service.ended:
             with anyio.move_on_after(LOOK_SECONDS):
                 return await self._receive()
         return {"type": "http.disconnect"}
 
 
-class _Sent:
-    """The answer to a request, with the headers that every answer has."""
+class _HeaderSender:
+    """Sends a response, with the headers that every response has."""
 
     def __init__(self, send: Send, path: str, service: Service) -> None:
-        """Stand before the answer."""
+        """Wrap the sending end of a request."""
         self._send, self._service = send, service
         self._policy = API_POLICY if path.startswith(API_PREFIXES) else PAGE_POLICY
         self.status = 0

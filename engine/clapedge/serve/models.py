@@ -1,4 +1,4 @@
-"""The engine that answers, with what stands in front of its tower; another one may take its place at any time."""
+"""The model that requests use, which another one may replace at any time."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clapedge.audio import SAMPLE_RATE
 from clapedge.engine import Engine
 from clapedge.errors import ClapEdgeError
 from clapedge.labels import EmbeddedLabels, LabelSet
@@ -17,12 +18,12 @@ from clapedge.serve.metrics import Metrics
 from clapedge.serve.settings import Settings
 
 WARM_SECONDS = 1
-"""Length of the silence that warms a tower: any recording fills one clip."""
+"""Length of the recording that warms a tower: any fills one clip."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What answers now.
+class ModelInfo:
+    """What a model is.
 
     Attributes:
         bundle: name of its directory.
@@ -34,7 +35,7 @@ class Facts:
         provider: where it runs.
         variants: precisions that the bundle holds.
         label_sets: names of the label sets that it holds.
-        reads_words: whether it has a text tower, so that any words may be labels.
+        reads_words: whether it has a text tower, so that labels may be any words.
         embedding_size: numbers in an embedding.
     """
 
@@ -52,15 +53,15 @@ class Facts:
 
 
 class Model:
-    """A loaded, warm engine. It is closed when it was replaced and the last request that uses it has ended."""
+    """A loaded, warm engine. After it was replaced, it is closed with the end of the last request that uses it."""
 
     def __init__(self, name: str, engine: Engine, metrics: Metrics) -> None:
         """Warm an engine: open every session that requests may need, and run each once.
 
         Args:
-            name: of its bundle.
-            engine: freshly loaded.
-            metrics: where batches are counted.
+            name: name of the bundle.
+            engine: the engine, freshly loaded.
+            metrics: counts batches.
         """
         self.name, self.engine = name, engine
         bundle = engine.bundle
@@ -73,14 +74,14 @@ class Model:
         try:
             self._warm()
         except (ClapEdgeError, OSError):
-            self.close()  # its threads would keep it, and the memory of a GPU, for ever
+            self.close()  # its threads would keep it, and memory of the GPU, alive
             raise
 
     @property
-    def facts(self) -> Facts:
-        """Describe it."""
+    def info(self) -> ModelInfo:
+        """What the model is."""
         manifest = self.engine.bundle.manifest
-        return Facts(
+        return ModelInfo(
             bundle=self.name,
             model=manifest.model,
             revision=manifest.revision,
@@ -97,11 +98,11 @@ class Model:
     def tower(self, *, alone: bool) -> Embedder:
         """Return what embeds the next clips of a request.
 
-        On a GPU requests share runs, one alone too, so that no bit depends on others. On the CPU one alone uses every
-        core, and several use one each, see `Engine.shared_tower`.
+        On a GPU, requests share runs, and a single one uses the same tower, so that no bit depends on other requests. On
+        the CPU, a single request uses every core, and several use one core each, see `Engine.shared_tower`.
 
         Args:
-            alone: whether no other request is in progress at the moment.
+            alone: whether no other request is in progress.
         """
         alone = alone and not self.engine.provider_config.on_gpu
         return self.engine.audio_tower if alone else self.engine.shared_tower()
@@ -112,8 +113,8 @@ class Model:
 
     def _warm(self) -> None:
         """Run every session once."""
-        silence = np.zeros(WARM_SECONDS * 48_000, np.float32)
-        silence[::480] = 0.1  # a tick, so that no warning speaks of silence
+        silence = np.zeros(WARM_SECONDS * SAMPLE_RATE, np.float32)
+        silence[::480] = 0.1  # ticks, so that there is no warning of silence
         for alone in (True, False):
             self.engine.embed_stream(silence, tower=self.tower(alone=alone)).collect()
         if self.reads_words:
@@ -121,16 +122,19 @@ class Model:
 
 
 class Models:
-    """The model that answers now."""
+    """The current model.
+
+    Attributes:
+        fault: why newer bundles were refused, if any were.
+        others: bundles beside the current one, and why each was refused, if it was.
+    """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin without a model."""
         self._lock = threading.Lock()
         self._model: Model | None = None
         self.fault: str | None = None
-        """Why newer bundles were refused, if they were."""
         self.others: Mapping[str, str | None] = {}
-        """Bundles beside the one that answers, and why they were refused."""
 
     @property
     def ready(self) -> bool:
@@ -139,7 +143,7 @@ class Models:
 
     @contextmanager
     def using(self) -> Iterator[Model]:
-        """Yield the model that answers now, and keep it open until the block ends.
+        """Yield the current model, and keep it open until the block ends.
 
         Raises:
             NotReadyError: there is none.
@@ -159,24 +163,25 @@ class Models:
                 model.close()
 
     def swap(self, model: Model | None) -> None:
-        """Let another model answer from now on; the one before ends with the last request that uses it."""
+        """Replace the current model; the previous one is closed with the end of the last request that uses it."""
         with self._lock:
-            before, self._model = self._model, model
-            if before is not None:
-                before.retired = True
-            unused = before is not None and not before.uses
-        if before is not None and unused:
-            before.close()
+            previous, self._model = self._model, model
+            if previous is None:
+                return
+            previous.retired = True
+            unused = not previous.uses
+        if unused:
+            previous.close()
 
 
 def load(directory: str | None, name: str, settings: Settings, metrics: Metrics) -> Model:
     """Load and warm a bundle.
 
     Args:
-        directory: the bundle; None is the default of `Engine.load`.
-        name: what the service calls it.
-        settings: of the service.
-        metrics: of the service.
+        directory: the bundle; None means the default of `Engine.load`.
+        name: name of the bundle in logs and responses.
+        settings: settings of the service.
+        metrics: counts batches.
 
     Raises:
         ClapEdgeError: it cannot be used.

@@ -1,4 +1,4 @@
-"""Workers behind a bounded queue: what does not fit is sent away at once, what nobody waits for leaves it."""
+"""Workers behind a bounded queue; a task that does not fit is rejected at once."""
 
 import threading
 import time
@@ -12,24 +12,24 @@ from clapedge.serve.metrics import Metrics
 T = TypeVar("T")
 
 SMOOTHING = 0.1
-"""Weight of the newest task in the mean duration from which the time to come back is told."""
+"""Weight of the newest task in the mean duration, from which `Retry-After` is estimated."""
 
 LONGEST_WAIT = 60
-"""Seconds after which a client may always try again."""
+"""The largest `Retry-After`, in seconds."""
 
 
 class Pool:
     """A fixed number of workers and a bounded queue before them."""
 
     def __init__(self, *, workers: int, queue: int, metrics: Metrics) -> None:
-        """Start no thread yet; workers come with the first tasks.
+        """Make a pool; workers start with the first tasks.
 
         Args:
             workers: tasks that run at once.
-            queue: tasks that may wait beyond those.
-            metrics: where it is counted.
+            queue: tasks that may wait besides.
+            metrics: counts the tasks.
         """
-        self.workers, self.queue = workers, queue
+        self.workers, self._queue = workers, queue
         self._metrics = metrics
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="clapedge")
         self._lock = threading.Lock()
@@ -39,34 +39,34 @@ class Pool:
 
     @property
     def alone(self) -> bool:
-        """Whether at most one task is in the pool, so that it may use every core."""
+        """Whether there is at most one task, so that it may use every core."""
         return self._inside <= 1
 
     @property
     def inside(self) -> int:
-        """How many tasks wait or run."""
+        """Number of tasks that wait or run."""
         return self._inside
 
     def check_room(self) -> None:
-        """Refuse a request whose body need not be read, since there would be no room for its task.
+        """Raise if a task would not fit, before the body of its request is read.
 
         Raises:
             BusyError: the queue is full.
         """
         with self._lock:
-            self._refuse_if_full()
+            self._raise_if_full()
 
     def submit(self, task: Callable[[], T]) -> "Future[T]":
-        """Queue a task; cancelling its future before it has begun takes it out of the queue.
+        """Queue a task; cancelling its future takes it out of the queue.
 
         Raises:
             BusyError: the queue is full.
-            NotReadyError: the service is ending.
+            NotReadyError: the service is shutting down.
         """
         with self._lock:
             if self._closed:
                 raise NotReadyError("the service is ending; send it again in a moment")
-            self._refuse_if_full()
+            self._raise_if_full()
             self._inside += 1
             self._count()
             future = self._executor.submit(self._run, task, time.perf_counter())
@@ -74,15 +74,15 @@ class Pool:
         return future
 
     def close(self) -> None:
-        """Finish what was accepted and end the workers."""
+        """Finish the accepted tasks and end the workers."""
         with self._lock:
             self._closed = True
         self._executor.shutdown(wait=True)
 
-    def _refuse_if_full(self) -> None:
-        """Raise `BusyError` if a task more would not fit."""
+    def _raise_if_full(self) -> None:
+        """Raise `BusyError` if another task would not fit."""
         ahead = self._inside - self.workers
-        if ahead >= self.queue:
+        if ahead >= self._queue:
             seconds = self._inside * self._seconds / self.workers
             raise BusyError(min(LONGEST_WAIT, max(1, round(seconds))))
 
@@ -101,12 +101,12 @@ class Pool:
                 self._seconds += SMOOTHING * (time.perf_counter() - began - self._seconds)
 
     def _leave(self, _: "Future[T]") -> None:
-        """Give back the place of a task that ended or was cancelled."""
+        """Free the place of a task that ended or was cancelled."""
         with self._lock:
             self._inside -= 1
             self._count()
 
     def _count(self) -> None:
-        """Say how many wait and work."""
+        """Update the metrics."""
         self._metrics.working.set(self._running)
         self._metrics.waiting.set(self._inside - self._running)

@@ -1,4 +1,4 @@
-"""Answers: what msgspec has encoded, and errors as problems."""
+"""Responses: records as JSON, errors as problems."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from clapedge.errors import ClapEdgeError, UsageError
-from clapedge.serve.errors import MEDIA_TYPE, Problem, ServiceError, problem
+from clapedge.serve.errors import MEDIA_TYPE, Problem, ServiceError, problem_of
 
 
 class JsonResponse(Response):
@@ -15,7 +15,7 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
-        """Encode any record."""
+        """Encode a record of any type that msgspec knows."""
         return msgspec.json.encode(content)
 
 
@@ -25,20 +25,16 @@ class ProblemResponse(JsonResponse):
     media_type = MEDIA_TYPE
 
 
-def answer(error: ClapEdgeError) -> ProblemResponse:
-    """Answer with an error."""
-    told = problem(error)
+def error_response(error: ClapEdgeError) -> ProblemResponse:
+    """Return the response to an error of this package."""
+    problem = problem_of(error)
     headers = error.headers if isinstance(error, ServiceError) else None
-    return ProblemResponse(told, status_code=told.status, headers=headers)
+    return ProblemResponse(problem, status_code=problem.status, headers=headers)
 
 
-def answer_status(status: int, detail: str) -> ProblemResponse:
-    """Answer with an error that has no class of ours: of routing, or one that nobody expected."""
-    told = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        error=HTTPStatus(status).phrase.replace(" ", "") + "Error",
-        exit_code=UsageError.exit_code,
-    )
-    return ProblemResponse(told, status_code=status)
+def status_response(status: int, detail: str) -> ProblemResponse:
+    """Return the response to any other error: one of routing, or an unexpected one."""
+    title = HTTPStatus(status).phrase
+    error = title.replace(" ", "") + "Error"
+    problem = Problem(title=title, status=status, detail=detail, error=error, exit_code=UsageError.exit_code)
+    return ProblemResponse(problem, status_code=status)

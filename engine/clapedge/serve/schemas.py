@@ -1,139 +1,148 @@
-"""What requests carry and answers hold, for the checks and for the OpenAPI document."""
+"""Parameters of requests and records of responses, for validation and for the OpenAPI document."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from clapedge.audio import Resample
+from clapedge.features.clips import Window
+from clapedge.features.padding import Pad
 from clapedge.labels import DEFAULT_TEMPLATE, Label, LabelSet, fill
 
-Name = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Similarity = Annotated[float, Field(ge=-1, le=1)]
 
 
-class Asked(BaseModel):
-    """Base of what requests carry: an unknown field is an error, not a typing slip that goes unheard."""
+class Strict(BaseModel):
+    """Base of requests: an unknown field is an error, since it is probably a typing error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class LabelChoice(Asked):
-    """Which labels: words, or a set by its name; without either, the set that the service was started with."""
+class LabelParameters(Strict):
+    """Labels: words or the name of a set; by default, the set that the service was started with."""
 
     labels: list[str] = Field(
         default=[],
-        description="Words; repeats, and splits at commas.",
+        description="Words; may be repeated, and is split at commas.",
         examples=[["dog barking", "rain", "雨声"]],
     )
     label_set: str | None = Field(default=None, description="Name of a label set, see `/v1/labels`.", examples=["home"])
     template: str | None = Field(
-        default=None, description="Prompt for `labels`, with {} where the word goes.", examples=[DEFAULT_TEMPLATE]
+        default=None, description="Prompt for `labels`, with {} in place of the word.", examples=[DEFAULT_TEMPLATE]
     )
 
 
-class Span(Asked):
-    """Which part of a recording."""
+class SpanParameters(Strict):
+    """Part of a recording."""
 
-    start: Seconds = Field(default=0.0, description="Where to begin, in seconds.")
-    duration: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
-        default=None, description="Seconds to hear at most."
+    start: Seconds = Field(default=0.0, description="Start in seconds.")
+    duration: PositiveSeconds | None = Field(
+        default=None, description="Maximum length in seconds; default: to the end."
     )
 
 
-class HearingChoice(Span):
-    """How a recording is heard; the options and defaults are those of `clapedge score`."""
+class RecordingParameters(SpanParameters):
+    """How a recording is read and becomes clips, as in `clapedge score`: fields of `ReadOptions` and `ClipOptions`."""
 
     channel: Annotated[int, Field(ge=0, le=1023)] | None = Field(
-        default=None, description="The channel to hear, from 0 on; their mean unless given."
+        default=None, description="Channel, counted from 0; default: the mean of all."
     )
     trim_silence: Annotated[float, Field(le=0, ge=-1000)] | None = Field(
-        default=None, description="Leave out what begins and ends below this level in dBFS; asks for a duration."
+        default=None, description="Trim both ends below this level in dBFS; requires `duration`."
     )
-    resample: Literal["VHQ", "HQ", "MQ", "LQ", "QQ"] = Field(default="VHQ", description="Quality of resampling.")
-    window: Literal["first", "slide", "fuse"] = Field(
+    resample: Resample = Field(default="VHQ", description="Quality of resampling.")
+    window: Window = Field(
         default="first",
-        description="What is heard of a long recording: its first 10 s, all in sliding clips, or all in one input.",
+        description="Clips of a long recording: its first 10 s, sliding clips over all of it, or one fused clip.",
     )
-    hop: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] = Field(
-        default=10.0, description="Seconds from one sliding clip to the next."
-    )
+    hop: PositiveSeconds = Field(default=10.0, description="Seconds from one sliding clip to the next.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
-        default=None, description="Draw the crops of `fuse` at random."
+        default=None, description="Seed of random crops for `fuse`; default: the middle of each third."
     )
-    pad: Literal["repeatpad", "repeat", "zero"] = Field(
-        default="repeatpad", description="How a short recording fills 10 s."
-    )
+    pad: Pad = Field(default="repeatpad", description="How a short recording fills 10 s.")
 
 
-class ScoreChoice(LabelChoice, HearingChoice):
-    """Fields of `/v1/score`."""
+class ScoreParameters(LabelParameters, RecordingParameters):
+    """Parameters of `/v1/score`: fields of `Decision`, besides labels and recording."""
 
-    multi: bool = Field(default=False, description="Decide labels apart: each is present from its threshold on.")
-    threshold: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+    multi: bool = Field(default=False, description="Multi-label: decide each label against its own threshold.")
+    threshold: Similarity | None = Field(
         default=None, description="With `multi`: similarity from which a label without a threshold is present."
     )
     unsure_margin: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="How close a decision is unsure, see `clapedge score --help`."
+        default=None, description="Margin below which a decision is unsure, see `clapedge score --help`."
     )
     top_k: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="Report only the best so many labels."
+        default=None, description="Return only this many labels, the best ones."
     )
 
 
-class TimelineChoice(LabelChoice, Span):
-    """Fields of `/v1/timeline`; the options and defaults are those of `clapedge timeline`."""
+class TimelineParameters(LabelParameters, SpanParameters):
+    """Parameters of `/v1/timeline`, as in `clapedge timeline`: fields of `EventRule`, besides labels and windows."""
 
     window: Annotated[float, Field(gt=0, le=10)] | None = Field(
-        default=None, description="Seconds that each window hears; where not given, twice the hop, from 1 to 10."
+        default=None, description="Seconds of each window; default: twice the hop, from 1 to 10."
     )
-    hop: Annotated[float, Field(gt=0, le=10)] = Field(default=1.0, description="Seconds from window to window.")
-    on: Annotated[float, Field(ge=-1, le=1)] | None = Field(default=None, description="Score that begins an event.")
-    off: Annotated[float, Field(ge=-1, le=1)] | None = Field(default=None, description="Score below which it ends.")
+    hop: Annotated[float, Field(gt=0, le=10)] = Field(default=1.0, description="Seconds from one window to the next.")
+    on: Similarity | None = Field(default=None, description="Score from which an event begins.")
+    off: Similarity | None = Field(default=None, description="Score below which it ends.")
     min_duration: Seconds = Field(default=0.0, description="Leave out shorter events.")
-    merge_gap: Seconds = Field(default=0.0, description="Join events of a label that are this close.")
-    multi: bool = Field(default=False, description="Decide labels apart, by similarity.")
+    merge_gap: Seconds = Field(default=0.0, description="Merge events of a label that are at most this far apart.")
+    multi: bool = Field(default=False, description="Multi-label: decide each label by its own similarity.")
     progress: bool = Field(
         default=False,
-        description="Also send lines with `heard` and `until`, in seconds, while it is heard, and one with `warnings`.",
+        description="Also send lines with `heard` and `until`, in seconds, during the work, and one with `warnings`.",
     )
 
 
-class EventRecord(BaseModel):
-    """A label that is heard for a while: a line of `/v1/timeline`."""
+class ProvenanceRecord(BaseModel):
+    """Base of results: what made them."""
 
-    file: str
-    label: str
-    start: float = Field(description="Where it begins, in seconds.")
-    end: float
-    peak: float = Field(description="The middle of the window in which it is clearest.")
-    probability: float = Field(description="Its probability there.")
-    similarity: float
     model: str
     weights: str
     variant: str
     provider: str
 
 
-class LabelRecord(Asked):
+class EventRecord(ProvenanceRecord):
+    """An event, a line of `/v1/timeline`: a label is present for a while."""
+
+    file: str
+    label: str
+    start: float = Field(description="Start in seconds.")
+    end: float
+    peak: float = Field(description="Middle of the window with the highest similarity, in seconds.")
+    probability: float = Field(description="Its probability there.")
+    similarity: float
+
+
+class LabelRecord(Strict):
     """One label."""
 
-    name: str = Field(description="What is shown, in any language.", examples=["烟雾报警 smoke alarm"])
+    name: str = Field(description="Displayed name, in any language.", examples=["烟雾报警 smoke alarm"])
     prompts: list[str] = Field(
         default=[],
-        description="What the model reads, in English; without any, the name goes into the template.",
+        description="English texts for the model; default: the name in the template.",
         examples=[["a smoke alarm beeping loudly"]],
     )
-    threshold: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        default=None, description="Similarity from which it is present, with `multi`."
-    )
-    hidden: bool = Field(default=False, description="It takes its share of probability and is not reported.")
+    threshold: Similarity | None = Field(default=None, description="Similarity from which it is present, with `multi`.")
+    hidden: bool = Field(default=False, description="It takes its share of probability and is not returned.")
 
     @classmethod
     def of(cls, label: Label) -> "LabelRecord":
-        """Describe a label."""
+        """Return the record of a label."""
         return cls(name=label.name, prompts=list(label.prompts), threshold=label.threshold, hidden=label.hidden)
 
+    def label(self, template: str) -> Label:
+        """Return the label; one without prompts gets the template's."""
+        prompts = tuple(self.prompts) or (fill(template, self.name),)
+        return Label(self.name, prompts, self.threshold, self.hidden)
 
-class LabelSetRecord(Asked):
+
+class LabelSetRecord(Strict):
     """A label set, as a label file holds it."""
 
     template: str = Field(default=DEFAULT_TEMPLATE, description="Prompt for labels without prompts.")
@@ -142,26 +151,16 @@ class LabelSetRecord(Asked):
     )
 
     def label_set(self) -> LabelSet:
-        """Make the label set.
+        """Return the label set.
 
         Raises:
-            LabelError: it cannot be scored against.
+            LabelError: it is invalid.
         """
-        return LabelSet(
-            tuple(
-                Label(
-                    label.name,
-                    tuple(label.prompts) or (fill(self.template, label.name),),
-                    label.threshold,
-                    label.hidden,
-                )
-                for label in self.labels
-            )
-        )
+        return LabelSet(tuple(label.label(self.template) for label in self.labels))
 
     @classmethod
     def of(cls, label_set: LabelSet) -> "LabelSetRecord":
-        """Describe a label set."""
+        """Return the record of a label set."""
         return cls(labels=[LabelRecord.of(label) for label in label_set.labels])
 
 
@@ -173,17 +172,17 @@ class LabelSetNames(BaseModel):
 
 
 class AdviceRecord(BaseModel):
-    """One thing that a label set could do better."""
+    """One possible improvement of a label set."""
 
-    rule: str = Field(description="Which rule found it.", examples=["vague"])
-    labels: list[str] = Field(description="The labels concerned; none if it is the whole set.")
+    rule: str = Field(description="Name of the rule.", examples=["vague"])
+    labels: list[str] = Field(description="The labels concerned; empty for the whole set.")
     found: str
     reason: str
     better: str
 
 
 class AdviceList(BaseModel):
-    """Advice on a label set; none on a good one."""
+    """Advice on a label set; empty for a good one."""
 
     advice: list[AdviceRecord]
 
@@ -192,14 +191,14 @@ class ScoreRecord(BaseModel):
     """How well a label fits a recording."""
 
     name: str
-    probability: float = Field(description="Softmax over the whole label set, hidden labels included.")
+    probability: float = Field(description="Softmax over the whole label set, including hidden labels.")
     similarity: float = Field(description="Cosine of the two embeddings.")
     threshold: float | None = Field(default=None, description="With `multi`: similarity from which it is present.")
-    present: bool | None = Field(default=None, description="With `multi`: whether it is.")
+    present: bool | None = Field(default=None, description="With `multi`: whether it is present.")
 
 
-class HeardRecord(BaseModel):
-    """The span that was heard, and the length of the recording, in seconds."""
+class CoverageRecord(BaseModel):
+    """The part of the recording that decided, and the length of the recording, in seconds."""
 
     start: float
     end: float
@@ -207,7 +206,7 @@ class HeardRecord(BaseModel):
 
 
 class TimingRecord(BaseModel):
-    """Milliseconds that the stages took, the wait for a worker not included."""
+    """Milliseconds of each stage, without the wait for a worker."""
 
     decode: float
     frontend: float
@@ -215,38 +214,32 @@ class TimingRecord(BaseModel):
     total: float
 
 
-class ResultRecord(BaseModel):
+class ResultRecord(ProvenanceRecord):
     """The scores of one recording: the record of `clapedge score --format jsonl`."""
 
-    file: str = Field(description="The file name that the client gave.")
+    file: str = Field(description="Name of the file, as the client gave it.")
     labels: list[ScoreRecord] = Field(description="Best first.")
-    unsure: bool = Field(description="Whether the decision is too close to be relied on.")
-    heard: HeardRecord
-    warnings: list[str] = Field(description="What was wrong with the recording and was mended, or was not heard.")
-    model: str
-    weights: str
-    variant: str
-    provider: str
+    unsure: bool = Field(description="Whether the decision is too close to rely on.")
+    heard: CoverageRecord
+    warnings: list[str] = Field(
+        description="Faults of the recording that were corrected, and parts that were left out."
+    )
     ms: TimingRecord
 
 
-class AudioEmbedding(BaseModel):
+class AudioEmbedding(ProvenanceRecord):
     """The embedding of one recording."""
 
     file: str
     embedding: list[float] = Field(description="Of unit norm.")
-    heard: HeardRecord
+    heard: CoverageRecord
     warnings: list[str]
-    model: str
-    weights: str
-    variant: str
-    provider: str
 
 
-class Prompts(Asked):
-    """Prompts to be embedded as they are, without a template."""
+class Prompts(Strict):
+    """Prompts, embedded as they are, without a template."""
 
-    prompts: list[Name] = Field(min_length=1, examples=[["This is a sound of a dog barking."]])
+    prompts: list[Text] = Field(min_length=1, examples=[["This is a sound of a dog barking."]])
 
 
 class TextEmbeddings(BaseModel):
@@ -258,10 +251,10 @@ class TextEmbeddings(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """A bundle that is served, or could be."""
+    """A bundle."""
 
     bundle: str = Field(description="Name of its directory.")
-    serving: bool = Field(description="Whether it answers now.")
+    serving: bool = Field(description="Whether it is the current one.")
     fault: str | None = Field(default=None, description="Why it was refused.")
     model: str | None = None
     revision: str | None = None
@@ -270,30 +263,32 @@ class ModelRecord(BaseModel):
     variant: str | None = None
     provider: str | None = None
     variants: list[str] = []
-    label_sets: list[str] = Field(default=[], description="Label sets that it holds.")
-    reads_words: bool | None = Field(default=None, description="Whether any words may be labels.")
+    label_sets: list[str] = Field(default=[], description="Names of its label sets.")
+    reads_words: bool | None = Field(default=None, description="Whether labels may be any words.")
     embedding_size: int | None = None
 
 
 class ModelList(BaseModel):
-    """What is served; the bundles beside it where the service was given a directory of bundles."""
+    """The current bundle, and the others of the directory."""
 
     models: list[ModelRecord]
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
     version: str
 
 
 class Readiness(BaseModel):
-    """Whether requests are served, and what stands against the newest bundle."""
+    """Whether requests are served, and why the newest bundle is not used, if so."""
 
     ready: bool
     bundle: str | None = None
-    refused: str | None = Field(default=None, description="Why the newest bundle was refused; the one before serves.")
+    refused: str | None = Field(
+        default=None, description="Why the newest bundle was refused; the previous one is still served."
+    )
 
 
 class ProblemRecord(BaseModel):

@@ -1,4 +1,4 @@
-"""The server: sockets, impatience with clients that stall, signals, and the end without losing a request."""
+"""The server: sockets, timeouts of clients, signals, and a shutdown that loses no request."""
 
 import asyncio
 import errno
@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -20,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.serve.app import create_app
-from clapedge.serve.bundle_watcher import Watcher
+from clapedge.serve.bundle_watcher import BundleWatcher
 from clapedge.serve.middleware import is_loopback
 from clapedge.serve.service import Service
 from clapedge.serve.settings import Settings
@@ -30,74 +29,74 @@ log = logging.getLogger("clapedge.serve")
 UNIX = "unix:"
 
 MOST_CONNECTIONS = 500
-"""Connections at once: with their uploads well below the 1024 descriptors that a process usually has."""
+"""Connections at once: with their uploads, well below the usual limit of 1024 descriptors."""
 
 KEEP_ALIVE_SECONDS = 30
-"""How long a connection may rest between two requests."""
+"""How long a connection may be idle between two requests."""
 
 LINGER_SECONDS = 0.5
-"""How long an ending service still accepts: clients that have just connected, or rest on a connection, lose nothing."""
+"""How long the service accepts connections after SIGTERM, so that clients that have just connected lose nothing."""
 
 LOOK_SECONDS = 0.05
-"""How often an ending service looks whether uploads are still being received."""
+"""How often the shutdown checks whether uploads are still being received."""
 
 SHORTEST_KEY = 16
-"""Characters of a key: fewer can be tried out."""
+"""Characters of a key: a shorter one can be guessed."""
 
 
-class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes connections whose client stalls where no route watches over it.
+class TimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a timeout where no route has one.
 
-    That is: before the head of a request is complete, and after an answer that did not wait for the body.
+    That is: before the head of a request is complete, and after a response that did not wait for the body.
     """
 
     head_seconds = 10.0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start the timeout of the head."""
         super().connection_made(transport)
-        self._watch()
+        self._update_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._forget()
+        """Stop the timeout."""
+        self._stop_timeout()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take data, and wait for more if it is no whole head."""
+        """Receive data; the timeout goes on until the head is complete."""
         super().data_received(data)
-        self._watch()
+        self._update_timeout()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a body that nobody reads."""
+        """Start the timeout of the rest of a body that is not read."""
         super().on_response_complete()
-        self._watch()
+        self._update_timeout()
 
-    def _watch(self) -> None:
-        """Begin to wait if the client owes something, and stop if it does not."""
+    def _update_timeout(self) -> None:
+        """Start the timeout if the client has to send something, and stop it if not."""
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         answered = cycle is None or cycle.response_complete
-        resting = cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        if not answered or resting:
-            self._forget()
+        idle = cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if not answered or idle:
+            self._stop_timeout()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
+            self._deadline = self.loop.call_later(self.head_seconds, self._close)
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         """Close the connection."""
         self._deadline = None
         self.transport.abort()
 
-    def _forget(self) -> None:
-        """Stop waiting."""
+    def _stop_timeout(self) -> None:
+        """Stop the timeout."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
 
 class Server(uvicorn.Server):
-    """A server that ends without losing a request."""
+    """A server that shuts down without losing a request."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         """Prepare to serve."""
@@ -106,36 +105,36 @@ class Server(uvicorn.Server):
         self._until: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Begin to end: not ready for more, but still answering for a moment; Ctrl-C again ends at once."""
+        """Begin the shutdown: not ready, but still accepting for a moment; a second Ctrl-C ends at once."""
         if self._until is not None:
             if sig == signal.SIGINT:
                 self.force_exit = self.should_exit = True
             return
-        log.info("ending: requests in hand are finished first")
+        log.info("ending: requests in progress are finished first")
         self._service.draining = True
         self._until = time.monotonic() + LINGER_SECONDS
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say where."""
+        """Begin to listen, and log where."""
         await super().startup(sockets)
         for listener in sockets or ():
             log.info("answering at %s", address(listener))
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether to end, ten times a second."""
+        """Return whether to shut down; called ten times a second."""
         over = self._until is not None and time.monotonic() >= self._until
         self.should_exit = self.should_exit or over
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish the requests in hand, then end streams that would not end by themselves."""
+        """Finish the requests in progress, then end streams that would not end by themselves."""
         ending = asyncio.get_running_loop().run_in_executor(None, self._end_streams)
         await super().shutdown(sockets)
-        self._service.halt()
+        self._service.halted = True
         await ending
 
     def _end_streams(self) -> None:
-        """Finish what was accepted and what is still being received, then let streams go."""
+        """Finish the accepted work and the uploads in progress, then let streams end."""
         while self._service.receiving and not self._service.halted:
             time.sleep(LOOK_SECONDS)
         self._service.pool.close()
@@ -146,26 +145,25 @@ def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
     """Serve until a signal ends it.
 
     Args:
-        settings: of the service.
+        settings: settings of the service.
         host: an address, or `unix:PATH`.
         port: 0 takes a free one.
         page: whether the page is served at `/`.
 
     Raises:
-        ClapEdgeError: no bundle can be used, or the address.
+        ClapEdgeError: no bundle can be used.
+        UsageError: the address cannot be used.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("clapedge").setLevel(logging.INFO)
-    # of every long prompt that a stranger sends a line would stay in the log, and a copy in the memory of `warnings`
+    # each long prompt of a client would leave a line in the log, and a copy in the memory of `warnings`
     warnings.filterwarnings("ignore", "only the first", ClapEdgeWarning)
     listener = bind(host, port)
     if not settings.keys and not host.startswith(UNIX) and not is_loopback(host):
-        log.warning("whoever reaches %s can use this service; give --api-key-file, or keep to 127.0.0.1", host)
+        log.warning("everyone who reaches %s can use this service; give --api-key-file, or keep to 127.0.0.1", host)
     try:
         service = Service(settings)
-        watcher = Watcher(service)
+        watcher = BundleWatcher(service)
         watcher.begin()
-        server = Server(configured(service, page=page), service)
+        server = Server(uvicorn_config(service, page=page), service)
         asyncio.run(server.serve(sockets=[listener]))
         watcher.end()
     finally:
@@ -175,9 +173,9 @@ def run(settings: Settings, *, host: str, port: int, page: bool) -> None:
     log.info("ended")
 
 
-def configured(service: Service, *, page: bool) -> uvicorn.Config:
-    """Return how a service is run by uvicorn."""
-    protocol = type("Protocol", (ImpatientProtocol,), {"head_seconds": service.settings.head_seconds})
+def uvicorn_config(service: Service, *, page: bool) -> uvicorn.Config:
+    """Return the configuration of uvicorn for a service."""
+    protocol = type("Protocol", (TimeoutProtocol,), {"head_seconds": service.settings.head_seconds})
     return uvicorn.Config(
         create_app(service, page=page),
         http=protocol,
@@ -197,11 +195,11 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Args:
-        host: an address, or `unix:PATH`, whose socket only this user and group may use.
+        host: an address, or `unix:PATH`, for a socket that only this user and group may use.
         port: 0 takes a free one.
 
     Raises:
-        UsageError: it cannot be had.
+        UsageError: the address cannot be used.
     """
     if host.startswith(UNIX):
         return _bind_path(host.removeprefix(UNIX))
@@ -217,7 +215,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _bind_path(path: str) -> socket.socket:
-    """Return a Unix socket; one that nobody listens at any more is replaced.
+    """Return a listening Unix socket; it replaces one that nobody listens on any more.
 
     Raises:
         UsageError: the path cannot be used.
@@ -237,7 +235,7 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens at."""
+    """Remove a socket that nobody listens on."""
     if not Path(path).exists() or not stat.S_ISSOCK(Path(path).stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -246,7 +244,7 @@ def _remove_stale(path: str) -> None:
 
 
 def address(listener: socket.socket) -> str:
-    """Return where clients reach a socket."""
+    """Return the address of a socket, for clients."""
     name: Any = listener.getsockname()
     if isinstance(name, str):
         return f"{UNIX}{name}"
@@ -255,7 +253,7 @@ def address(listener: socket.socket) -> str:
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """Read keys: one a line; empty lines and those that begin with # are passed over.
+    """Read keys, one per line; empty lines and lines that begin with # are skipped.
 
     Raises:
         UsageError: the file cannot be read, or holds no usable key.

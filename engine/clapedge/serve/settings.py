@@ -1,4 +1,4 @@
-"""What a service allows, and where it runs."""
+"""Limits and places of a service."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +11,30 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits and places of a service; every limit is checked while data comes in, not after.
+    """Limits and places of a service; limits are enforced while data arrives, not afterwards.
 
     Attributes:
-        bundle: a bundle, a symlink to one, or a directory of bundles; None is the default of `Engine.load`.
+        bundle: a bundle, a symlink to one, or a directory of bundles; None means the default of `Engine.load`.
         provider: where to run.
         precision: variant of the audio tower.
-        threads: cores that work; None means every usable one.
-        labels: a label file that is used where a request names none.
-        labels_dir: a directory of label files, into which named sets are put; None keeps them in memory.
+        threads: cores to use; None means every usable one.
+        labels: label file for requests that name no labels.
+        labels_dir: directory of label files, to which clients add; None keeps their sets in memory.
         max_upload: bytes of one upload.
-        max_seconds: no second of a recording beyond this one is decoded.
-        queue: requests that wait for a worker; more are sent away.
-        keys: one of them opens the service; none leaves it open.
+        max_seconds: second of a recording beyond which nothing is decoded.
+        queue: requests that may wait for a worker.
+        keys: API keys; without any, every client is served.
         max_labels: labels of one set.
         max_prompts: prompts of one set.
         max_characters: characters of a name or a prompt.
-        max_sets: named sets that are kept.
+        max_sets: named sets of clients.
         max_clips: clips of one request.
-        head_seconds: within which a client sends the head of a request.
-        stall_seconds: after which a body that does not grow by `stall_bytes` is given up.
-        stall_bytes: what a body grows by at least in `stall_seconds`.
-        body_seconds: that a body may take at any pace.
-        watch_seconds: between two looks at the bundle.
-        drain_seconds: that work in hand has after a request to end.
+        head_seconds: time for the head of a request.
+        stall_seconds: time in which a body has to grow by `stall_bytes`.
+        stall_bytes: bytes that have to arrive within `stall_seconds`.
+        body_seconds: time for a whole body.
+        watch_seconds: time between two looks at the bundle.
+        drain_seconds: time for work in progress after SIGTERM.
     """
 
     bundle: Path | None = None

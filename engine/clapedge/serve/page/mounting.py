@@ -1,4 +1,4 @@
-"""The page on the application of the service: its routes, its files, and Gradio at `/`."""
+"""The page as a part of the application: its routes, its files, and Gradio at `/`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ STATIC = Path(__file__).parent / "static"
 
 BEGIN = """
 const here = (path) => new URL(path, document.baseURI);
-const told = async (answer) => {
-  const said = await answer.json();
-  if (!answer.ok) throw new Error(said.detail);
-  return said;
+const read = async (response) => {
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.detail);
+  return content;
 };
-Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then(told)])
+Promise.all([import(here("page/static/page.js")), fetch(here("page/facts")).then(read)])
   .then(([page, facts]) => page.begin(element, facts))
   .catch((error) => element.replaceChildren(error.message));
 """
@@ -30,21 +30,21 @@ OPEN_PATHS = frozenset(
     {"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/theme.css", "/gradio_api/startup-events"}
 )
 OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/")
-"""What of Gradio the page needs; it is read only."""
+"""The paths of Gradio that the page needs, read only."""
 
 
 class ReadOnly:
-    """Gradio behind a gate: its own ways to upload files, to read them and to fetch from other hosts are shut.
+    """Gradio without its own routes for uploads, files and other hosts.
 
-    The page asks the HTTP interface, which has limits.
+    The page uses the HTTP interface, which has limits.
     """
 
     def __init__(self, app: "ASGIApp") -> None:
-        """Stand before an application."""
+        """Wrap an application."""
         self._app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Let through what a page loads."""
+        """Serve what the page loads; everything else is not found."""
         from starlette.exceptions import HTTPException
 
         if scope["type"] in {"http", "websocket"}:
@@ -56,11 +56,11 @@ class ReadOnly:
 
 
 def mount(app: "FastAPI", service: Service) -> "FastAPI":
-    """Put the page at `/`; call it last, for it answers whatever has no route.
+    """Mount the page at `/`; call it last, since it serves every path without a route.
 
     Args:
-        app: the application, with all its own routes.
-        service: whose application it is.
+        app: the application, with all its other routes.
+        service: its service.
 
     Raises:
         MissingExtraError: Gradio is not installed.
@@ -81,7 +81,7 @@ def mount(app: "FastAPI", service: Service) -> "FastAPI":
         gradio.HTML(
             html_template=(STATIC / "page.html").read_text(encoding="utf-8"), js_on_load=BEGIN, apply_default_css=False
         )
-    theme = gradio.themes.Base(font=["system-ui"], font_mono=["monospace"])  # Gradio's own fonts come from elsewhere
+    theme = gradio.themes.Base(font=["system-ui"], font_mono=["monospace"])  # Gradio's own fonts are on another host
     mounted: FastAPI = gradio.mount_gradio_app(
         app,
         blocks,
@@ -94,6 +94,6 @@ def mount(app: "FastAPI", service: Service) -> "FastAPI":
     )
     last = mounted.router.routes[-1]
     if not isinstance(last, Mount):
-        raise UsageError(f"Gradio {gradio.__version__} is not known to clapedge; install 'gradio>=6,<7'")
+        raise UsageError(f"Gradio {gradio.__version__} is not supported; install 'gradio>=6,<7'")
     last.app = ReadOnly(last.app)
     return mounted
