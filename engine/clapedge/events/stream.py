@@ -82,8 +82,8 @@ class EventStream:
                 heappush(self._ended, (event.start, event.end, update.label, event))
 
     def _settled(self, open_since: float) -> Iterator[Event]:
-        """Yield the events that ended and began no later than what is in progress."""
-        while self._ended and self._ended[0][0] <= open_since:
+        """Yield the ended events that began before what is in progress; of equal starts, the ends decide the order."""
+        while self._ended and self._ended[0][0] < round(open_since, MILLISECONDS):
             yield heappop(self._ended)[-1]
 
     def _event(self, update: EventUpdate) -> Event:

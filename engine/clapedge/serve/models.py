@@ -98,8 +98,8 @@ class Model:
     def tower(self, *, alone: bool) -> Embedder:
         """Return what embeds the next clips of a request.
 
-        On a GPU, requests share runs, and a single one uses the same tower, so that no bit depends on other requests. On
-        the CPU, a single request uses every core, and several use one core each, see `Engine.shared_tower`.
+        On a GPU, requests share runs, and a single one uses the same tower, so that no bit depends on others. On the
+        CPU, a single request uses every core, and several use one core each, see `Engine.shared_tower`.
 
         Args:
             alone: whether no other request is in progress.
