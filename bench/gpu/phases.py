@@ -256,7 +256,7 @@ def time_front_end(run: Run) -> dict[str, Any]:
 def front_end_graph(run: Run) -> Iterator[Step]:
     """Yield whether log-mels on the GPU are those of the CPU, and how long they take there, copies included."""
     file = run.bundle.file("frontend", provider="cuda")
-    session = open_session(run.bundle.path(file), choose("cuda"), threads=1)
+    session = open_session(run.bundle.path(file), choose("cuda", options=machine.NO_GRAPH), threads=1)
     maker = ClipMaker(run.bundle.manifest.front_end)
     sounds = np.stack([np.zeros(480_000, np.float32), *(signals.noise(10, level, 1) for level in (-60, -20, 0))])
     expected = np.stack([maker.log_mel(sound) for sound in sounds])

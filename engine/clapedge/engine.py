@@ -275,7 +275,7 @@ class Engine:
             workers: recordings that are embedded at once; None means as many as the usable cores take.
             **options: see `score`.
         """
-        workers = usable_workers(self._threads) if workers is None else workers
+        workers = workers or usable_workers(self._threads, on_gpu=self.provider_config.on_gpu)
         tower = self.shared_tower() if workers > 1 else self.audio_tower
         return embed_many((self.embed_stream(one, tower=tower, **options) for one in sources), workers=workers)
 

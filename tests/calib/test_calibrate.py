@@ -231,7 +231,7 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is_read(
         calibrate(bundle, *options, "--report", tmp_path / "file" / "report")
     with pytest.raises(UsageError, match="absent does not exist"):
         calibrate(bundle, *options, "--write-table", tmp_path / "absent" / "table")
-    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+    with pytest.raises(UsageError, match="is not a regular file; name another"):
         calibrate(bundle, *options, "--write-table", tmp_path)
     with pytest.raises(UsageError, match="no recording is in fold 4"):
         calibrate(bundle, *options, "--test-fold", 4)

@@ -132,7 +132,7 @@ def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_read(
     for name, complaint in (
         ("a.gif", r"neither \.csv nor \.png"),
         ("absent/a.csv", "does not exist"),
-        ("d.csv", "is a folder; name a file in it"),
+        ("d.csv", "is not a regular file; name another"),
     ):
         (tmp_path / "d.csv").mkdir(exist_ok=True)
         with pytest.raises(UsageError, match=complaint):

@@ -18,10 +18,9 @@ from clapedge.model.providers import ProviderConfig
 from clapedge.model.sessions import checked
 from clapedge.model.tensorrt import locate
 
-COSTS: Mapping[int, float] = {1: 1.1, 8: 1.7, 32: 5.1}
-"""Batch sizes that a GPU is given, each with its own session, buffers and CUDA graph, and what a run of each takes: ms
-of the full-size tower on an H100 by a model of its arithmetic and memory traffic, not measured. Only their ratios
-count."""
+COSTS: Mapping[int, float] = {1: 0.68, 8: 1.63, 32: 5.05}
+"""Batch sizes that a GPU is given, each with its own session, buffers and CUDA graph, and the ms that a run of the
+full-size FP16 tower takes on an H200, without copies (docs/measured/gpu.md). Only their ratios count."""
 
 BUCKETS = tuple(COSTS)
 
@@ -218,8 +217,8 @@ def split(count: int, costs: Mapping[int, float] = COSTS) -> Iterator[tuple[int,
     Example:
         >>> list(split(40))
         [(0, 32, 32), (32, 40, 8)]
-        >>> list(split(2))  # six rows are computed in vain, and yet it is quicker than two runs of one
-        [(0, 2, 8)]
+        >>> list(split(3))  # five rows are computed in vain, and yet it is quicker than three runs of one
+        [(0, 3, 8)]
     """
     cheapest = [(0.0, 0)]  # of so many clips: the cost in sum, and a batch size in it
     for clips in range(1, count + 1):
