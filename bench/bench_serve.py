@@ -55,7 +55,7 @@ def load(process: Process, body: bytes, seconds: float) -> dict[str, Any]:
     return {
         "clients": CLIENTS,
         "seconds": seconds,
-        **told(tally),
+        **answers_of(tally),
         "requests_per_second": round(tally.statuses[200] / seconds, 1),
         "memory_mb": {"from": counted[0], "to": counted[-1], "most": max(counted)},
         "memory_drift_mb": round(max(counted) - counted[0], 1),
@@ -89,7 +89,7 @@ def bad_uploads(process: Process, body: bytes) -> dict[str, Any]:
         connection.close()
 
     spread(BAD_UPLOADS, 16, one)
-    return {"uploads": BAD_UPLOADS, **told(tally)}
+    return {"uploads": BAD_UPLOADS, **answers_of(tally)}
 
 
 def slow_clients(process: Process, body: bytes) -> dict[str, Any]:
@@ -107,11 +107,11 @@ def slow_clients(process: Process, body: bytes) -> dict[str, Any]:
         ask(quick, PATH, body, {}, tally)
         time.sleep(0.2)
     quick.close()
-    return {"clients": SLOW, "given_up_after_s": round(time.monotonic() - began, 1), "beside": told(tally)}
+    return {"clients": SLOW, "given_up_after_s": round(time.monotonic() - began, 1), "beside": answers_of(tally)}
 
 
 def _drips(connection: socket.socket) -> bool:
-    """Send a byte; tell whether the service still listens."""
+    """Send a byte; return whether the service still reads."""
     try:
         connection.sendall(b"x")
         came = connection.recv(4096)
@@ -137,7 +137,7 @@ def disconnects(process: Process, body: bytes) -> dict[str, Any]:
     tally, after = Tally(), process.connect()
     ask(after, PATH, body, {}, tally)
     after.close()
-    return {"clients": CUT, "after": told(tally)}
+    return {"clients": CUT, "after": answers_of(tally)}
 
 
 def swaps(bundle: Path, temporary: Path, body: bytes) -> dict[str, Any]:
@@ -153,29 +153,29 @@ def swaps(bundle: Path, temporary: Path, body: bytes) -> dict[str, Any]:
     link.symlink_to(place / "v1")
     with served(["--bundle", str(link), "--precision", "int8"], temporary / "files") as process:
         with loaded(process, 16, PATH, body) as tally:
-            for name, said in (("v2", "refused"), ("v3", "serving"), ("v1", "serving")):
+            for name, logged in (("v2", "refused"), ("v3", "serving"), ("v1", "serving")):
                 (temporary / "next").symlink_to(place / name)
                 (temporary / "next").replace(link)
-                _wait_for(process, said)
+                _wait_for(process, logged)
                 time.sleep(3)
         with loaded(process, 16, PATH, body) as ending:
             time.sleep(2)
             took = process.terminate()
     log = [line.split(" ", 2)[-1] for line in process.log if "refused" in line or "serving" in line]
-    asked = {"swap": told(tally), "sigterm": {**told(ending), "refused_afterwards": ending.refused}}
+    asked = {"swap": answers_of(tally), "sigterm": {**answers_of(ending), "refused_afterwards": ending.refused}}
     return {**asked, "sigterm_s": round(took, 2), "exit_status": process.exit_status, "log": log}
 
 
-def _wait_for(process: Process, said: str) -> None:
-    """Wait until the log says something new."""
+def _wait_for(process: Process, words: str) -> None:
+    """Wait until a new line of the log holds some words."""
     known = len(process.log)
     ends = time.monotonic() + 60
-    while not any(said in line for line in process.log[known:]) and time.monotonic() < ends:
+    while not any(words in line for line in process.log[known:]) and time.monotonic() < ends:
         time.sleep(0.1)
 
 
-def told(tally: Tally) -> dict[str, Any]:
-    """Describe what clients got."""
+def answers_of(tally: Tally) -> dict[str, Any]:
+    """Return the answers of clients, and how long they took."""
     figures = {f"p{q}_ms": round(1e3 * percentile(tally.seconds, q), 1) for q in (50, 99)} if tally.seconds else {}
     return {"statuses": dict(sorted(tally.statuses.items())), "lost": dict(tally.lost), **figures}
 
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help="a full-size bundle with INT8 and text tower")
     options = parser.parse_args()
     if not (options.bundle / "manifest.json").exists():
-        sys.exit(f"{options.bundle} is no bundle; bench/bench_peers.py makes it, or name another with --bundle")
+        sys.exit(f"{options.bundle} is not a bundle; bench/bench_peers.py makes it, or name another with --bundle")
     busy = round(os.getloadavg()[0], 1)
     results = measure(options.bundle, options.seconds)
     about = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
@@ -225,8 +225,8 @@ def main() -> None:
     unfinished = RESULTS.with_suffix(".tmp")
     unfinished.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(RESULTS)
-    write_report(about, results, ROOT / "docs" / "service.md")
-    print(f"\nkept in bench/results/{RESULTS.name}, and written into docs/service.md")
+    write_report(about, results, ROOT / "docs" / "measured" / "service.md")
+    print(f"\nkept in bench/results/{RESULTS.name}, and written into docs/measured/service.md")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of `bench_serve.py` as a table in docs/service.md; none is typed by hand."""
+"""The figures of `bench_serve.py` as a table in docs/measured/service.md; none is typed by hand."""
 
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ SHARE, DRIFT_MB = 0.9, 50
 """Aims: of the throughput of `clapedge bench`, and of memory."""
 
 PLACES = 64
-"""Requests that wait by default; with those that are worked on, they bound the longest wait."""
+"""Requests that wait by default; with those in progress, they bound the longest wait."""
 
 
 def write_report(about: Figures, results: Figures, page: Path) -> None:
@@ -24,9 +24,9 @@ def write_report(about: Figures, results: Figures, page: Path) -> None:
 
 
 def _about(about: Figures, results: Figures) -> str:
-    """Say where the figures come from."""
-    apart = {"machine", "cores", "python", "load_average_before"}
-    packages = ", ".join(f"{name} {about[name]}" for name in about if name not in apart)
+    """Return the conditions of the measurement."""
+    named = {"machine", "cores", "python", "load_average_before"}
+    packages = ", ".join(f"{name} {about[name]}" for name in about if name not in named)
     return (
         f"By `python bench/bench_serve.py --seconds {results['load']['seconds']:g}` on {about['machine']}, "
         f"{about['cores']} cores, load average {about['load_average_before']} before it, Python {about['python']}, "
@@ -36,7 +36,7 @@ def _about(about: Figures, results: Figures) -> str:
 
 
 def _table(about: Figures, results: Figures) -> str:
-    """Tabulate what came of load and torture."""
+    """Return the table of load and abuse."""
     load, bad, slow, cut = (results[name] for name in ("load", "bad uploads", "slow clients", "cut"))
     ended, idle = results["swap and end"], results["idle"]
     bound = 1e3 * (PLACES + about["cores"]) / load["requests_per_second"]
@@ -73,12 +73,12 @@ def _table(about: Figures, results: Figures) -> str:
     return "\n".join(("| | measured | aim |", "|---|---|---|", *lines))
 
 
-def _answers(told: Figures) -> str:
-    """Return how many answers had which status, and how many requests had none."""
-    statuses = ", ".join(f"{count:,} × {status}" for status, count in told["statuses"].items())
-    return f"{statuses}; {sum(told['lost'].values()) or 'none'}"
+def _answers(answers: Figures) -> str:
+    """Return the number of answers by status, and of requests without one."""
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in answers["statuses"].items())
+    return f"{statuses}; {sum(answers['lost'].values()) or 'none'}"
 
 
 def _held(holds: Figures) -> str:
-    """Return what a process holds."""
+    """Return the descriptors and temporary files of a process."""
     return f"{holds['descriptors']}, {holds['temporary_files']}"

@@ -1,7 +1,7 @@
-// What the page asked, as code: what it scores, a program can.
+// The request of the page as code for programs.
 
 import { json, plain, toml } from "./service.js";
-import { say } from "./words.js";
+import { translate} from "./words.js";
 
 /** The tabs with the code. */
 export class Code {
@@ -17,7 +17,7 @@ export class Code {
     this.at("#copy").addEventListener("click", () => this.copy());
   }
 
-  /** Show what was asked. */
+  /** Show the code of a request. */
   show(asked) {
     this.asked = asked;
     this.card.hidden = false;
@@ -50,13 +50,13 @@ export class Code {
     getSelection().selectAllChildren(code);
     if (navigator.clipboard) await navigator.clipboard.writeText(code.textContent).catch(() => document.execCommand("copy"));
     else document.execCommand("copy");
-    this.at("#snippet-hint").textContent = say("copied");
+    this.at("#snippet-hint").textContent = translate("copied");
   }
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Return the code that asks what the page asked, by kind. */
+/** Return the code of a request, by kind. */
 function snippet(kind, { file, labels, set, fields, key }) {
   const asked = Object.entries(fields).filter(([, value]) => value !== null);
   const before = set || plain(labels) || kind === "python" ? "" : `cat > labels.toml <<'END'\n${toml(labels)}END\n`;

@@ -1,6 +1,6 @@
-// The waveform and the log-mel picture, with the span that was heard.
+// The waveform and the log-mel picture, with the span that was scored.
 
-import { say } from "./words.js";
+import { translate} from "./words.js";
 
 // matplotlib's "magma" at nine places, equally far apart
 const MAGMA = [[0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97], [254, 194, 135], [252, 253, 191]];
@@ -14,7 +14,7 @@ const bytes = (text, kind) => kind.from(atob(text), (character) => character.cha
 export class Figure {
   /**
    * @param {HTMLElement} root holds the canvases and the marks
-   * @param {Function} chosen is told the span {start, end} that a user draws, or null for all
+   * @param {Function} chosen is called with the span {start, end} that a user draws
    */
   constructor(root, chosen) {
     this.root = root;
@@ -42,7 +42,7 @@ export class Figure {
     this.draw();
   }
 
-  /** Mark what was heard, as {start, end}. */
+  /** Mark the span that was scored, as {start, end}. */
   mark(span) {
     this.span = span;
     const heard = this.at(".heard");
@@ -50,8 +50,8 @@ export class Figure {
     if (!this.picture) return;
     if (span) this.place(heard, span);
     const values = { of: seconds(this.picture.end), start: seconds(span?.start ?? 0), end: seconds(span?.end ?? this.picture.end) };
-    this.at("#waveform").setAttribute("aria-label", say("waveformText", values));
-    this.at("#mel").setAttribute("aria-label", say("melText", values));
+    this.at("#waveform").setAttribute("aria-label", translate("waveformText", values));
+    this.at("#mel").setAttribute("aria-label", translate("melText", values));
   }
 
   /** Show where the recording is being played, in seconds; null hides it. */

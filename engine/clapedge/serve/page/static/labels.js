@@ -1,6 +1,6 @@
 // The labels as tags: typed, taken from a set, edited, removed.
 
-import { language, say } from "./words.js";
+import { language, translate} from "./words.js";
 
 const SEPARATORS = /[,，、;；\n]/;
 /** What a word becomes where its label has no prompts. */
@@ -14,7 +14,7 @@ export class Tags {
    * @param {HTMLElement} list where the tags stand
    * @param {HTMLFormElement} form the field for a new one
    * @param {Object[]} glossary words of which the page knows the English: {en, zh}
-   * @param {boolean} fixed whether labels come in sets alone, since the model reads no words
+   * @param {boolean} fixed whether labels come only in sets, since the model has no text tower
    * @param {Function} changed is called after each change
    */
   constructor(list, form, { glossary: known, fixed }, changed) {
@@ -98,13 +98,13 @@ export class Tags {
     }
     const text = button(label.name, () => this.edit(index));
     text.className = "word";
-    text.setAttribute("aria-label", say("edit", label));
-    text.title = [...(label.prompts ?? []), ...(label.hidden ? [say("hidden")] : [])].join(" · ");
+    text.setAttribute("aria-label", translate("edit", label));
+    text.title = [...(label.prompts ?? []), ...(label.hidden ? [translate("hidden")] : [])].join(" · ");
     const shown = english(label);
     if (shown) text.append(Object.assign(document.createElement("small"), { textContent: shown, lang: "en" }));
     const away = button("×", () => this.remove(index));
     away.className = "remove";
-    away.setAttribute("aria-label", say("remove", label));
+    away.setAttribute("aria-label", translate("remove", label));
     item.append(text, away);
     return item;
   }
@@ -122,7 +122,7 @@ export function button(words, pressed) {
   return made;
 }
 
-/** Return what the model reads, where the name does not say it: the first prompt without the usual frame. */
+/** Return what the model reads, if it differs from the name: the first prompt without the template. */
 function english({ name, prompts }) {
   const [first] = prompts ?? [];
   if (!first) return "";

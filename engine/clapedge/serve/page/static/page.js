@@ -7,7 +7,7 @@ import { button, named, Tags } from "./labels.js";
 import { Recorder } from "./recorder.js";
 import { Refusal, Service, form, size } from "./service.js";
 import { drawEvents, drawTimeline } from "./timeline.js";
-import { adviceText, language, preferred, presetName, say, speak } from "./words.js";
+import { adviceText, language, preferred, presetName, setLanguage, translate } from "./words.js";
 
 const TYPING_PAUSE = 350; // milliseconds after the last key until the checker is asked
 const MOST_ADVICE = 4; // nobody reads more at once
@@ -22,7 +22,7 @@ const element = (tag, properties = {}, ...children) => {
   return made;
 };
 
-/** The page in its root element, given what the server says of itself. */
+/** The page in its root element, with the facts that the server gives. */
 class Page {
   constructor(root, facts) {
     Object.assign(this, { root, facts, file: null, answer: null, timeline: null, preset: null, work: new AbortController() });
@@ -30,11 +30,11 @@ class Page {
     this.service = new Service();
     this.figure = new Figure(this.at("figure"), (span) => this.choose(span));
     this.code = new Code(this.at("copy-card"));
-    this.recorder = new Recorder((spent) => (this.at("record-words").textContent = say("stop", { seconds: spent })));
+    this.recorder = new Recorder((spent) => (this.at("record-words").textContent = translate("stop", { seconds: spent })));
     this.tags = new Tags(this.at("tags"), this.at("add"), { glossary: facts.glossary, fixed: !facts.reads_words }, () => this.labelsChanged());
     this.at("label-hint").hidden = !facts.reads_words;
     this.connect();
-    this.speak(preferred());
+    this.setLanguage(preferred());
     if (facts.presets.length) this.start(facts.presets[0]);
   }
 
@@ -43,7 +43,7 @@ class Page {
     for (const node of this.root.querySelectorAll("[data-language]")) {
       node.addEventListener("click", () => {
         localStorage.setItem("clapedge.language", node.dataset.language);
-        this.speak(node.dataset.language);
+        this.setLanguage(node.dataset.language);
       });
     }
     at("file").addEventListener("change", () => this.take(at("file").files[0]));
@@ -65,14 +65,14 @@ class Page {
     });
   }
 
-  /** Write everything again in a language. */
-  speak(chosen) {
-    speak(chosen, this.root);
+  /** Show everything in a language. */
+  setLanguage(chosen) {
+    setLanguage(chosen, this.root);
     const { max_upload: bytes, max_seconds: longest, weights } = this.facts;
-    this.at("limits").textContent = say("limits", { size: size(bytes), minutes: Math.round(longest / 60) });
+    this.at("limits").textContent = translate("limits", { size: size(bytes), minutes: Math.round(longest / 60) });
     const note = { demo: "demoWeights", random: "randomWeights" }[weights];
     this.at("model-note").hidden = !note;
-    if (note) this.at("model-note").textContent = say(note);
+    if (note) this.at("model-note").textContent = translate(note);
     this.drawClips();
     this.drawPresets();
     if (this.preset) this.start(this.preset);
@@ -131,7 +131,7 @@ class Page {
     if (!file) return;
     this.at("file").value = "";
     if (file.size > this.facts.max_upload) {
-      this.showError(say("tooLarge", { name: file.name, found: size(file.size), size: size(this.facts.max_upload) }));
+      this.showError(translate("tooLarge", { name: file.name, found: size(file.size), size: size(this.facts.max_upload) }));
       return;
     }
     this.cancel();
@@ -152,19 +152,19 @@ class Page {
     const pressed = (on) => this.at("record").setAttribute("aria-pressed", String(on));
     if (this.recorder.running) {
       pressed(false);
-      this.at("record-words").textContent = say("record");
-      await this.take(await this.recorder.stop(say("recorded", { time: new Date().toTimeString().slice(0, 8).replaceAll(":", ".") })));
+      this.at("record-words").textContent = translate("record");
+      await this.take(await this.recorder.stop(translate("recorded", { time: new Date().toTimeString().slice(0, 8).replaceAll(":", ".") })));
       return;
     }
     try {
       await this.recorder.start();
       pressed(true);
     } catch (error) {
-      this.showError(say("noMicrophone", { reason: error.message }));
+      this.showError(translate("noMicrophone", { reason: error.message }));
     }
   }
 
-  /** Hear only a span, which was drawn. */
+  /** Score only the span that was drawn. */
   choose({ start, end }) {
     this.at("start").value = start.toFixed(1);
     this.at("duration").value = Math.max(0.1, end - start).toFixed(1);
@@ -209,7 +209,7 @@ class Page {
     if (this.at("label").value.trim()) this.tags.take(this.at("label").value, true);
     const { labels } = this.tags;
     if (!this.file || !labels.length) {
-      this.showError(say(this.file ? "noLabels" : "noRecording"));
+      this.showError(translate(this.file ? "noLabels" : "noRecording"));
       (this.file ? this.at("label") : this.at("file")).focus();
       return;
     }
@@ -225,7 +225,7 @@ class Page {
       keep(this.answer);
       this.drawHistory();
       if (!this.figure.picture) await this.draw();
-      if (result.heard.of > CLIP_SECONDS) await this.listen(asked, result.heard.of, signal);
+      if (result.heard.of > CLIP_SECONDS) await this.scoreTimeline(asked, result.heard.of, signal);
       else this.at("timeline-card").hidden = true;
     } catch (error) {
       this.complain(error);
@@ -245,7 +245,7 @@ class Page {
   busy(on) {
     this.at("busy").hidden = !on;
     this.at("score-button").setAttribute("aria-busy", String(on));
-    this.at("score-button").textContent = say(on ? "scoring" : "score");
+    this.at("score-button").textContent = translate(on ? "scoring" : "score");
   }
 
   complain(error) {
@@ -267,12 +267,12 @@ class Page {
     const [best, second] = labels;
     this.at("empty").hidden = true;
     this.at("verdict").replaceChildren(
-      element("strong", { textContent: say(unsure && second ? "unsure" : "sure", { name: best.name, other: second?.name }) }),
-      element("span", { textContent: say("certainty", { percent: percent(best.probability) }) }),
+      element("strong", { textContent: translate(unsure && second ? "unsure" : "sure", { name: best.name, other: second?.name }) }),
+      element("span", { textContent: translate("certainty", { percent: percent(best.probability) }) }),
     );
     this.at("bars").replaceChildren(
       ...labels.map(({ name, probability, similarity }) => {
-        const bar = element("span", { className: "bar", title: say("similarity", { value: similarity.toFixed(3) }) }, element("i"));
+        const bar = element("span", { className: "bar", title: translate("similarity", { value: similarity.toFixed(3) }) }, element("i"));
         bar.firstChild.style.width = percent(probability).replace(" ", "");
         bar.setAttribute("aria-hidden", "true");
         return element("li", {}, element("span", { className: "name", textContent: name }), element("span", { className: "percent", textContent: percent(probability) }), bar);
@@ -280,13 +280,13 @@ class Page {
     );
     this.at("remarks").replaceChildren(...remarks(heard, warnings));
     const times = { start: seconds(heard.start), end: seconds(heard.end), of: seconds(heard.of), ms: ms ? ms.total.toFixed(0) : "–" };
-    this.at("facts").textContent = say("facts", { ...times, model, variant, provider });
+    this.at("facts").textContent = translate("facts", { ...times, model, variant, provider });
     if (this.file?.name === answer.asked.file) this.figure.mark(heard);
     this.code.show(answer.asked);
   }
 
-  /** Hear a long recording over time, and draw it as it comes. */
-  async listen(asked, of, signal) {
+  /** Score a long recording over time, with progress, and draw it. */
+  async scoreTimeline(asked, of, signal) {
     this.timeline = { labels: asked.labels.filter(({ hidden }) => !hidden).map(({ name }) => name), edges: [], probabilities: [], events: [], of };
     this.at("timeline-card").hidden = this.at("progress").hidden = false;
     for (const id of ["timeline", "events"]) this.at(id).replaceChildren();
@@ -321,17 +321,17 @@ class Page {
     if (turn !== this.turn) return;
     this.at("advice").hidden = !advice.length;
     this.at("advice").replaceChildren(
-      element("strong", { textContent: say("adviceTitle") }),
+      element("strong", { textContent: translate("adviceTitle") }),
       element("ul", {}, ...advice.slice(0, MOST_ADVICE).map((each) => this.advice(each, labels))),
     );
   }
 
-  /** Return a piece of advice as a list item; what else may be heard is a press away. */
+  /** Return a piece of advice as a list item; one about few labels has a button that adds a background. */
   advice(each, labels) {
     if (each.rule !== "count" || labels.length >= FEW_LABELS) return element("li", { textContent: adviceText(each) });
-    const item = element("li", { textContent: `${say("fewLabels")} ` });
-    const background = { name: say("background"), prompts: BACKGROUND, hidden: true };
-    if (!labels.some(({ hidden }) => hidden)) item.append(button(say("addBackground"), () => this.tags.add([background])));
+    const item = element("li", { textContent: `${translate("fewLabels")} ` });
+    const background = { name: translate("background"), prompts: BACKGROUND, hidden: true };
+    if (!labels.some(({ hidden }) => hidden)) item.append(button(translate("addBackground"), () => this.tags.add([background])));
     return item;
   }
 
@@ -340,7 +340,7 @@ class Page {
       const body = JSON.stringify({ labels });
       return (await this.service.json("v1/labels/check", { body, headers: { "Content-Type": "application/json" } })).advice;
     } catch (error) {
-      if (error instanceof Refusal) return []; // the same fault is said when it is scored
+      if (error instanceof Refusal) return []; // scoring reports the same fault
       throw error;
     }
   }
@@ -378,11 +378,11 @@ class Page {
   }
 }
 
-/** Return what is to be minded, as list items. The server says in the words of the command line what was not heard. */
+/** Return the warnings as list items. The one about a part that was left out names options of Python: it is replaced. */
 function remarks(heard, warnings) {
-  const others = warnings.filter((words) => !words.includes("--window")).map((words) => element("li", { textContent: words, lang: "en" }));
-  const unheard = others.length < warnings.length;
-  return unheard ? [element("li", { textContent: say("unheard", { start: seconds(heard.start), end: seconds(heard.end) }) }), ...others] : others;
+  const others = warnings.filter((words) => !words.includes("window=")).map((words) => element("li", { textContent: words, lang: "en" }));
+  const partial = others.length < warnings.length;
+  return partial ? [element("li", { textContent: translate("partial", { start: seconds(heard.start), end: seconds(heard.end) }) }), ...others] : others;
 }
 
 /** Bring the page to life. */

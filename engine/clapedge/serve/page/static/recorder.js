@@ -2,11 +2,11 @@
 
 const HEADER = 44;
 
-/** Records until it is stopped; says how many seconds have gone by. */
+/** Records until it is stopped, and reports the seconds meanwhile. */
 export class Recorder {
-  /** @param {Function} heard is told the seconds recorded so far */
-  constructor(heard) {
-    this.heard = heard;
+  /** @param {Function} progress is called with the seconds recorded so far */
+  constructor(progress) {
+    this.progress = progress;
     this.active = null;
   }
 
@@ -14,7 +14,7 @@ export class Recorder {
     return this.active !== null;
   }
 
-  /** Begin; throws what the browser says against it. */
+  /** Begin; throws the browser's error. */
   async start() {
     if (!navigator.mediaDevices) throw new Error("no secure context");
     const stream = await navigator.mediaDevices.getUserMedia({
@@ -25,9 +25,9 @@ export class Recorder {
     recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
     recorder.start();
     const began = performance.now();
-    const timer = setInterval(() => this.heard(Math.floor((performance.now() - began) / 1000)), 250);
+    const timer = setInterval(() => this.progress(Math.floor((performance.now() - began) / 1000)), 250);
     this.active = { stream, parts, recorder, timer };
-    this.heard(0);
+    this.progress(0);
   }
 
   /** End, and return a WAV file of that name. */

@@ -1,11 +1,11 @@
-// Requests to the service, and what it says to them.
+// Requests to the service, and its responses.
 
-import { say } from "./words.js";
+import { translate} from "./words.js";
 
-/** What a server, or the way to it, refused; its message is in the user's language. */
+/** An error of the server, or of the connection to it, with a message in the user's language. */
 export class Refusal extends Error {}
 
-/** Return how many bytes these are, as people read them. */
+/** Return a number of bytes, for people. */
 export const size = (bytes) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(bytes >= 1e7 ? 0 : 1)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`);
 
 /** Talks to the server that this page came from. */
@@ -14,7 +14,7 @@ export class Service {
   async ask(path, options) {
     const response = await fetch(path, { method: "POST", ...options }).catch((error) => {
       if (error.name === "AbortError") throw error;
-      throw new Refusal(say("unreachable"));
+      throw new Refusal(translate("unreachable"));
     });
     if (!response.ok) throw new Refusal(await refusal(response));
     return response;
@@ -44,7 +44,7 @@ async function refusal(response) {
   const kinds = { AudioSpanError: "tooLong", LabelError: "refused", UsageError: "refused" };
   const keys = { 401: "denied", 413: "tooLong", 422: kinds[problem.error] ?? "damaged", 429: "crowded", 503: "crowded" };
   const key = keys[response.status] ?? (response.status < 500 ? "refused" : "failed");
-  return say(key, { detail, seconds: response.headers.get("Retry-After") ?? 1 });
+  return translate(key, { detail, seconds: response.headers.get("Retry-After") ?? 1 });
 }
 
 /** Return a request about a recording and labels, or the set of that name, as a form. */
@@ -57,7 +57,7 @@ export function form(file, { labels, set }, fields = {}) {
   return body;
 }
 
-/** Tell whether labels are words alone; others travel as a label file. */
+/** Return whether labels are words alone; others are sent as a label file. */
 export const plain = (labels) => labels.every(({ name, prompts, hidden, threshold }) => !prompts && !hidden && threshold === undefined && !/[,，]/.test(name));
 
 /** Return a text as a string of code: of JSON, JavaScript and Python, and of TOML, which alone minds one character more. */

@@ -2,7 +2,7 @@
 
 import { clock, drawSeconds, seconds } from "./figure.js";
 import { button } from "./labels.js";
-import { say } from "./words.js";
+import { translate} from "./words.js";
 
 const HUES = ["#6741d9", "#d9480f", "#0b7285", "#a61e4d", "#2b8a3e", "#1864ab", "#8f5a00", "#862e9c", "#495057", "#087f5b"];
 const DRAWING = "http://www.w3.org/2000/svg";
@@ -18,7 +18,7 @@ export function drawTimeline(root, { labels, edges, probabilities, events, of })
   const axis = Object.assign(document.createElement("div"), { className: "seconds" });
   root.replaceChildren(...rows, axis);
   root.setAttribute("role", "group");
-  root.setAttribute("aria-label", say("timelineText", { count: labels.length, of: seconds(of) }));
+  root.setAttribute("aria-label", translate("timelineText", { count: labels.length, of: seconds(of) }));
   drawSeconds(axis, of);
 }
 
@@ -42,20 +42,20 @@ function row(name, hue, { edges, heights, events, of }) {
 /** Write the events as a table; pressing one calls `play` with the second at which it begins. */
 export function drawEvents(root, events, of, play) {
   if (!events.length) {
-    root.replaceChildren(Object.assign(document.createElement("p"), { className: "hint", textContent: say("noEvents") }));
+    root.replaceChildren(Object.assign(document.createElement("p"), { className: "hint", textContent: translate("noEvents") }));
     return;
   }
   const table = Object.assign(document.createElement("table"), { className: "events" });
-  table.createCaption().textContent = say("events");
+  table.createCaption().textContent = translate("events");
   const head = table.createTHead().insertRow();
   for (const key of ["event", "from", "to", "probability"]) {
-    head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: say(key) }));
+    head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: translate(key) }));
   }
   const body = table.createTBody();
   for (const { label, start, end, probability } of events) {
     const line = body.insertRow();
     const heard = button(label, () => play(start));
-    heard.setAttribute("aria-label", say("playEvent", { name: label, time: clock(start, of) }));
+    heard.setAttribute("aria-label", translate("playEvent", { name: label, time: clock(start, of) }));
     line.insertCell().append(heard);
     for (const words of [clock(start, of), clock(end, of), `${(100 * probability).toFixed(0)} %`]) {
       line.insertCell().textContent = words;

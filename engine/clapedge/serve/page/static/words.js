@@ -1,4 +1,4 @@
-// What the page says, in both languages. A value in braces is filled in.
+// The texts of the page in both languages. A value in braces is filled in.
 
 const WORDS = {
   en: {
@@ -26,7 +26,7 @@ const WORDS = {
     edit: "Edit {name}",
     hidden: "takes its share of probability, is not shown",
     options: "Span and window",
-    window: "What is heard",
+    window: "Which part",
     windowFirst: "the first 10 seconds",
     windowSlide: "all of it, the mean of many clips",
     windowFuse: "all of it at once, fused",
@@ -43,22 +43,22 @@ const WORDS = {
     scores: "Scores, best first",
     similarity: "similarity {value}",
     facts: "heard {start}–{end} s of {of} s · {ms} ms · {model} · {variant} on {provider}",
-    unheard: "Only {start} to {end} s decided this. To hear all of it, choose another window under “Span and window”.",
+    partial: "Only {start} to {end} s decided this. To use all of it, choose another window under “Span and window”.",
     heardSpan: "heard",
     waveformText: "Waveform of {of} seconds; heard from {start} to {end} s",
     melText: "Log-mel picture, 50 Hz to 14 kHz; heard from {start} to {end} s",
-    figureHint: "Drag over the picture to hear only that part; the fields under “Span and window” do the same.",
+    figureHint: "Drag over the picture to score only that part; the fields under “Span and window” do the same.",
     timeline: "Timeline",
-    timelineHint: "Each row is a label: the area is its probability over time, the bar under it where it counts as heard.",
-    timelineText: "Timeline of {count} labels over {of} seconds; the table below says the same",
-    progress: "How far the recording was heard",
+    timelineHint: "Each row is a label: the area is its probability over time, the bar under it where it counts as present.",
+    timelineText: "Timeline of {count} labels over {of} seconds; the table below holds the same",
+    progress: "How much of the recording is scored",
     events: "Events",
     event: "sound",
     from: "from",
     to: "to",
     probability: "probability",
     playEvent: "Play {name} at {time}",
-    noEvents: "No label is heard long and clearly enough to be an event.",
+    noEvents: "No label is present long and clearly enough to be an event.",
     copyAs: "Do it in a program",
     code: "Code",
     copy: "Copy",
@@ -81,7 +81,7 @@ const WORDS = {
     failed: "The server failed: {detail}",
     unreachable: "The server does not answer. See whether it still runs, then try again.",
     adviceTitle: "Advice",
-    fewLabels: "Few labels: they share all of the probability, so a sound that is none of them goes to one of them. Write what else may be heard there.",
+    fewLabels: "Few labels: they share all of the probability, so a sound that is none of them goes to one of them. Write what else may sound there.",
     addBackground: "Add a hidden background",
     background: "background",
   },
@@ -127,7 +127,7 @@ const WORDS = {
     scores: "得分，从高到低",
     similarity: "相似度 {value}",
     facts: "听了 {start}–{end} 秒，全长 {of} 秒 · {ms} 毫秒 · {model} · {variant} · {provider}",
-    unheard: "以上结果只听了 {start} 到 {end} 秒。要听全部，请在“片段与取样方式”里换一种方式。",
+    partial: "以上结果只听了 {start} 到 {end} 秒。要听全部，请在“片段与取样方式”里换一种方式。",
     heardSpan: "已听",
     waveformText: "{of} 秒的波形；听了 {start} 到 {end} 秒",
     melText: "对数梅尔谱，50 Hz 到 14 kHz；听了 {start} 到 {end} 秒",
@@ -171,7 +171,7 @@ const WORDS = {
   },
 };
 
-// The checker speaks English; these say the same rules in Chinese.
+// The checker's advice is in English; these are the same rules in Chinese.
 const ADVICE = {
   count: "标签太多：3 到 7 个最容易分清。请合并不必区分的，或分成几组。",
   duplicate: "两个标签用词相同，会平分概率。请删去一个，或写出它们的区别。",
@@ -198,8 +198,8 @@ export function preferred() {
   return wished.find((tag) => tag in WORDS) ?? "en";
 }
 
-/** Return a sentence in the current language, with its braces filled in. */
-export function say(key, values = {}) {
+/** Return a text in the current language, with its braces filled in. */
+export function translate(key, values = {}) {
   return WORDS[current][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
@@ -208,7 +208,7 @@ export const presetName = (name) => PRESETS[current][name] ?? name;
 
 export const language = () => current;
 
-/** Return what a piece of the checker's advice says, in the current language. */
+/** Return a piece of the checker's advice in the current language. */
 export const adviceText = (advice) =>
   current === "zh" && ADVICE[advice.rule]
     ? `${advice.labels.map((name) => `“${name}”`).join("、")}${advice.labels.length ? "：" : ""}${ADVICE[advice.rule]}`
@@ -216,14 +216,14 @@ export const adviceText = (advice) =>
 
 const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** Write the page in a language. */
-export function speak(chosen, root) {
+/** Show the page in a language. */
+export function setLanguage(chosen, root) {
   current = chosen;
   document.documentElement.lang = chosen === "zh" ? "zh-CN" : "en";
-  document.title = say("title");
-  for (const node of root.querySelectorAll("[data-words]")) node.textContent = say(node.dataset.words);
-  for (const node of root.querySelectorAll("[data-words-label]")) node.setAttribute("aria-label", say(node.dataset.wordsLabel));
-  for (const node of root.querySelectorAll("[data-words-placeholder]")) node.placeholder = say(node.dataset.wordsPlaceholder);
+  document.title = translate("title");
+  for (const node of root.querySelectorAll("[data-words]")) node.textContent = translate(node.dataset.words);
+  for (const node of root.querySelectorAll("[data-words-label]")) node.setAttribute("aria-label", translate(node.dataset.wordsLabel));
+  for (const node of root.querySelectorAll("[data-words-placeholder]")) node.placeholder = translate(node.dataset.wordsPlaceholder);
   for (const node of root.querySelectorAll("[data-language]")) {
     node.setAttribute("aria-pressed", String(node.dataset.language === chosen));
   }
