@@ -1,18 +1,27 @@
 """Fixtures of listening: the demo model, a recording with planted sounds, and listeners."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from tests.live.staging import CLIPS, PLANTED, RATE, SECONDS, Kept, Listening, StillClock
+from tests.live.staging import CLIPS, PLANTED, RATE, SECONDS, ListenerSetup, MemorySink, StillClock
 
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeWarning
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Stamps
-from clapedge.live.listener import Listener, ListenerContext, ListenOptions
+from clapedge.live.listener import Listener
+from clapedge.live.options import ListenOptions
+from clapedge.live.publisher import ListenerContext
+
+
+@pytest.fixture(autouse=True)
+def _log_level(caplog: pytest.LogCaptureFixture) -> None:
+    """Capture all that listening logs."""
+    caplog.set_level(logging.INFO, logger="clapedge")
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +52,13 @@ def planted() -> Float32Array:
 
 
 @pytest.fixture
-def listening(engine: Engine, labels: EmbeddedLabels) -> Callable[..., Listening]:
+def listening(engine: Engine, labels: EmbeddedLabels) -> Callable[..., ListenerSetup]:
     """Return what makes a listener with some options."""
 
-    def make(*, stamps: Stamps | None = None, clip_store: ClipStore | None = None, **options: object) -> Listening:
-        clock, sink, said = StillClock(), Kept(), list[str]()
-        around = ListenerContext("test", "0a1b", clock, stamps or Stamps(), (sink,), said.append, clip_store)
+    def make(*, stamps: Stamps | None = None, clip_store: ClipStore | None = None, **options: object) -> ListenerSetup:
+        clock, sink = StillClock(), MemorySink()
+        context = ListenerContext("test", "0a1b", clock, stamps or Stamps(), (sink,), clip_store)
         chosen: dict[str, object] = {"window": 2.0, "hop": 1.0} | options
-        return Listening(Listener(engine, labels, ListenOptions(**chosen), around), clock, sink, said)  # type: ignore[arg-type]
+        return ListenerSetup(Listener(engine, labels, ListenOptions(**chosen), context), clock, sink)  # type: ignore[arg-type]
 
     return make

@@ -1,8 +1,9 @@
-"""What listening is tested with: a recording with planted sounds, feeds by script, a clock that stands still."""
+"""What listening is tested with: a recording with planted sounds, scripted buffers, a clock that stands still."""
 
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +11,9 @@ import msgspec
 
 import clapedge
 from clapedge.arrays import Float32Array
-from clapedge.live.buffer import Chunk
+from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.listener import Listener
-from clapedge.live.records import Record
+from clapedge.live.records import EventRecord
 from clapedge.live.sinks.command import CommandSink
 from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sinks.spool import Spool
@@ -26,7 +27,7 @@ SECONDS = 36
 
 @dataclass
 class StillClock:
-    """A clock that moves when it is told to."""
+    """A clock that moves when a test moves it."""
 
     now: float = 1000.0
     utc: float = 1_800_000_000.0
@@ -45,25 +46,24 @@ class StillClock:
         self.utc += seconds
 
 
-class Script:
-    """A feed that gives what it was told to, one after the other, and then ends."""
+class Script(AudioBuffer):
+    """A buffer that returns what it was given, one after the other, and then ends."""
 
-    dropped_seconds = 0.0
+    def __init__(self, clock: StillClock, *popped: Chunk | Literal["stalled"] | Callable[[], None]) -> None:
+        """Prepare what `pop` returns, sound arriving in real time; functions are called on the way."""
+        super().__init__(1.0)
+        self._clock, self._popped = clock, list(reversed(popped))
 
-    def __init__(self, clock: StillClock, *taken: Chunk | Literal["stalled"] | Callable[[], None]) -> None:
-        """Prepare what `take` returns, sound arriving as it sounds; functions are called on the way."""
-        self._clock, self._taken = clock, list(reversed(taken))
-
-    def take(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:  # noqa: ARG002 - as a ring
+    def pop(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:  # noqa: ARG002 - as a buffer
         """Return the next one."""
-        while self._taken:
-            taken = self._taken.pop()
-            if isinstance(taken, Chunk):
-                self._clock.pass_(taken.seconds)
-                return replace(taken, monotonic=self._clock.now, wall=self._clock.utc)
-            if taken == "stalled":
-                return taken
-            taken()
+        while self._popped:
+            popped = self._popped.pop()
+            if isinstance(popped, Chunk):
+                self._clock.pass_(popped.seconds)
+                return replace(popped, monotonic=self._clock.now, wall=self._clock.utc)
+            if popped == "stalled":
+                return popped
+            popped()
         return "ended"
 
 
@@ -80,47 +80,59 @@ def chunks_of(
     return chunks
 
 
-class Kept:
-    """An sink that keeps what it takes."""
+class MemorySink:
+    """A sink that keeps what it accepts."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.records: list[Record] = []
+        self.records: list[EventRecord] = []
 
-    def take(self, record: Record, data: bytes) -> None:
+    def write(self, record: EventRecord, data: bytes) -> None:
         """Keep a record, as it travels."""
-        assert msgspec.json.decode(data, type=Record) == record
+        assert msgspec.json.decode(data, type=EventRecord) == record
         self.records.append(record)
 
     def close(self) -> None:
         """Do nothing."""
 
     def notes(self) -> tuple[str, ...]:
-        """Tell of nothing."""
+        """Return nothing."""
         return ()
 
-    def ended(self) -> list[Record]:
+    def ended(self) -> list[EventRecord]:
         """Return the ends of events."""
         return [record for record in self.records if record.kind == "end"]
 
 
 @dataclass
-class Listening:
+class ListenerSetup:
     """A listener and all that it is connected to."""
 
     listener: Listener
     clock: StillClock
-    sink: Kept
-    said: list[str] = field(default_factory=list)
+    sink: MemorySink
+
+
+class Impatient(threading.Event):
+    """An event that does not wait, and remembers how long it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return at once."""
+        self.waited.append(timeout)
+        return self.is_set()
 
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; none takes a hundredth of it."""
 
 
-def record_of(number: int) -> Record:
+def record_of(number: int) -> EventRecord:
     """Return a record."""
-    return Record(
+    return EventRecord(
         kind="begin", id=f"0a1b-{number}", sequence=0, label="siren", start=1.0, end=2.0, peak=1.5, probability=0.9,
         similarity=0.5, at="2026-01-01T00:00:01.000Z", until="2026-01-01T00:00:02.000Z", latency_ms=1.0, delay_ms=2.0,
         reason=None, clip=None, source="test", model="m", weights="demo", variant="int8", provider="cpu",
@@ -128,9 +140,9 @@ def record_of(number: int) -> Record:
 
 
 def give(sink: SpooledSink | CommandSink, number: int) -> None:
-    """Hand a record to an sink."""
+    """Write a record to a sink."""
     record = record_of(number)
-    sink.take(record, msgspec.json.encode(record))
+    sink.write(record, msgspec.json.encode(record))
 
 
 def eventually(done: Callable[[], object]) -> None:
@@ -142,6 +154,6 @@ def eventually(done: Callable[[], object]) -> None:
 
 
 def spool_of(directory: Path, **options: object) -> Spool:
-    """Open a spool that says nothing."""
-    chosen: dict[str, object] = {"most_bytes": 2**20, "sync": False, "say": lambda _: None}
+    """Open a spool."""
+    chosen: dict[str, object] = {"max_bytes": 2**20, "sync": False}
     return Spool(directory, **{**chosen, **options})  # type: ignore[arg-type]

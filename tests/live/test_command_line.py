@@ -62,21 +62,21 @@ def records_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_planted_sounds_are_told_as_lines(raw: bytes, label_file: str, tmp_path: Path) -> None:
+def test_planted_sounds_are_reported_as_lines(raw: bytes, label_file: str, tmp_path: Path) -> None:
     status, began = tmp_path / "status.json", "2026-01-31T22:00:00Z"
     done = listen(*RAW, "--labels", label_file, "--status", status, "--began", began, "--buffer", "60", data=raw)
     ended = [record for record in records_of(done.stdout) if record["kind"] == "end"]
     assert [record["label"] for record in ended] == list(PLANTED)
     assert ended[0]["at"].startswith("2026-01-31T22:00:0")
-    told = json.loads(status.read_text())
-    assert told["state"] == "ended"
-    assert told["samples_read"] == told["samples_heard"] == len(raw) // 4
-    assert told["samples_dropped"] == told["samples_waiting"] == 0
-    assert told["events"] == dict.fromkeys(PLANTED, 1)
+    written = json.loads(status.read_text())
+    assert written["state"] == "ended"
+    assert written["samples_read"] == written["samples_heard"] == len(raw) // 4
+    assert written["samples_dropped"] == written["samples_waiting"] == 0
+    assert written["events"] == dict.fromkeys(PLANTED, 1)
     assert f"samples: {len(raw) // 4} read, {len(raw) // 4} heard, 0 dropped" in done.stderr
 
 
-def test_a_recording_is_heard_as_fast_as_possible_without_losing_any_of_it(
+def test_a_recording_is_played_as_fast_as_possible_without_losing_any_of_it(
     planted: Float32Array, label_file: str, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "night.wav", planted, RATE)
@@ -95,6 +95,12 @@ def test_events_are_kept_and_the_oldest_go_beyond_the_bound(raw: bytes, label_fi
     assert all(named)
     assert kept == named[-len(kept) :]
     assert 0 < len(kept) < len(named)
+
+
+def test_what_happens_is_a_note_on_stderr_with_flags(raw: bytes, label_file: str) -> None:
+    done = listen(*RAW, "--labels", label_file, "--on-event", "sleep 60", "--on-event-timeout", "0.1", data=raw)
+    assert "\nnote: the command sleep was killed after 0.1 s; give it more than --on-event-timeout 0.1\n" in done.stderr
+    assert "the command failed" in done.stderr
 
 
 def test_a_signal_ends_events_and_the_run(started: "subprocess.Popen[bytes]", raw: bytes) -> None:
@@ -121,16 +127,16 @@ def test_a_reader_who_leaves_ends_the_run_without_a_traceback(started: "subproce
     eventually(lambda: started.poll() is not None)
     assert started.returncode == 2
     assert started.stderr
-    said = started.stderr.read().decode()
-    assert "events cannot be written to standard output (Broken pipe)" in said
-    assert "Traceback" not in said
+    errors = started.stderr.read().decode()
+    assert "events cannot be written to standard output (Broken pipe)" in errors
+    assert "Traceback" not in errors
     with pytest.raises(BrokenPipeError):
         os.write(started.stdin.fileno(), raw[:4])
 
 
 def test_an_address_with_a_password_need_not_be_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAPEDGE_SOURCE", "nothing-there")
-    with pytest.raises(UsageError, match="nothing-there is no file"):
+    with pytest.raises(UsageError, match="nothing-there does not exist"):
         listen("-l", "siren")
 
 
@@ -149,6 +155,6 @@ def test_an_address_with_a_password_need_not_be_an_argument(monkeypatch: pytest.
         (("-", "--rate", "16000", "--on-event", "no-such-program"), "names no program"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_heard(words: tuple[str, ...], complaint: str) -> None:
+def test_what_is_impossible_is_reported_before_anything_is_read(words: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         listen(*words, "-l", "siren")

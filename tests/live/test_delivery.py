@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.live.staging import PATIENCE, give, spool_of
+from tests.live.staging import PATIENCE, Impatient, give, spool_of
 
+from clapedge.cli.hints import with_flags
 from clapedge.errors import StorageError, UsageError
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.sinks.command import CommandSink
@@ -19,21 +20,21 @@ from clapedge.live.sinks.delivery import RefusedError, SpooledSink, UndeliveredE
 from clapedge.live.sinks.spool import BLOCK_BYTES
 
 
-class Friend:
-    """A transport that does what a script says, and then takes everything."""
+class ScriptedTransport:
+    """A transport that does what a script says, and then accepts everything."""
 
     name = "friend"
 
     def __init__(self, *script: Exception | None) -> None:
         self._script = list(script)
-        self.taken: list[str] = []
+        self.sent: list[str] = []
 
-    def carry(self, key: str, data: bytes) -> None:
+    def send(self, key: str, data: bytes) -> None:
         answer = self._script.pop(0) if self._script else None
         if answer:
             raise answer
         assert json.loads(data)["label"] == "siren"
-        self.taken.append(key)
+        self.sent.append(key)
 
     def close(self) -> None:
         """Do nothing."""
@@ -46,33 +47,34 @@ def test_messages_survive_a_restart_in_their_order(tmp_path: Path) -> None:
     spool.close()
     again = spool_of(tmp_path)
     again.put("ab-12-0", b"12")
-    taken = []
+    sent = []
     while len(again):
-        first = again.first()
+        first = again.peek()
         assert first
-        again.done(first[0])
-        taken.append((first[0].key, first[1]))
-    assert taken == [(f"ab-{number}-0", b"%d" % number) for number in range(13)]
+        again.remove(first[0])
+        sent.append((first[0].key, first[1]))
+    assert sent == [(f"ab-{number}-0", b"%d" % number) for number in range(13)]
     assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == []
 
 
-def test_beyond_its_bound_a_spool_gives_the_oldest_up_and_says_so(tmp_path: Path) -> None:
-    said: list[str] = []
-    spool = spool_of(tmp_path, most_bytes=3 * BLOCK_BYTES, say=said.append)
+def test_beyond_its_bound_a_spool_gives_the_oldest_up_and_logs_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = spool_of(tmp_path, max_bytes=3 * BLOCK_BYTES)
     for number in range(8):
         spool.put(f"ab-{number}-0", b"x" * 500)
-    first = spool.first()
+    first = spool.peek()
     assert first
     assert (first[0].key, len(spool), spool.dropped) == ("ab-5-0", 3, 5)
-    assert len(said) == 3  # at the first, second and fourth
-    assert "--spool-bytes" in said[0]
+    assert len(caplog.messages) == 3  # at the first, second and fourth
+    assert "--spool-bytes 12288" in with_flags(caplog.messages[0])
 
 
 def test_half_a_message_is_none(tmp_path: Path) -> None:
-    (tmp_path / "000000000004.ab-4-0.json.part").write_bytes(b"{")
+    (tmp_path / "000000000004.ab-4-0.json.tmp").write_bytes(b"{")
     spool = spool_of(tmp_path)
     assert len(spool) == 0
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
@@ -83,13 +85,14 @@ def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
     spool_of(tmp_path).close()
 
 
-def test_a_message_that_cannot_be_written_is_counted_and_listening_goes_on(tmp_path: Path) -> None:
-    said: list[str] = []
-    spool = spool_of(tmp_path / "spool", say=said.append)
+def test_a_message_that_cannot_be_written_is_counted_and_listening_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = spool_of(tmp_path / "spool")
     shutil.rmtree(tmp_path / "spool")
     spool.put("ab-1-0", b"1")
     assert (len(spool), spool.dropped) == (0, 1)
-    assert "make room" in said[0]
+    assert "make room" in caplog.messages[0]
 
 
 def read_only(path: Path, **_: object) -> None:
@@ -97,76 +100,87 @@ def read_only(path: Path, **_: object) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
 
-def test_a_clip_that_cannot_be_deleted_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    clip_store = ClipStore(tmp_path, 1, say=said.append)
+def test_a_clip_that_cannot_be_deleted_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip_store = ClipStore(tmp_path, max_bytes=1)
     monkeypatch.setattr(Path, "unlink", read_only)
     names = [
-        clip_store.keep("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)
+        clip_store.write("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)
     ]
     assert all(names)
-    assert (clip_store.written, clip_store.deleted) == (2, 0)
-    assert said == [f"the clip {names[0]} cannot be deleted (Read-only file system); delete it"]
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert caplog.messages == [f"the clip {names[0]} cannot be deleted (Read-only file system); delete it"]
 
 
-def test_a_disk_that_turned_read_only_stops_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    spool = spool_of(tmp_path, say=said.append)
+def test_a_disk_that_turned_read_only_stops_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = spool_of(tmp_path)
     for number in (1, 2):
         spool.put(f"0a1b-{number}-0", b'{"label": "siren"}')
     monkeypatch.setattr(Path, "unlink", read_only)
-    friend = Friend()
-    spooled = SpooledSink(spool, friend, say=said.append)
+    friend = ScriptedTransport()
+    spooled = SpooledSink(spool, friend)
     spooled.close()
-    assert friend.taken == ["0a1b-1-0", "0a1b-2-0"]
-    assert [words for words in said if "cannot be deleted" in words] == [
+    assert friend.sent == ["0a1b-1-0", "0a1b-2-0"]
+    assert [message for message in caplog.messages if "cannot be deleted" in message] == [
         f"messages in {tmp_path} cannot be deleted (Read-only file system); check the disk"
     ]
 
 
-def test_a_message_is_brought_again_until_it_is_taken(tmp_path: Path) -> None:
-    waited: list[float] = []
-    friend = Friend(UndeliveredError("asleep"), UndeliveredError("asleep"), UndeliveredError("busy", 7.0), None)
-    said: list[str] = []
-    spooled = SpooledSink(spool_of(tmp_path), friend, say=said.append, wait=lambda _, seconds: waited.append(seconds))
+def test_a_message_is_sent_again_until_it_is_accepted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stop = Impatient()
+    friend = ScriptedTransport(
+        UndeliveredError("asleep"), UndeliveredError("asleep"), UndeliveredError("busy", 7.0), None
+    )
+    spooled = SpooledSink(spool_of(tmp_path), friend, stop=stop)
     give(spooled, 1)
     give(spooled, 2)
     spooled.close()
-    assert friend.taken == ["0a1b-1-0", "0a1b-2-0"]
-    assert waited == [1.0, 2.0, 7.0]
-    assert said[0].startswith("friend: asleep; ")
-    assert "takes messages again" in said[-1]
+    assert friend.sent == ["0a1b-1-0", "0a1b-2-0"]
+    assert stop.waited == [1.0, 2.0, 7.0]
+    assert caplog.messages[0].startswith("friend: asleep; ")
+    assert "accepts messages again" in caplog.messages[-1]
     assert spooled.notes() == []
 
 
 def test_a_message_that_is_refused_is_given_up_and_the_next_one_goes(tmp_path: Path) -> None:
-    friend = Friend(RefusedError("malformed"), None)
-    spooled = SpooledSink(spool_of(tmp_path), friend, say=lambda _: None)
+    friend = ScriptedTransport(RefusedError("malformed"), None)
+    spooled = SpooledSink(spool_of(tmp_path), friend)
     give(spooled, 1)
     give(spooled, 2)
     spooled.close()
-    assert friend.taken == ["0a1b-2-0"]
+    assert friend.sent == ["0a1b-2-0"]
     assert spooled.notes() == ["friend: 1 messages were refused and given up"]
 
 
-def test_what_nobody_took_waits_for_the_next_run(tmp_path: Path) -> None:
-    held = threading.Event()
+class Patient(threading.Event):
+    """An event that waits until it is set, and shows that it does."""
 
-    def wait(stop: threading.Event, seconds: float) -> object:  # noqa: ARG001 - as an event waits
-        held.set()
-        return stop.wait()
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = threading.Event()
 
-    first = SpooledSink(spool_of(tmp_path), Friend(UndeliveredError("down")), say=lambda _: None, wait=wait)
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as an event waits
+        self.waiting.set()
+        return super().wait()
+
+
+def test_what_was_not_accepted_waits_for_the_next_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stop = Patient()
+    first = SpooledSink(spool_of(tmp_path), ScriptedTransport(UndeliveredError("down")), stop=stop)
     for number in range(3):
         give(first, number)
-    assert held.wait(PATIENCE)
+    assert stop.waiting.wait(PATIENCE)
     first.close()
     assert first.notes() == ["friend: 3 messages wait in the spool for the next run"]
-    friend, said = Friend(), list[str]()
-    second = SpooledSink(spool_of(tmp_path), friend, say=said.append)
+    caplog.clear()
+    friend = ScriptedTransport()
+    second = SpooledSink(spool_of(tmp_path), friend)
     second.close()
-    assert friend.taken == ["0a1b-0-0", "0a1b-1-0", "0a1b-2-0"]
-    assert said == ["friend: 3 messages of an earlier run wait and go first"]
+    assert friend.sent == ["0a1b-0-0", "0a1b-1-0", "0a1b-2-0"]
+    assert caplog.messages == ["friend: 3 messages of an earlier run wait and go first"]
 
 
 SCRIPT = (
@@ -176,35 +190,35 @@ SCRIPT = (
 )
 
 
-def test_a_command_gets_the_record_on_its_input_and_in_its_environment(tmp_path: Path) -> None:
+def test_a_command_gets_the_record_on_its_input_and_in_its_environment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out = tmp_path / "it's here"
-    said: list[str] = []
-    sink = CommandSink(f'{sys.executable} -c "{SCRIPT}" "{out}"', jobs=1, say=said.append)
+    sink = CommandSink(f'{sys.executable} -c "{SCRIPT}" "{out}"', jobs=1)
     give(sink, 1)
     give(sink, 2)
     sink.close()
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["0a1b-1", "0a1b-2"]
-    assert said == []
+    assert caplog.messages == []
     assert sink.notes() == []
 
 
 def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
-    sink = CommandSink(f"{sys.executable} -c pass ; touch {tmp_path}/made", say=lambda _: None)
+    sink = CommandSink(f"{sys.executable} -c pass ; touch {tmp_path}/made")
     give(sink, 1)
     sink.close()
     assert not (tmp_path / "made").exists()
 
 
-def test_a_command_that_fails_hangs_or_is_missing_is_told() -> None:
-    said: list[str] = []
+def test_a_command_that_fails_hangs_or_is_missing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     for command, timeout in ((f"{sys.executable} -c 'raise SystemExit(3)'", 30.0), ("sleep 60", 0.01)):
-        sink = CommandSink(command, timeout=timeout, say=said.append)
+        sink = CommandSink(command, timeout=timeout)
         give(sink, 1)
         sink.close()
-        assert sink.notes() == ["--on-event failed 1 of 1 times"]
-    assert "exit code 3" in said[0]
-    assert "killed" in said[1]
+        assert sink.notes() == ["the command failed 1 of 1 times"]
+    assert "exit code 3" in caplog.messages[0]
+    assert "killed" in caplog.messages[1]
     with pytest.raises(UsageError, match="names no program"):
-        CommandSink("no-such-program --x", say=said.append)
+        CommandSink("no-such-program --x")
     with pytest.raises(UsageError, match="cannot be split"):
-        CommandSink("'unclosed", say=said.append)
+        CommandSink("'unclosed")

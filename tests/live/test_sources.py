@@ -13,17 +13,18 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.live.staging import CLIPS, StillClock
+from tests.live.staging import CLIPS, Impatient, StillClock
 
 from clapedge import audio
 from clapedge.errors import AudioError, MissingExtraError, UsageError
+from clapedge.live.addresses import without_password
+from clapedge.live.backoff import backoff
 from clapedge.live.buffer import AudioBuffer
-from clapedge.live.reader import Reader, backoff
-from clapedge.live.sources import local as sources
-from clapedge.live.sources import network
-from clapedge.live.sources.local import FileSource, Frames, Microphone, PcmSource, SourceLostError
-from clapedge.live.sources.network import NetworkStream
-from clapedge.live.sources.pcm import FORMATS, PcmFormat, PcmReader
+from clapedge.live.reader import Reader
+from clapedge.live.sources import Frames, SourceLostError
+from clapedge.live.sources.local import FileSource, MicrophoneSource
+from clapedge.live.sources.network import NetworkSource, is_address
+from clapedge.live.sources.pcm import FORMATS, PcmFormat, PcmSource
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,7 +54,7 @@ def test_every_format_is_read_as_libsndfile_reads_it(sample: str, tmp_path: Path
 
 
 def test_the_spelling_of_arecord_is_understood() -> None:
-    assert [PcmFormat(8000, 1, name).sample for name in ("S16_LE", "S24_3LE", "FLOAT_LE", "U8")] == [
+    assert [PcmFormat(8000, 1, name).sample_format for name in ("S16_LE", "S24_3LE", "FLOAT_LE", "U8")] == [
         "s16le",
         "s24le",
         "f32le",
@@ -63,7 +64,7 @@ def test_the_spelling_of_arecord_is_understood() -> None:
         PcmFormat(8000, 1, "S24_LE")
 
 
-def test_a_pipe_that_brings_nothing_is_a_failure() -> None:
+def test_a_pipe_that_bbuffers_nothing_is_a_failure() -> None:
     with pytest.raises(AudioError, match="ended without a sound"):
         list(PcmSource(lambda _: b"", PcmFormat(8000, 1)).frames())
 
@@ -81,29 +82,32 @@ def test_bytes_in_pieces_of_any_length_are_the_same_frames(data: bytes, cuts: li
         pieces.append(data[at : at + cuts[len(pieces) % len(cuts)]])
         at += len(pieces[-1])
     left = iter(pieces)
-    reader = PcmReader(lambda _: next(left, b""), PcmFormat(8000, 2, "s16le"))
-    frames = list(reader)
+    source = PcmSource(lambda _: next(left, b""), PcmFormat(8000, 2, "s16le"))
     whole = len(data) - len(data) % 4
-    expected = PcmFormat(8000, 2, "s16le").frames(data[:whole])
-    assert np.array_equal(np.concatenate(frames) if frames else expected[:0], expected)
-    assert reader.torn == len(data) - whole
+    if whole:
+        frames = [block for _, block in source.frames()]
+        assert np.array_equal(np.concatenate(frames), PcmFormat(8000, 2, "s16le").frames(data[:whole]))
+    else:
+        with pytest.raises(AudioError, match="ended without a sound"):
+            list(source.frames())
+    assert source.torn == len(data) - whole
 
 
-def test_a_torn_frame_is_told() -> None:
+def test_a_torn_frame_is_noted() -> None:
     data = iter([b"\0" * 5])
     source = PcmSource(lambda _: next(data, b""), PcmFormat(8000, 1, "s16le"))
     assert len(list(source.frames())) == 1
     assert "within a frame (1 bytes)" in source.notes()[0]
 
 
-def test_a_rate_that_nobody_records_in_is_refused() -> None:
+def test_an_impossible_sample_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="4000 to 384000"):
         PcmSource(lambda _: b"", PcmFormat(16, 1))
 
 
 def test_a_file_is_played_at_its_speed() -> None:
     clock = StillClock()
-    source = FileSource(str(CLIPS / "siren.flac"), speed=4.0, monotonic=clock.monotonic, wait=clock.pass_)
+    source = FileSource(str(CLIPS / "siren.flac"), speed=4.0, monotonic=clock.monotonic, sleep=clock.pass_)
     frames = np.concatenate([part for _, part in source.frames()])
     samples = audio.read(CLIPS / "siren.flac").samples
     assert np.array_equal(frames[:, 0], samples)
@@ -152,17 +156,17 @@ def portaudio(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 @pytest.mark.usefixtures("portaudio")
 def test_a_microphone_gives_what_the_card_records_and_is_lost_when_it_is_silent() -> None:
-    microphone = Microphone("2", rate=None, channels=1, patience=0.001)
-    heard: list[Float32Array] = []
+    microphone = MicrophoneSource("2", sample_rate=None, channels=1, timeout=0.001)
+    recorded: list[Float32Array] = []
 
-    def hear() -> None:
+    def record() -> None:
         for rate, frames in microphone.frames():
             assert rate == 44_100
-            heard.append(frames)
+            recorded.append(frames)
 
     with pytest.raises(SourceLostError, match="gave no sound for"):
-        hear()
-    assert [float(frames[0, 0]) for frames in heard] == pytest.approx([0.0, 0.1, 0.2])
+        record()
+    assert [float(frames[0, 0]) for frames in recorded] == pytest.approx([0.0, 0.1, 0.2])
     assert FakeStream.opened[0]["device"] == 2
     assert "lost sound 1 times" in microphone.notes()[0]
 
@@ -173,13 +177,13 @@ def test_a_microphone_that_is_not_there_may_come_back(portaudio: SimpleNamespace
 
     portaudio.query_devices = query_devices
     with pytest.raises(SourceLostError, match="No input device matching 'usb'"):
-        list(Microphone("usb", rate=None, channels=1, patience=1.0).frames())
+        list(MicrophoneSource("usb", sample_rate=None, channels=1, timeout=1.0).frames())
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match=r"clapedge\[mic\]"):
-        Microphone("", rate=None, channels=1, patience=1.0)
+        MicrophoneSource("", sample_rate=None, channels=1, timeout=1.0)
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -201,26 +205,26 @@ def address(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_an_address_is_heard_and_its_end_is_a_loss(address: str) -> None:
+def test_an_address_is_read_and_its_end_is_a_loss(address: str) -> None:
     pytest.importorskip("av", reason="PyAV is not installed; pip install 'clapedge[formats]'")
-    heard: list[Frames] = []
-    stream = NetworkStream(address, patience=5.0)
+    read: list[Frames] = []
+    source = NetworkSource(address, timeout=5.0)
 
-    def hear() -> None:
-        heard.extend(stream.frames())
+    def read_all() -> None:
+        read.extend(source.frames())
 
     with pytest.raises(SourceLostError, match="ended"):
-        hear()
-    assert {rate for rate, _ in heard} == {16_000}
-    samples = np.concatenate([frames for _, frames in heard])
+        read_all()
+    assert {sample_rate for sample_rate, _ in read} == {16_000}
+    samples = np.concatenate([frames for _, frames in read])
     assert samples.shape == (8000, 2)
     np.testing.assert_allclose(samples, 0.25, atol=1e-4)
 
 
 def test_an_address_where_nothing_is_may_come_back(address: str) -> None:
     pytest.importorskip("av", reason="PyAV is not installed; pip install 'clapedge[formats]'")
-    with pytest.raises(SourceLostError, match="is not to be heard"):
-        list(NetworkStream(address.replace("tone", "none"), patience=5.0).frames())
+    with pytest.raises(SourceLostError, match="cannot be read"):
+        list(NetworkSource(address.replace("tone", "none"), timeout=5.0).frames())
 
 
 def test_a_playlist_does_not_lead_to_files_of_this_machine(address: str, tmp_path: Path) -> None:
@@ -229,13 +233,13 @@ def test_a_playlist_does_not_lead_to_files_of_this_machine(address: str, tmp_pat
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{tmp_path}/tone.wav\n#EXT-X-ENDLIST\n"
     )
     with pytest.raises(SourceLostError):
-        list(NetworkStream(address.replace("tone.wav", "list.m3u8"), patience=2.0).frames())
+        list(NetworkSource(address.replace("tone.wav", "list.m3u8"), timeout=2.0).frames())
 
 
 def test_passwords_are_not_shown() -> None:
-    assert network.without_password("rtsp://me:secret@camera:554/live?key=x") == "rtsp://camera:554/live"
-    assert network.is_address("rtsp://camera/live")
-    assert not network.is_address("recording.wav")
+    assert without_password("rtsp://me:secret@camera:554/live?key=x") == "rtsp://camera:554/live"
+    assert is_address("rtsp://camera/live")
+    assert not is_address("recording.wav")
 
 
 class Flaky:
@@ -260,45 +264,33 @@ class Flaky:
             raise SourceLostError("gone; plug it in")
 
     def notes(self) -> list[str]:
-        """Tell of nothing."""
+        """Return nothing."""
         return []
 
 
-class Impatient(threading.Event):
-    """An event that does not wait, and remembers how long it was asked to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waited: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waited.append(timeout)
-        return self.is_set()
-
-
-def test_a_lost_source_is_opened_again_with_longer_and_longer_pauses() -> None:
+def test_a_lost_source_is_opened_again_with_longer_and_longer_pauses(caplog: pytest.LogCaptureFixture) -> None:
     lost = SourceLostError("nobody there; plug it in")
-    ring, stop, said = AudioBuffer(60.0), Impatient(), list[str]()
+    buffer, stop = AudioBuffer(60.0), Impatient()
     source = Flaky(2, lost, lost, lost, 1)
-    reader = Reader(source, ring, StillClock(), retries=None, say=said.append, stop=stop)
+    reader = Reader(source, buffer, StillClock(), retries=None, stop=stop)
     reader.run()
     assert stop.waited == [1.0, 2.0, 4.0, 8.0]
-    assert said[0] == "gone; plug it in; trying again in 1 s"
-    chunks = [ring.take(0.0) for _ in range(3)]
+    assert caplog.messages[0] == "gone; plug it in; trying again in 1 s"
+    chunks = [buffer.pop(0.0) for _ in range(3)]
     assert [(chunk.fresh, chunk.start) for chunk in chunks if not isinstance(chunk, str)] == [
         (True, 0.0),
         (False, 0.1),
         (True, 0.2),
     ]
-    assert (ring.take(0.0), ring.failure, reader.reconnects) == ("ended", None, 4)
+    assert (buffer.pop(0.0), buffer.failure, reader.reconnects) == ("ended", None, 4)
 
 
 def test_a_source_is_given_up_after_so_many_failures_in_a_row() -> None:
     lost = SourceLostError("nobody there; plug it in")
-    ring, stop = AudioBuffer(60.0), Impatient()
-    Reader(Flaky(1, lost, lost, lost), ring, StillClock(), retries=2, say=lambda _: None, stop=stop).run()
+    buffer, stop = AudioBuffer(60.0), Impatient()
+    Reader(Flaky(1, lost, lost, lost), buffer, StillClock(), retries=2, stop=stop).run()
     assert len(stop.waited) == 2
-    assert ring.failure is lost
+    assert buffer.failure is lost
 
 
 def test_pauses_grow_to_a_minute() -> None:
@@ -306,12 +298,12 @@ def test_pauses_grow_to_a_minute() -> None:
 
 
 def test_a_source_that_cannot_be_used_ends_the_reading() -> None:
-    ring, error = AudioBuffer(60.0), AudioError("no such thing; name another")
-    Reader(Flaky(error), ring, StillClock(), retries=None, say=lambda _: None, stop=Impatient()).run()
-    assert ring.failure is error
+    buffer, error = AudioBuffer(60.0), AudioError("no such thing; name another")
+    Reader(Flaky(error), buffer, StillClock(), retries=None, stop=Impatient()).run()
+    assert buffer.failure is error
 
 
 def test_the_names_of_sources_are_checked() -> None:
-    with pytest.raises(UsageError, match="number of times"):
+    with pytest.raises(UsageError, match=r"speed is -1\.0; give a factor"):
         FileSource(str(CLIPS / "siren.flac"), speed=-1.0)
-    assert sources.FileSource(str(CLIPS / "siren.flac")).name.endswith("siren.flac")
+    assert FileSource(str(CLIPS / "siren.flac")).name.endswith("siren.flac")

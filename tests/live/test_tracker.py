@@ -1,4 +1,4 @@
-"""Tracking: events that are told as they happen are those that a timeline finds afterwards."""
+"""Tracking: events that are reported as they happen are those that a timeline finds afterwards."""
 
 import itertools
 from collections.abc import Sequence
@@ -39,28 +39,26 @@ def timeline_of(scores: Sequence[Sequence[float]], *, window: float, hop: float,
     )
 
 
-def happenings_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> list[EventUpdate]:
+def updates_of(timeline: Timeline, rule: EventRule, update: float = 0.0) -> list[EventUpdate]:
     """Track the windows of a timeline."""
     numbers = itertools.count(1)
-    tracker = Tracker(
-        timeline.thresholds, rule, window=timeline.window, start=0.0, update=update, number=lambda: next(numbers)
-    )
-    told: list[EventUpdate] = []
+    tracker = Tracker(timeline.thresholds, rule, window=timeline.window, start=0.0, update=update, numbers=numbers)
+    updates: list[EventUpdate] = []
     for centre, probabilities, similarities in zip(
         timeline.centres.tolist(), timeline.probabilities.tolist(), timeline.similarities.tolist(), strict=True
     ):
         span = Span(centre - timeline.window / 2, centre + timeline.window / 2)
-        told += tracker.hear(span, probabilities, similarities)
-    return told + list(tracker.close(timeline.coverage.end))
+        updates += tracker.push(span, probabilities, similarities)
+    return updates + list(tracker.close(timeline.coverage.end))
 
 
-def event_of(event_update: EventUpdate) -> Event:
+def event_of(update: EventUpdate) -> Event:
     """Return what a timeline would call this."""
-    peak = event_update.peak
+    peak = update.peak
     return Event(
-        LABELS[event_update.label],
-        round(event_update.start, 3),
-        round(event_update.end, 3),
+        LABELS[update.label],
+        round(update.start, 3),
+        round(update.end, 3),
         round(peak.centre, 3),
         peak.probability,
         peak.similarity,
@@ -88,7 +86,7 @@ def test_what_ends_is_what_a_timeline_finds(
     scores: list[tuple[float, float]], rule: EventRule, shape: tuple[float, float], rest: float
 ) -> None:
     timeline = timeline_of(scores, window=shape[0], hop=shape[1], rest=rest)
-    ended = [event_of(event_update) for event_update in happenings_of(timeline, rule) if event_update.kind == "end"]
+    ended = [event_of(update) for update in updates_of(timeline, rule) if update.kind == "end"]
     expected = timeline.events(rule)
     assert sorted(ended, key=lambda event: (event.label, event.start)) == sorted(
         expected, key=lambda event: (event.label, event.start)
@@ -99,33 +97,38 @@ def test_what_ends_is_what_a_timeline_finds(
 def test_every_event_begins_once_goes_on_and_ends_once(
     scores: list[tuple[float, float]], rule: EventRule, update: float
 ) -> None:
-    told = happenings_of(timeline_of(scores, window=4.0, hop=1.0, rest=0.0), rule, update)
-    for number in {event_update.number for event_update in told}:
-        own = [event_update for event_update in told if event_update.number == number]
-        assert [event_update.kind for event_update in own] == ["begin", *["update"] * (len(own) - 2), "end"]
-        assert [event_update.sequence for event_update in own] == list(range(len(own)))
-        assert {event_update.label for event_update in own} == {own[0].label}
+    updates = updates_of(timeline_of(scores, window=4.0, hop=1.0, rest=0.0), rule, update)
+    for number in {one.number for one in updates}:
+        own = [one for one in updates if one.number == number]
+        assert [one.kind for one in own] == ["begin", *["update"] * (len(own) - 2), "end"]
+        assert [one.sequence for one in own] == list(range(len(own)))
+        assert {one.label for one in own} == {own[0].label}
         assert all(one.start <= other.start and one.end <= other.end for one, other in itertools.pairwise(own))
     if not update:
-        assert "update" not in {event_update.kind for event_update in told}
+        assert "update" not in {one.kind for one in updates}
 
 
-def test_an_event_is_told_with_the_first_window_that_hears_it() -> None:
+def test_an_event_is_reported_with_the_first_window_that_reaches_it() -> None:
     timeline = timeline_of([(0.0, 0.0), (0.9, 0.0), (0.9, 0.0), (0.0, 0.0)], window=2.0, hop=1.0, rest=0.0)
-    tracker = Tracker((None, None), EventRule(), window=2.0, start=0.0, update=0.0, number=lambda: 1)
+    tracker = Tracker((None, None), EventRule(), window=2.0, start=0.0, update=0.0, numbers=itertools.repeat(1))
     rows = timeline.probabilities.tolist()
-    kinds = [[h.kind for h in tracker.hear(Span(k, k + 2.0), row, row)] for k, row in enumerate(rows)]
+    kinds = [[h.kind for h in tracker.push(Span(k, k + 2.0), row, row)] for k, row in enumerate(rows)]
     assert kinds == [[], ["begin"], [], ["end"]]
 
 
 def test_an_event_of_a_day_keeps_no_more_windows_than_one_of_a_minute() -> None:
     tracker = Tracker(
-        (None,), EventRule(merge_gap=5.0, min_duration=3.0), window=10.0, start=0.0, update=60.0, number=lambda: 1
+        (None,),
+        EventRule(merge_gap=5.0, min_duration=3.0),
+        window=10.0,
+        start=0.0,
+        update=60.0,
+        numbers=itertools.repeat(1),
     )
-    told = 0
+    reported = 0
     most = 0
     for k in range(86_400):
-        told += len(list(tracker.hear(Span(k, k + 10.0), [0.9], [0.5 + (k % 7) / 100])))
+        reported += len(list(tracker.push(Span(k, k + 10.0), [0.9], [0.5 + (k % 7) / 100])))
         most = max(most, len(tracker._labels[0]._recent))
     assert most < 20
-    assert told == 1 + 86_400 // 60 - 1
+    assert reported == 1 + 86_400 // 60 - 1

@@ -34,17 +34,17 @@ def server() -> Iterator[str]:
         pytest.importorskip(extra, reason=f"{extra} is not installed: pip install 'clapedge[web]'")
     command = [sys.executable, "-m", "clapedge.cli", "serve", "--port", "0", "--threads", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        said = process.stderr
-        assert said
+        log = process.stderr
+        assert log
         try:
-            yield _address(said)
+            yield _address(log)
         finally:
             process.terminate()
             process.wait()
 
 
 def _address(lines: Iterable[str]) -> str:
-    """Read what a server says until it names its address; afterwards somebody reads on, so that it never waits."""
+    """Read the log of a server up to its address; a thread reads on, so that the server never waits."""
     so_far = ""
     for line in lines:
         so_far += line
@@ -85,7 +85,7 @@ def opens(server: str, browser: "Browser") -> Iterator[Opens]:
         page = context.new_page()
         page.set_default_timeout(30_000)
         context.on("request", lambda asked: None if asked.url.startswith(own) else faults.append(asked.url))
-        page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
+        page.on("console", lambda line: faults.append(line.text) if "Content Security" in line.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(server)
         page.wait_for_selector("#tags li")

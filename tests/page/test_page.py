@@ -31,7 +31,7 @@ def write_labels(page: "Page", labels: Sequence[str]) -> None:
 
 
 def first_label(page: "Page") -> str:
-    """Return what the page says that a recording sounds like, once it is drawn too."""
+    """Return the best label on the page, once the recording is scored and drawn."""
     page.wait_for_selector("#bars li")
     page.wait_for_selector("#figure:not([hidden]) #heard:not([hidden])")
     assert page.inner_text("#bars li:first-child .name") in page.inner_text("#verdict strong")
@@ -80,7 +80,7 @@ def test_a_recording_that_is_too_large_is_refused_before_it_is_sent(opens: Opens
     assert sent == []
 
 
-def test_damaged_audio_is_said_in_the_language_of_the_page_with_the_reason(opens: Opens, tmp_path: Path) -> None:
+def test_damaged_audio_is_reported_in_the_language_of_the_page_with_the_reason(opens: Opens, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.wav"
     damaged.write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + bytes(range(256)) * 20)
     page = opens("zh-CN")
@@ -160,7 +160,7 @@ def test_a_long_recording_gets_a_timeline_and_its_events(opens: Opens, tmp_path:
     assert "window=" not in page.inner_text("#remarks")
 
 
-def test_a_span_that_is_drawn_is_the_one_that_is_heard(opens: Opens) -> None:
+def test_a_span_that_is_drawn_is_the_one_that_is_scored(opens: Opens) -> None:
     page = opens()
     page.click("#clips li:nth-child(4) button")
     first_label(page)

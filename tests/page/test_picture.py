@@ -1,4 +1,4 @@
-"""What a recording looks like: columns that join as they come, a waveform and shades that tell what is there."""
+"""The picture of a recording: columns that join as they come, a waveform, and shades of the log-mel."""
 
 from base64 import b64decode
 from collections.abc import Iterator

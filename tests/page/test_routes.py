@@ -42,7 +42,7 @@ def client() -> Iterator["TestClient"]:
         yield client
 
 
-def test_the_page_is_told_the_limits_the_sets_and_the_clips(client: "TestClient") -> None:
+def test_the_page_gets_the_limits_the_sets_and_the_clips(client: "TestClient") -> None:
     facts = client.get("/page/facts").json()
     assert (facts["weights"], facts["max_upload"], facts["key"], facts["reads_words"]) == (
         "demo",
@@ -63,7 +63,7 @@ def test_every_chinese_word_of_the_glossary_means_one_thing(client: "TestClient"
     assert all(entry["en"].isascii() for entry in glossary)
 
 
-def test_a_timeline_tells_how_far_it_is_and_ends_as_the_engines_own(client: "TestClient", tmp_path: Path) -> None:
+def test_a_timeline_reports_its_progress_and_ends_as_the_engines_own(client: "TestClient", tmp_path: Path) -> None:
     labels = tmp_path / "labels.toml"
     labels.write_bytes(TWO_LABELS)
     answer = client.post("/page/timeline", files={"file": SIREN.open("rb"), "label_file": ("labels.toml", TWO_LABELS)})
@@ -90,7 +90,7 @@ def test_a_timeline_takes_a_set_by_its_name(client: "TestClient") -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "files", "status", "said"),
+    ("path", "files", "status", "found"),
     [
         ("/page/picture", {"file": ("a.wav", b"RIFF")}, 422, "a.wav"),
         ("/page/picture", {"other": ("a.wav", b"RIFF")}, 400, "other"),
@@ -99,12 +99,12 @@ def test_a_timeline_takes_a_set_by_its_name(client: "TestClient") -> None:
         ("/page/timeline", {"label_file": ("l.toml", TWO_LABELS)}, 400, "no recording"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_said(
-    client: "TestClient", path: str, files: dict[str, Any], status: int, said: str
+def test_what_is_wrong_with_a_request_is_reported(
+    client: "TestClient", path: str, files: dict[str, Any], status: int, found: str
 ) -> None:
     answer = client.post(path, files=files)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
-    assert said in answer.json()["detail"]
+    assert found in answer.json()["detail"]
 
 
 def test_a_bundle_that_reads_no_words_offers_its_own_sets_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer says to a browser."""
+"""Keys, requests of other sites, and the headers of every response."""
 
 import base64
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_nothing_else_opens_anything(locked: TestClient, headers: dict[str, str]
     assert answer.json()["error"] == "KeyRefusedError"
 
 
-def test_health_is_told_without_a_key(locked: TestClient) -> None:
+def test_health_is_served_without_a_key(locked: TestClient) -> None:
     assert locked.get("/healthz").json()["status"] == "ok"
     assert locked.get("/readyz").json() == {"ready": True, "bundle": "demo", "refused": None}
 
@@ -135,7 +135,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "0", "1TB", "9GB", "nan"])
-def test_what_is_no_size_is_said(text: str) -> None:
+def test_what_is_not_a_size_is_reported(text: str) -> None:
     with pytest.raises(UsageError, match="size"):
         read_size(text)
 

@@ -48,7 +48,7 @@ def test_a_name_that_could_lead_anywhere_names_nothing(client: TestClient, name:
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "found"),
     [
         ({"labels": []}, "no labels"),
         ({"labels": [{"name": "a"}, {"name": "a"}]}, "twice"),
@@ -63,10 +63,10 @@ def test_a_name_that_could_lead_anywhere_names_nothing(client: TestClient, name:
         ({"labels": [{"name": "a" * 100}], "template": "{}" * 100}, "10000 characters"),
     ],
 )
-def test_a_set_that_cannot_be_scored_against_is_refused(client: TestClient, record: dict[str, Any], said: str) -> None:
+def test_a_set_that_cannot_be_scored_against_is_refused(client: TestClient, record: dict[str, Any], found: str) -> None:
     answer = client.put("/v1/labels/mine", content=json.dumps(record), headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert found in answer.json()["detail"]
 
 
 def test_advice_is_that_of_the_command_line(client: TestClient) -> None:
@@ -108,7 +108,7 @@ def test_what_is_put_is_before_a_file_of_that_name_and_a_bad_file_stops_no_other
     assert (tmp_path / "yard.txt").exists()
 
 
-def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     place = tmp_path / "labels"
     place.mkdir()
     with TestClient(create_app(made(labels_dir=place), page=False)) as client:

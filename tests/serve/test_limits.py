@@ -1,4 +1,4 @@
-"""What the service refuses, and when: while data comes in, without holding on to anything."""
+"""What the service refuses, and when: while data arrives, without keeping anything."""
 
 import contextlib
 import gc
@@ -85,7 +85,7 @@ def test_an_upload_without_a_length_is_refused_while_it_is_read(strict: Running,
     try:
         status = strict.client.post(path, params=query, content=endless()).status_code
     except httpx.TransportError:
-        status = 413  # it was told, and the connection closed, before it listened
+        status = 413  # the response came, and the connection was closed, before the client read
     assert status == 413
     assert sent < ENDLESS
 
@@ -102,7 +102,7 @@ def test_a_recording_is_not_decoded_beyond_the_limit(strict: Running) -> None:
     assert part.json()["heard"] == {"start": 2.0, "end": 5.0, "of": 12.0}
 
 
-def test_a_recording_that_does_not_tell_its_length_is_not_decoded_beyond_the_limit(strict: Running) -> None:
+def test_a_recording_that_does_not_declare_its_length_is_not_decoded_beyond_the_limit(strict: Running) -> None:
     raw = bytearray(recording(12))
     raw[21] &= 0xF0
     raw[22:26] = bytes(4)  # the number of samples in STREAMINFO: 0 means that nobody knows
@@ -120,31 +120,31 @@ def test_silence_is_not_searched_for_beyond_the_limit(strict: Running) -> None:
     assert strict.client.post("/v1/score", params={**query, "duration": 7}, content=recording(30)).status_code == 200
 
 
-def test_no_more_clips_are_heard_than_the_limit_says(strict: Running) -> None:
+def test_no_more_clips_are_embedded_than_the_limit_allows(strict: Running) -> None:
     answer = strict.client.post("/v1/timeline", params={**HOME, "window": "1", "hop": "0.5"}, content=recording(7))
     problem = answer.json() if answer.status_code == 422 else {}
     assert "more than 6 clips" in problem.get("detail", answer.text)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "found"),
     [
         ("a,b,c,d,e,f,g,h,i", "9 labels are more than 8"),
         ("x" * 41, "61 characters"),
     ],
 )
-def test_labels_have_limits(strict: Running, labels: str, said: str) -> None:
+def test_labels_have_limits(strict: Running, labels: str, found: str) -> None:
     answer = strict.client.post("/v1/score", params={"labels": labels}, content=SIREN.read_bytes())
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert found in answer.json()["detail"]
 
 
 def test_fields_of_a_form_are_short_together(strict: Running) -> None:
     files = {"file": ("siren.flac", SIREN.read_bytes())}
-    for count, status, said in ((1, 422, "150020 characters"), (8, 400, "fields have more than")):
+    for count, status, found in ((1, 422, "150020 characters"), (8, 400, "fields have more than")):
         answer = strict.client.post("/v1/score", files=files, data={"labels": ["x" * 150_000] * count})
         assert answer.status_code == status
-        assert said in answer.json()["detail"]
+        assert found in answer.json()["detail"]
 
 
 def test_a_full_queue_sends_away_and_says_when_to_come_back(strict: Running) -> None:
@@ -178,8 +178,8 @@ def test_work_ends_when_its_client_leaves(serve: Serve) -> None:
     wait_until(lambda: one.service.pool.inside == 1)
     connection.close()
     wait_until(lambda: one.service.pool.inside == 0)
-    heard = one.service.metrics.registry.get_sample_value("clapedge_batch_clips_sum") or 0
-    assert heard < 1190, "all of it was heard, for nobody"
+    clips = one.service.metrics.registry.get_sample_value("clapedge_batch_clips_sum") or 0
+    assert clips < 1190, "all of it was embedded, though the client had left"
 
 
 def test_a_client_that_leaves_is_no_fault_of_the_service(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -323,7 +323,7 @@ def test_a_body_without_a_recording_is_short(strict: Running) -> None:
         assert answer.json()["detail"].endswith("; see /openapi.json")
 
 
-def test_an_upload_that_cannot_be_kept_is_said(
+def test_an_upload_that_cannot_be_kept_is_reported(
     strict: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))

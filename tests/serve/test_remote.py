@@ -63,7 +63,7 @@ def test_standard_input_is_sent_as_it_comes(running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "found"),
     [
         (["--labels", "nothing"], 2, "there is no label set 'nothing'"),
         (["-l", "rain,rain"], 2, "is given twice"),
@@ -74,14 +74,16 @@ def test_standard_input_is_sent_as_it_comes(running: Running) -> None:
         ([], 2, "names no labels"),
     ],
 )
-def test_what_is_asked_wrongly_is_said(running: Running, arguments: list[str], status: int, said: str) -> None:
+def test_what_is_wrong_with_a_request_is_reported(
+    running: Running, arguments: list[str], status: int, found: str
+) -> None:
     done = score(str(SIREN), *arguments, "--server", running.url)
     assert done.returncode == status, done.stderr
-    assert said in done.stderr.decode()
+    assert found in done.stderr.decode()
 
 
 @pytest.mark.parametrize("server", ["127.0.0.1:7860", "ftp://x", "http://", "http://x:port", "http://[::1", "unix"])
-def test_an_address_that_is_none_is_said(server: str) -> None:
+def test_an_invalid_address_is_reported(server: str) -> None:
     with pytest.raises(UsageError, match="is not an address"):
         Remote(server)
 
@@ -97,7 +99,7 @@ def test_secrets_are_taken_from_one_place_and_not_shown(monkeypatch: pytest.Monk
     assert "0123" not in str(raised.value)
 
 
-def test_a_server_that_is_not_there_or_is_another_one_is_said(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_or_is_another_one_is_reported(tmp_path: Path) -> None:
     fields = {"labels": ["a,b"]}
     with Remote(f"unix:{tmp_path}/x.sock") as remote, pytest.raises(ProviderError, match="does not answer"):
         remote.score("x", opener(str(SIREN)), fields, None)

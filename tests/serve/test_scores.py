@@ -99,7 +99,7 @@ def test_a_label_file_comes_along(running: Running, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "found"),
     [
         ("labels.toml", b'extends = "/etc/passwd"', "extends"),
         ("labels.toml", b"not toml", "not TOML"),
@@ -110,15 +110,15 @@ def test_a_label_file_comes_along(running: Running, engine: Engine) -> None:
         ("labels.txt", b"x" * 300_000, "longer"),
     ],
 )
-def test_a_label_file_that_cannot_be_used_is_said(running: Running, name: str, content: bytes, said: str) -> None:
+def test_a_label_file_that_cannot_be_used_is_reported(running: Running, name: str, content: bytes, found: str) -> None:
     answer = running.client.post("/v1/score", files={"file": SIREN.open("rb"), "label_file": (name, content)})
     assert answer.status_code in {400, 422}
-    assert said in answer.json()["detail"]
+    assert found in answer.json()["detail"]
     assert "/tmp" not in answer.json()["detail"]  # noqa: S108 - where label files are read from is nobody's business
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "said"),
+    ("fields", "status", "found"),
     [
         ({}, 422, "names no labels"),
         ({"labels": "rain", "label_set": "home"}, 422, "both labels and label_set"),
@@ -133,8 +133,8 @@ def test_a_label_file_that_cannot_be_used_is_said(running: Running, name: str, c
         ({"labels": "rain", "trim_silence": "-60"}, 422, "duration"),
     ],
 )
-def test_what_cannot_be_asked_is_a_problem_that_ends_with_the_fix(
-    running: Running, fields: dict[str, str], status: int, said: str
+def test_what_cannot_be_requested_is_a_problem_that_ends_with_the_fix(
+    running: Running, fields: dict[str, str], status: int, found: str
 ) -> None:
     for answer in (
         running.client.post("/v1/score", files={"file": SIREN.open("rb")}, data=fields),
@@ -142,7 +142,7 @@ def test_what_cannot_be_asked_is_a_problem_that_ends_with_the_fix(
     ):
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
-        assert said in answer.json()["detail"]
+        assert found in answer.json()["detail"]
         assert answer.json()["status"] == status
         assert answer.json()["exit_code"] in {1, 2}
 
@@ -175,7 +175,7 @@ def test_a_timeline_has_the_lines_of_the_command_line_in_their_order(
     assert positions == sorted(positions)
     assert len(positions) > 5
     last = max(index for index, line in enumerate(lines) if "heard" in line)
-    assert any("label" in line for line in lines[:last]), "no event came before all was heard"
+    assert any("label" in line for line in lines[:last]), "no event came before all was scored"
 
 
 def test_a_timeline_that_fails_before_its_first_line_has_a_status_of_its_own(running: Running) -> None:
@@ -202,7 +202,7 @@ def test_the_default_label_set_answers_requests_that_name_none(running: Running,
     assert same(answer.json(), engine.score(SIREN, LabelSet.from_file(shipped_sets()["home"])))
 
 
-def test_what_was_wrong_with_a_recording_is_said_behind_its_events(running: Running) -> None:
+def test_what_was_wrong_with_a_recording_follows_its_events(running: Running) -> None:
     torn = SIREN.read_bytes()[:-20_000]
     answer = running.client.post("/v1/timeline", params={"label_set": "home", "progress": "1"}, content=torn)
     lines = [json.loads(line) for line in answer.text.splitlines()]

@@ -119,7 +119,7 @@ def test_a_unix_socket_serves_the_command_line_and_nobody_else_on_the_machine(tm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "found"),
     [
         (["--bundle", "nothing"], 3, "does not exist"),
         (["--labels", "nothing.toml"], 2, "nothing.toml"),
@@ -130,12 +130,12 @@ def test_a_unix_socket_serves_the_command_line_and_nobody_else_on_the_machine(tm
     ],
 )
 def test_what_keeps_a_service_from_starting_is_one_line_and_a_status(
-    arguments: list[str], status: int, said: str
+    arguments: list[str], status: int, found: str
 ) -> None:
     command = [sys.executable, "-m", "clapedge.cli", "serve", "--no-page", "--port", "0", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == status
-    assert said in done.stderr
+    assert found in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -155,7 +155,7 @@ def test_a_socket_that_nobody_listens_at_is_replaced_and_one_in_use_is_not(tmp_p
         servers.bind(f"unix:{path}", 0)
 
 
-def test_a_port_in_use_is_said() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -104,7 +104,7 @@ def test_a_bad_bundle_is_refused_and_the_one_before_serves_on(tmp_path: Path, ca
         assert others[0]["bundle"] == "b"
         assert "SHA-256" in others[0]["fault"]
         look(watcher)
-        assert caplog.text.count("refused b") == 1, "it is said once"
+        assert caplog.text.count("refused b") == 1, "it is logged once"
         shutil.copyfile(demo_directory() / "audio.int8.onnx", tmp_path / "b" / "audio.int8.onnx")
         look(watcher)
         assert client.get("/readyz").json() == {"ready": True, "bundle": "b", "refused": None}

@@ -169,7 +169,8 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        click.echo(with_flags(self.format(record)), err=True)
+        with contextlib.suppress(OSError, ValueError):  # closed by whoever reads it: listening goes on
+            click.echo(with_flags(self.format(record)), err=True)
 
 
 def log_to_stderr(line: str = "%(message)s", *, times: bool = False) -> None:

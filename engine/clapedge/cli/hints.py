@@ -9,6 +9,9 @@ from clapedge.terminal import printable
 KEYWORD = re.compile(r'(?<!--provider-option )\b([a-z_]+)=(?:"([^"]*)"|(\d+(?:\.\d+)?)|True)(?!\.?\w)')
 """A keyword argument in a message, such as `window="slide"`, `hop=2` or `force=True`; not a part of a file name."""
 
+FLAGS = {"max_bytes": "spool-bytes", "timeout": "on-event-timeout"}
+"""Flags that are not called like their keyword arguments."""
+
 PROVIDER_OPTION = re.compile(r'provider_options=\{"(\w+)": "?(\w+)"?\}')
 
 
@@ -45,5 +48,5 @@ def report_error(error: Exception | str) -> None:
 
 def _flag(found: re.Match[str]) -> str:
     """Return a keyword argument as a flag."""
-    name, value = found[1].replace("_", "-"), found[2] or found[3]
+    name, value = FLAGS.get(found[1], found[1].replace("_", "-")), found[2] or found[3]
     return f"--{name} {value}" if value else f"--{name}"

@@ -64,15 +64,11 @@ class EventStream:
                 window=self._window,
                 start=round(batch.spans[0][0], MILLISECONDS),
                 update=self._update,
-                number=self._next_number,
+                numbers=self._numbers,
             )
         probabilities, similarities = self._scorer.visible_scores(batch.embeddings)
         for span, chances, cosines in zip(batch.spans, probabilities.tolist(), similarities.tolist(), strict=True):
-            yield from self._tracker.hear(Span(*span), chances, cosines)
-
-    def _next_number(self) -> int:
-        """Return the number of the next event."""
-        return next(self._numbers)
+            yield from self._tracker.push(Span(*span), chances, cosines)
 
     def _keep(self, updates: Iterator[EventUpdate]) -> None:
         """Keep events that ended until none that began before them is in progress."""

@@ -1,7 +1,6 @@
-"""Listening all day: live sound to events, as it comes.
+"""Live sound to events, for months.
 
-Sound flows one way. A thread (`reader`) reads a source (`sources`, `pcm`, `network`) into a bounded buffer (`ring`);
-the listener (`listener`) takes it out, hears it in sliding windows and tracks each label (`tracking`); events go to
-sinks: standard output, a command (`command`), and over a spool on disk to a broker or a server (`mqtt`, `webhook`).
-Nothing in it grows with time.
+Sound flows one way. A thread (`reader`) reads a source (`sources`) into a bounded `buffer`. The `listener` scores it in
+sliding windows and tracks each label (`events.tracker`). Event records go to `sinks`: standard output, a command and,
+through a spool on disk, an MQTT broker or a web server. Nothing in it grows with time.
 """

@@ -1,4 +1,4 @@
-"""The buffer between who reads sound and who hears it: bounded in seconds; where it is full, the oldest is dropped."""
+"""The bounded buffer between the thread that reads a source and the listener; when it is full, the oldest goes."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import AudioError
 
 KEPT_SHARE = 0.5
-"""Of a full buffer so much is kept: dropping bit by bit would leave no window without a gap."""
+"""Share of a full buffer that is kept: dropping bit by bit would leave no window without a gap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,15 +18,15 @@ class Chunk:
 
     Attributes:
         frames: (n, channels) float32.
-        rate: Hz.
+        sample_rate: Hz.
         start: where it begins, in seconds of sound read so far.
         fresh: whether it is the first of a connection.
-        monotonic: when it arrived, by the clock that nobody can set.
+        monotonic: when it arrived, by the monotonic clock.
         wall: when it arrived, by the wall clock.
     """
 
     frames: Float32Array
-    rate: int
+    sample_rate: int
     start: float
     fresh: bool
     monotonic: float
@@ -35,7 +35,7 @@ class Chunk:
     @property
     def seconds(self) -> float:
         """How long it lasts."""
-        return len(self.frames) / self.rate
+        return len(self.frames) / self.sample_rate
 
     @property
     def end(self) -> float:
@@ -44,15 +44,15 @@ class Chunk:
 
 
 class AudioBuffer:
-    """Chunks in the order in which they came. One thread puts, one takes.
+    """A queue of chunks, for one thread that pushes and one that pops.
 
     Attributes:
-        read: frames that were put.
-        heard: frames that were taken.
-        dropped: frames that were dropped because they were not taken in time.
+        pushed: frames that were pushed.
+        popped: frames that were popped.
+        dropped: frames that were dropped because they were not popped in time.
         dropped_seconds: how long those lasted.
         drops: how often that happened.
-        failure: why no more will come, if not because the source ended.
+        failure: why the source was given up, if it was.
     """
 
     def __init__(self, seconds: float, *, lossless: bool = False) -> None:
@@ -60,51 +60,51 @@ class AudioBuffer:
 
         Args:
             seconds: of sound that it holds at most.
-            lossless: whether who reads waits where it is full, as with a file; else the oldest is dropped.
+            lossless: whether `push` waits for room, as with a file; else the oldest chunks are dropped.
         """
-        self._most, self._lossless = seconds, lossless
+        self._capacity, self._lossless = seconds, lossless
         self._chunks: deque[Chunk] = deque()
         self._held = 0.0
-        self._ended = False
+        self._closed = False
         self._changed = threading.Condition()
-        self.read = self.heard = self.dropped = self.drops = 0
+        self.pushed = self.popped = self.dropped = self.drops = 0
         self.dropped_seconds = 0.0
         self.failure: AudioError | None = None
 
-    def put(self, chunk: Chunk) -> None:
-        """Add a chunk; where there is no room, the oldest go, or it waits for room. After the end none is added."""
+    def push(self, chunk: Chunk) -> None:
+        """Add a chunk; a closed buffer ignores it."""
         with self._changed:
-            while self._lossless and self._held >= self._most and not self._ended:
+            while self._lossless and self._held >= self._capacity and not self._closed:
                 self._changed.wait()
-            if self._ended:
+            if self._closed:
                 return
-            self.read += len(chunk.frames)
+            self.pushed += len(chunk.frames)
             self._chunks.append(chunk)
             self._held += chunk.seconds
-            if self._held > self._most and not self._lossless:
+            if self._held > self._capacity and not self._lossless:
                 self.drops += 1
-                while self._held > KEPT_SHARE * self._most and len(self._chunks) > 1:
+                while self._held > KEPT_SHARE * self._capacity and len(self._chunks) > 1:
                     oldest = self._chunks.popleft()
                     self._held -= oldest.seconds
                     self.dropped += len(oldest.frames)
                     self.dropped_seconds += oldest.seconds
             self._changed.notify_all()
 
-    def take(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:
-        """Return the oldest chunk, waiting for one so many seconds at most; what is left can be taken after the end."""
+    def pop(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:
+        """Return the oldest chunk, waiting up to `timeout` seconds for one, or what is left after `close`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._chunks or self._ended, timeout)
+            self._changed.wait_for(lambda: self._chunks or self._closed, timeout)
             if not self._chunks:
-                return "ended" if self._ended else "stalled"
+                return "ended" if self._closed else "stalled"
             chunk = self._chunks.popleft()
             self._held = self._held - chunk.seconds if self._chunks else 0.0
-            self.heard += len(chunk.frames)
+            self.popped += len(chunk.frames)
             self._changed.notify_all()
             return chunk
 
-    def end(self, failure: AudioError | None = None) -> None:
-        """Take no more; what waits is given up."""
+    def close(self, failure: AudioError | None = None) -> None:
+        """Accept no more chunks."""
         with self._changed:
-            self._ended = True
+            self._closed = True
             self.failure = self.failure or failure
             self._changed.notify_all()

@@ -1,9 +1,9 @@
-"""The sound of events, kept as FLAC in a directory that grows to a bound; beyond it the oldest go."""
+"""The sound of events, kept as FLAC in a directory of limited size; beyond it the oldest clips go."""
 
+import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,21 @@ import numpy.typing as npt
 import soundfile
 
 from clapedge.arrays import Float32Array
+from clapedge.atomic_file import atomic_write
 from clapedge.audio import SAMPLE_RATE
 from clapedge.errors import StorageError
-from clapedge.live.records import Record
+from clapedge.live.records import EventRecord
+
+logger = logging.getLogger("clapedge.live")
 
 LONGEST_SECONDS = 30.0
-"""Kept of an event: enough to tell what it was, and what bounds the memory (2.9 MB)."""
+"""Kept of an event: enough to recognise it, and what bounds the memory (2.9 MB)."""
 
 PAD_SECONDS = 1.0
-"""Kept before and behind it."""
+"""Kept before and after it."""
 
-OWN_NAMES = re.compile(r"\d{8}T\d{9}Z-.*-[0-9a-f]+-\d+\.flac(\.part)?")
-"""Names of the files that are ours to delete."""
+OWN_NAMES = re.compile(r"\d{8}T\d{9}Z-.*-[0-9a-f]+-\d+\.flac(\.tmp)?")
+"""Names of the files that a store may delete."""
 
 FULL_SCALE = 32767
 
@@ -30,58 +33,55 @@ Int16Array = npt.NDArray[np.int16]
 
 
 class SampleHistory:
-    """The latest samples of a segment, 16 bits each."""
+    """The latest samples of a segment, in a ring of 16-bit integers."""
 
     def __init__(self, seconds: float) -> None:
         """Make room for so many seconds."""
         self._samples = np.zeros(round(seconds * SAMPLE_RATE), np.int16)
         self._count = 0
 
-    def hear(self, samples: Float32Array) -> None:
-        """Take samples (n,) at 48 kHz."""
-        whole = np.round(np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
-        for first in range(0, len(whole), len(self._samples)):
-            part = whole[first : first + len(self._samples)]
-            places = np.arange(self._count, self._count + len(part)) % len(self._samples)
-            self._samples[places] = part
+    def push(self, samples: Float32Array) -> None:
+        """Add samples (n,) at 48 kHz."""
+        scaled = np.round(np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
+        for first in range(0, len(scaled), len(self._samples)):
+            part = scaled[first : first + len(self._samples)]
+            self._samples[np.arange(self._count, self._count + len(part)) % len(self._samples)] = part
             self._count += len(part)
 
     def between(self, start: float, end: float) -> Int16Array:
-        """Return what is still there of [start, end), in seconds of the segment."""
+        """Return what is still held of [start, end), in seconds of the segment."""
         oldest = max(0, self._count - len(self._samples))
         low, high = max(oldest, round(start * SAMPLE_RATE)), min(self._count, round(end * SAMPLE_RATE))
         return np.asarray(self._samples[np.arange(low, max(low, high)) % len(self._samples)])
 
 
 class ClipStore:
-    """A directory of clips, the oldest of which are deleted beyond its bound."""
+    """A directory of clips, the oldest of which are deleted when it is full."""
 
-    def __init__(self, directory: str | os.PathLike[str], most_bytes: int, *, say: Callable[[str], None]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int) -> None:
         """Open or make the directory; clips of earlier runs count.
 
         Args:
             directory: where clips lie.
-            most_bytes: how much they may take.
-            say: tells people.
+            max_bytes: how much disk they may take.
 
         Raises:
             StorageError: it cannot be written to.
         """
-        self._directory, self._most, self._say = Path(directory), most_bytes, say
+        self._directory, self._max_bytes = Path(directory), max_bytes
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             own = sorted(path for path in self._directory.iterdir() if OWN_NAMES.fullmatch(path.name))
             for path in own:
-                if path.suffix == ".part":
+                if path.suffix == ".tmp":
                     path.unlink()
-            self._kept = deque((path, path.stat().st_size) for path in own if path.suffix != ".part")
+            self._clips = deque((path, path.stat().st_size) for path in own if path.suffix != ".tmp")
         except OSError as error:
-            raise StorageError(f"{directory} cannot keep clips ({error.strerror}); name another --keep") from error
-        self._total = sum(size for _, size in self._kept)
-        self.written = self.deleted = 0
+            raise StorageError(f"{directory} cannot hold clips ({error.strerror}); name another directory") from error
+        self._total = sum(size for _, size in self._clips)
 
-    def keep(self, stamp: str, label: str, event: str, samples: Int16Array) -> str | None:
-        """Write a clip and return its name; None where it cannot be written, which is said.
+    def write(self, stamp: str, label: str, event: str, samples: Int16Array) -> str | None:
+        """Write a clip and return its name; None if it cannot be written, which is logged.
 
         Args:
             stamp: when the event began, as in its record.
@@ -91,35 +91,30 @@ class ClipStore:
         """
         words = re.sub(r"[^\w]+", "-", label).strip("-")[:40]
         path = self._directory / f"{re.sub(r'[^0-9TZ]', '', stamp)}-{words}-{event}.flac"
-        part = path.with_name(path.name + ".part")
         try:
-            soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            part.replace(path)
-            self._kept.append((path, path.stat().st_size))
+            with atomic_write(path) as unfinished:
+                soundfile.write(unfinished, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            self._clips.append((path, path.stat().st_size))
         except (OSError, soundfile.LibsndfileError) as error:
-            part.unlink(missing_ok=True)
-            self._say(f"a clip cannot be kept ({error}); make room")
+            logger.warning("a clip is lost: %s; make room", error)
             return None
-        self.written += 1
-        self._total += self._kept[-1][1]
-        while self._total > self._most and len(self._kept) > 1:
-            oldest, size = self._kept.popleft()
-            self._total -= size
-            self.deleted += self._deleted(oldest)
+        self._total += self._clips[-1][1]
+        while self._total > self._max_bytes and len(self._clips) > 1:
+            self._delete_oldest()
         return path.name
 
-    def _deleted(self, path: Path) -> bool:
-        """Delete a clip, and tell whether that worked; listening goes on if it does not."""
+    def _delete_oldest(self) -> None:
+        """Delete the oldest clip; listening goes on if that fails."""
+        path, size = self._clips.popleft()
+        self._total -= size
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            self._say(f"the clip {path.name} cannot be deleted ({error.strerror}); delete it")
-            return False
-        return True
+            logger.warning("the clip %s cannot be deleted (%s); delete it", path.name, error.strerror)
 
 
 class ClipRecorder:
-    """Cuts the sound of events out of a segment, each as soon as enough of it was heard."""
+    """Cuts the sound of events out of a segment, each as soon as enough of it is there."""
 
     def __init__(self, clip_store: ClipStore, start: float, *, lag: float) -> None:
         """Begin at the beginning of a segment.
@@ -127,35 +122,35 @@ class ClipRecorder:
         Args:
             clip_store: where clips go.
             start: where the segment begins, in seconds of sound.
-            lag: seconds by which an event is told later than it begins, at most.
+            lag: seconds from the beginning of an event to its first record, at most.
         """
         self._clip_store, self._start = clip_store, start
-        self._trail = SampleHistory(LONGEST_SECONDS + 2 * PAD_SECONDS + lag)
-        self._open: dict[str, Record] = {}
+        self._history = SampleHistory(LONGEST_SECONDS + 2 * PAD_SECONDS + lag)
+        self._open: dict[str, EventRecord] = {}
         self._names: dict[str, str | None] = {}
 
-    def hear(self, samples: Float32Array) -> None:
-        """Take samples (n,) at 48 kHz."""
-        self._trail.hear(samples)
+    def push(self, samples: Float32Array) -> None:
+        """Add samples (n,) at 48 kHz."""
+        self._history.push(samples)
 
-    def settle(self, reached: float) -> None:
-        """Cut events out that have gone on for as long as is kept of one."""
-        for event, begun in self._open.items():
-            if event not in self._names and reached >= begun.start + LONGEST_SECONDS + PAD_SECONDS:
-                self._names[event] = self._cut(begun, begun.start + LONGEST_SECONDS)
+    def cut_long(self, reached: float) -> None:
+        """Write the clips of events that have lasted for `LONGEST_SECONDS`, where windows reached so many seconds."""
+        for event, begin in self._open.items():
+            if event not in self._names and reached >= begin.start + LONGEST_SECONDS + PAD_SECONDS:
+                self._names[event] = self._cut(begin, begin.start + LONGEST_SECONDS)
 
-    def take(self, record: Record) -> str | None:
-        """Take a record of an event, and return the name of its clip, once there is one."""
+    def clip_of(self, record: EventRecord) -> str | None:
+        """Return the name of the clip of a record's event, once there is one; the end of an event makes it."""
         if record.kind == "begin":
             self._open[record.id] = record
         if record.kind != "end":
             return self._names.get(record.id)
-        begun = self._open.pop(record.id)
+        begin = self._open.pop(record.id)
         if record.id not in self._names:
-            self._names[record.id] = self._cut(begun, record.end)
+            self._names[record.id] = self._cut(begin, record.end)
         return self._names.pop(record.id)
 
-    def _cut(self, begun: Record, end: float) -> str | None:
-        """Keep the sound of an event, and a little around it."""
-        low, high = begun.start - PAD_SECONDS - self._start, end + PAD_SECONDS - self._start
-        return self._clip_store.keep(begun.at, begun.label, begun.id, self._trail.between(low, high))
+    def _cut(self, begin: EventRecord, end: float) -> str | None:
+        """Write the sound of an event, and a little around it."""
+        low, high = begin.start - PAD_SECONDS - self._start, end + PAD_SECONDS - self._start
+        return self._clip_store.write(begin.at, begin.label, begin.id, self._history.between(low, high))

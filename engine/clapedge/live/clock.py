@@ -1,26 +1,31 @@
-"""Time: how long things take, and when sound was heard.
+"""Time: how long things take, and when sound was recorded.
 
-Durations are counted by a clock that nobody can set, sound by its samples. The wall clock only stamps: the stamp of a
-sound is that of the first sample plus the seconds of samples since. Where stamps and wall clock drift apart (a sound
-card that is not exact, a clock that was set) they are joined anew, and that is said.
+Durations are measured by the monotonic clock, sound by its samples. The wall clock only stamps: the stamp of a sound is
+that of the first sample plus the seconds of samples since. If stamps and wall clock drift apart (a sound card that is
+not exact, a clock that was set), they are synchronised again, which is logged.
 """
 
+import logging
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
+from clapedge.live.backoff import is_power_of_two
+
+logger = logging.getLogger("clapedge.live")
+
 DRIFT_SECONDS = 2.0
-"""Stamps that are no farther from the wall clock stay: a pipe delivers by fits and starts."""
+"""Stamps within so much of the wall clock stay: a pipe delivers by fits and starts."""
 
 SET_SECONDS = 0.5
-"""A wall clock that moved by more against the clock that nobody can set was set; time servers slew by less."""
+"""A wall clock that moved by more against the monotonic one was set; time servers slew by less."""
 
 
 class Clock(Protocol):
-    """What tells the time."""
+    """The two clocks of a machine."""
 
     def monotonic(self) -> float:
-        """Return the seconds of a clock that nobody can set."""
+        """Return the seconds of a clock that cannot be set."""
         ...
 
     def wall(self) -> float:
@@ -29,10 +34,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The clock of this machine."""
+    """The clocks of this machine."""
 
     def monotonic(self) -> float:
-        """Return the seconds of a clock that nobody can set."""
+        """Return the seconds of a clock that cannot be set."""
         return time.monotonic()
 
     def wall(self) -> float:
@@ -41,48 +46,45 @@ class SystemClock:
 
 
 class Stamps:
-    """Stamps sounds with the time at which they were heard."""
+    """The times at which sounds were recorded."""
 
     def __init__(self, began: datetime | None = None) -> None:
-        """Begin without an anchor, or with the time of the first sample, from which stamps are then counted alone.
-
-        Args:
-            began: when the first sample was heard; None takes the wall clock, and follows it.
-        """
+        """Begin with the time of the first sample, from which samples are counted; None follows the wall clock."""
         self._fixed = began is not None
         self._anchor: float | None = began.timestamp() if began else None
-        self._joined = 0
-        self._ahead = 0.0  # of the wall clock, against the one that nobody can set
+        self._synchronised = 0
+        self._offset = 0.0  # of the wall clock against the monotonic one
 
-    def follow(self, sounded: float, *, monotonic: float, wall: float, fresh: bool) -> str | None:
-        """Take note of when sound arrived, and return what is to be said of it.
+    def follow(self, position: float, *, monotonic: float, wall: float, fresh: bool) -> None:
+        """Follow the wall clock, unless the first sample has a given time.
 
         Args:
-            sounded: where the sound that arrived ends, in seconds of sound.
-            monotonic: when it arrived, by the clock that nobody can set.
+            position: where the sound that arrived ends, in seconds of sound.
+            monotonic: when it arrived, by the monotonic clock.
             wall: when it arrived, by the wall clock.
-            fresh: whether it is the first after a pause, whose length is unknown.
+            fresh: whether it is the first after a pause of unknown length.
         """
         if self._fixed:
-            return None
+            return
         if self._anchor is None or fresh:
-            self._anchor, self._ahead = wall - sounded, wall - monotonic
-            return None
-        drift = wall - (self._anchor + sounded)
+            self._anchor, self._offset = wall - position, wall - monotonic
+            return
+        drift = wall - (self._anchor + position)
         if abs(drift) <= DRIFT_SECONDS:
-            return None
-        was_set = wall - monotonic - self._ahead
-        self._anchor, self._ahead = wall - sounded, wall - monotonic
-        self._joined += 1
-        if self._joined & (self._joined - 1):
-            return None  # said once, and after each doubling: a source that is not live drifts for ever
+            return
+        was_set = wall - monotonic - self._offset
+        self._anchor, self._offset = wall - position, wall - monotonic
+        self._synchronised += 1
+        if not is_power_of_two(self._synchronised):  # a source that is not live drifts for ever
+            return
         if abs(was_set) > SET_SECONDS:
-            return f"the clock was set by {was_set:+.1f} s; stamps follow it from here on"
+            logger.warning("the clock was set by %+.1f s; stamps follow it from here on", was_set)
+            return
         side = "behind" if drift > 0 else "ahead of"
-        return f"the sound runs {abs(drift):.1f} s {side} the clock; stamps are joined to the clock anew"
+        logger.info("the sound runs %.1f s %s the clock; stamps are synchronised to the clock", abs(drift), side)
 
-    def at(self, sounded: float) -> str:
-        """Return the stamp of a place in the sound, in ISO 8601 and UTC, to the millisecond."""
+    def at(self, position: float) -> str:
+        """Return the stamp of a position in the sound, in ISO 8601 and UTC, to the millisecond."""
         epoch = datetime.fromtimestamp(0, tz=timezone.utc)
-        stamp = epoch + timedelta(milliseconds=round(1e3 * ((self._anchor or 0.0) + sounded)))
+        stamp = epoch + timedelta(milliseconds=round(1e3 * ((self._anchor or 0.0) + position)))
         return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,100 +1,108 @@
 """The thread that reads a source into the buffer, and opens it again when it was lost."""
 
+import logging
 import threading
-from collections.abc import Callable
-from itertools import count
+from dataclasses import dataclass
+from datetime import datetime
 
-from clapedge.errors import AudioError
+from clapedge.errors import AudioError, UsageError
+from clapedge.live.backoff import backoff
 from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.clock import Clock
-from clapedge.live.sources.local import Source, SourceLostError
+from clapedge.live.sources import Source, SourceLostError
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before a lost source is opened again: doubled each time, up to a minute."""
+logger = logging.getLogger("clapedge.live")
+
+SHORTEST_BUFFER, LONGEST_BUFFER = 1.0, 3600.0
+"""Seconds of a buffer: less holds no window, more is memory that a device does not have."""
 
 
-def backoff(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row, at least one."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
+@dataclass(frozen=True)
+class ReaderOptions:
+    """How a source is read.
+
+    Attributes:
+        buffer: seconds of sound that may wait to be processed.
+        retries: how often in a row a lost source is opened again; None means without end.
+        began: time of the first sample; None takes the clock, and for a recording the time at which listening began.
+    """
+
+    buffer: float = 30.0
+    retries: int | None = None
+    began: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` if the buffer is too small or too large."""
+        if not SHORTEST_BUFFER <= self.buffer <= LONGEST_BUFFER:
+            raise UsageError(f"buffer is {self.buffer} s; give {SHORTEST_BUFFER:g} to {LONGEST_BUFFER:g} s")
 
 
 class Reader:
-    """Reads a source until it ends or is given up."""
+    """Reads a source until it ends or is given up.
+
+    Attributes:
+        seconds: seconds of sound that were read.
+        reconnects: how often the source was opened again.
+    """
 
     def __init__(
-        self,
-        source: Source,
-        ring: AudioBuffer,
-        clock: Clock,
-        *,
-        retries: int | None,
-        say: Callable[[str], None],
-        stop: threading.Event,
+        self, source: Source, buffer: AudioBuffer, clock: Clock, *, retries: int | None, stop: threading.Event
     ) -> None:
         """Prepare to read.
 
         Args:
-            source: what to read.
-            ring: where to put it.
-            clock: tells when it arrived.
-            retries: how often in a row to try again before it is given up; None never gives up.
-            say: tells people.
+            source: the source.
+            buffer: where its sound goes.
+            clock: tells when sound arrived.
+            retries: how often in a row a lost source is opened again; None means without end.
             stop: set to end reading.
         """
-        self._source, self._ring, self._clock = source, ring, clock
-        self._retries, self._say, self._stop = retries, say, stop
-        self._thread = threading.Thread(target=self.run, name="reader", daemon=True)
-        self.sounded = 0.0
-        """Seconds of sound that were read."""
-        self._failures = 0
-        self.reconnects = 0
-        """How often the source was opened again."""
+        self._source, self._buffer, self._clock = source, buffer, clock
+        self._retries, self._stop = retries, stop
+        self._failures = self.reconnects = 0
+        self.seconds = 0.0
 
     def start(self) -> None:
-        """Read in a thread of its own; a daemon, since a pipe may keep it waiting for ever."""
-        self._thread.start()
+        """Read in a daemon thread, since a pipe may block for ever."""
+        threading.Thread(target=self.run, name="reader", daemon=True).start()
 
     def run(self) -> None:
         """Read until the end."""
         name = self._source.name
         failure: AudioError | None = AudioError(f"{name} could not be read further; report what is printed above")
         try:
-            failure = self._read_on()
+            failure = self._read_all()
         except AudioError as error:
             failure = error
         except OSError as error:
             failure = AudioError(f"{name} cannot be read ({error.strerror or error}); start it again")
         finally:
-            self._ring.end(failure)
+            self._buffer.close(failure)
 
-    def _read_on(self) -> SourceLostError | None:
+    def _read_all(self) -> SourceLostError | None:
         """Read connection after connection; return why the source was given up, or None at its end."""
         while not self._stop.is_set():
             try:
-                self._read()
+                self._read_connection()
             except SourceLostError as error:
                 if not self._source.reopens or self._failures == self._retries:
                     return error
-                self._pause(error)
+                self._failures += 1
+                seconds = backoff(self._failures)
+                logger.warning("%s; trying again in %g s", error, seconds)
+                self._stop.wait(seconds)
+                self.reconnects += 1
             else:
                 break
         return None
 
-    def _read(self) -> None:
+    def _read_connection(self) -> None:
         """Read one connection."""
-        for number, (rate, frames) in zip(count(), self._source.frames(), strict=False):
+        for number, (sample_rate, frames) in enumerate(self._source.frames()):
             if self._stop.is_set():
                 return
             self._failures = 0
             monotonic, wall = self._clock.monotonic(), self._clock.wall()
-            chunk = Chunk(frames, rate, self.sounded, number == 0, monotonic, wall)
-            self.sounded = chunk.end
-            self._ring.put(chunk)
-
-    def _pause(self, error: SourceLostError) -> None:
-        """Say that the source was lost, and wait."""
-        self._failures += 1
-        seconds = backoff(self._failures)
-        self._say(f"{error}; trying again in {seconds:g} s")
-        self._stop.wait(seconds)
-        self.reconnects += 1
+            chunk = Chunk(frames, sample_rate, self.seconds, number == 0, monotonic, wall)
+            self.seconds = chunk.end
+            self._buffer.push(chunk)

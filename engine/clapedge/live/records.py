@@ -1,4 +1,4 @@
-"""What is told of an event: one record each time, the same to every sink. The fields are stable."""
+"""The record of an event, the same for every sink, and the protocol of sinks. The fields of a record are stable."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -10,16 +10,16 @@ from clapedge.events.event import Kind
 Reason = Literal["quiet", "gap", "end"]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An event that begins, goes on or ends.
 
     Attributes:
         kind: `begin`, `update` or `end`.
-        id: of the event; the same in all its records, and unlike that of any other event.
-        sequence: 0 in the first record of an event, then one more each time.
-        label: what is heard.
-        start: where it begins, in seconds of sound since listening began.
-        end: where it ends; how far it has come, before.
+        id: of the event; the same in all its records, and unique among all runs.
+        sequence: number of the record among those of its event, from 0 on.
+        label: name of the label.
+        start: where the event begins, in seconds of sound since listening began.
+        end: where it ends; before, how far it has come.
         peak: middle of the window in which it is clearest so far.
         probability: the label's, there.
         similarity: the label's, there.
@@ -27,9 +27,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         until: the time of `end`.
         latency_ms: from the arrival of the sound that decided to this record.
         delay_ms: from the beginning of the event to this record.
-        reason: why it ended: `quiet` (it is heard no more), `gap` (the sound was interrupted) or `end` (of listening).
-        clip: name of the file that keeps its sound.
-        source: what was heard.
+        reason: why it ended: `quiet` (the label is not present any more), `gap` (the sound was interrupted) or `end`
+            (listening ended).
+        clip: name of the file that holds its sound.
+        source: name of the source.
         model: model id of the bundle.
         weights: `pretrained`, `random` or `demo`.
         variant: precision of the audio tower.
@@ -59,48 +60,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What tells this record from every other one: who receives it twice knows it by that."""
+        """Unique key of this record: a receiver recognises by it what it gets twice."""
         return f"{self.id}-{self.sequence}"
 
 
 class EventSink(Protocol):
-    """Where records go. Taking one must not keep the listener waiting."""
+    """Where records go."""
 
-    def take(self, record: Record, data: bytes) -> None:
-        """Take a record, and the JSON of it."""
+    def write(self, record: EventRecord, data: bytes) -> None:
+        """Accept a record, and the JSON of it, without keeping the listener waiting."""
         ...
 
     def close(self) -> None:
-        """Hand on what can be handed on soon, and end."""
+        """Deliver what can be delivered soon, and end."""
         ...
 
     def notes(self) -> Sequence[str]:
         """Return what was lost or waits, as sentences."""
-        ...
-
-
-class Lines:
-    """Records as JSON Lines, each written through at once."""
-
-    def __init__(self, write: "WriteLine") -> None:
-        """Write with a function that takes a line of bytes, its end included."""
-        self._write = write
-
-    def take(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all sinks
-        """Write a line."""
-        self._write(data + b"\n")
-
-    def close(self) -> None:
-        """Do nothing: every line was written through."""
-
-    def notes(self) -> Sequence[str]:
-        """Tell of nothing."""
-        return ()
-
-
-class WriteLine(Protocol):
-    """Writes a line through to who reads it."""
-
-    def __call__(self, line: bytes, /) -> object:
-        """Write it."""
         ...

@@ -1,142 +1,63 @@
-"""One run of listening: a source, the thread that reads it, the listener, its sinks, and what became of it all."""
+"""One run of listening: a source, the thread that reads it, the listener, its sinks, and its status."""
 
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
+from clapedge.atomic_file import atomic_write
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
 from clapedge.live.buffer import AudioBuffer
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
-from clapedge.live.listener import Listener, ListenerContext, ListenOptions
-from clapedge.live.reader import Reader
+from clapedge.live.listener import Listener
+from clapedge.live.options import ListenOptions
+from clapedge.live.publisher import ListenerContext
+from clapedge.live.reader import Reader, ReaderOptions
 from clapedge.live.records import EventSink
-from clapedge.live.sources.local import Source
+from clapedge.live.sources import Source
+from clapedge.live.status import Status, percentiles
+
+logger = logging.getLogger("clapedge.live")
 
 STATUS_SECONDS = 10.0
 """How often the status is written: often enough for a watchdog, seldom enough for a flash card."""
 
-PERCENTILES = (50, 95, 100)
+
+def _new_run_id() -> str:
+    """Return an id that no other run has."""
+    return uuid.uuid4().hex[:12]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a source is read.
+class Outputs:
+    """Where the events of a run go.
 
     Attributes:
-        buffer: seconds of sound that may wait to be heard.
-        retries: how often in a row a lost source is opened again; None never gives up.
-        began: when the first sample was heard; None takes the clock, of a recording when listening began.
-    """
-
-    buffer: float = 30.0
-    retries: int | None = None
-    began: datetime | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a buffer that holds nothing."""
-        if not 1.0 <= self.buffer <= 3600.0:  # noqa: PLR2004 - the message says it
-            raise UsageError(f"buffer is {self.buffer} s; give 1 to 3600 s")
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a run so far.
-
-    Attributes:
-        state: `listening` or `ended`.
-        source: what is heard.
-        run: what ids of events begin with.
-        uptime_s: seconds since it began.
-        cpu_s: seconds of processor time of the whole process.
-        sound_s: seconds of sound that were read.
-        samples_read: samples of a channel that were read.
-        samples_heard: those that were heard.
-        samples_dropped: those that were dropped because hearing was too slow.
-        samples_waiting: those in the buffer.
-        drops: how often some were dropped.
-        gaps: how often the sound was interrupted.
-        stalls: how often it stopped coming.
-        reconnects: how often the source was opened again.
-        windows: windows that the tower heard.
-        gated: windows that were too quiet for it.
-        events: events that ended, by label.
-        window_ms: how long a window takes: median, 95th percentile and longest of the last 1000.
-        latency_ms: from the arrival of a window's last sample until it was done with; likewise.
-        delay_ms: from the beginning of an event to its first record; likewise.
-        notes: what was lost or waits.
-    """
-
-    state: str
-    source: str
-    run: str
-    uptime_s: float
-    cpu_s: float
-    sound_s: float
-    samples_read: int
-    samples_heard: int
-    samples_dropped: int
-    samples_waiting: int
-    drops: int
-    gaps: int
-    stalls: int
-    reconnects: int
-    windows: int
-    gated: int
-    events: dict[str, int]
-    window_ms: tuple[float, float, float] | None
-    latency_ms: tuple[float, float, float] | None
-    delay_ms: tuple[float, float, float] | None
-    notes: tuple[str, ...]
-
-    def sentences(self) -> list[str]:
-        """Put it into words."""
-        share = self.cpu_s / self.uptime_s if self.uptime_s else 0.0
-        events = ", ".join(f"{label} {count}" for label, count in sorted(self.events.items())) or "none"
-        lines = [
-            f"heard {self.sound_s:.1f} s of {self.source} in {self.uptime_s:.1f} s, {share:.1%} of a core",
-            f"samples: {self.samples_read} read, {self.samples_heard} heard, {self.samples_dropped} dropped",
-            f"windows: {self.windows} heard, {self.gated} below the gate; gaps {self.gaps}, stalls {self.stalls}",
-            f"events: {events}",
-        ]
-        for name, times in (
-            ("window", self.window_ms),
-            ("latency", self.latency_ms),
-            ("delay of events", self.delay_ms),
-        ):
-            if times:
-                lines.append(f"{name}: {times[0]:.0f} ms (median), {times[1]:.0f} (95 %), {times[2]:.0f} (longest)")
-        return [*lines, *self.notes]
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Where what is heard goes.
-
-    Attributes:
-        run: what ids of events begin with, hexadecimal; unlike that of any other run.
-        sinks: take records.
+        sinks: accept records.
         clip_store: keeps the sound of events, or None.
-        status: file that says what became of the run so far, or None.
+        status_file: file to which the status is written, or None.
+        run_id: what ids of events begin with, hexadecimal; unique among all runs.
     """
 
-    run: str
     sinks: Sequence[EventSink] = ()
     clip_store: ClipStore | None = None
-    status: Path | None = None
+    status_file: Path | None = None
+    run_id: str = field(default_factory=_new_run_id)
 
     def __post_init__(self) -> None:
-        """Refuse a name by which spooled messages and kept clips would not be found again."""
-        if not re.fullmatch("[0-9a-f]+", self.run):
-            raise UsageError(f"run is {self.run!r}; give hexadecimal digits, such as those of uuid.uuid4().hex")
+        """Raise `UsageError` if spooled messages and clips of this run could not be recognised by their names."""
+        if not re.fullmatch("[0-9a-f]+", self.run_id):
+            raise UsageError(f"run_id is {self.run_id!r}; give hexadecimal digits, such as those of uuid.uuid4().hex")
 
 
 class Session:
@@ -149,124 +70,105 @@ class Session:
         source: Source,
         options: ListenOptions,
         *,
-        delivery: Delivery,
-        say: Callable[[str], None],
-        reading: Reading | None = None,
+        outputs: Outputs,
+        reader_options: ReaderOptions | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Prepare to listen.
 
         Args:
-            engine: what hears.
+            engine: embeds and scores.
             labels: a label set, an embedded one, or a list of words.
-            source: what is heard.
-            options: how.
-            delivery: where what is heard goes.
-            say: tells people.
-            reading: how the source is read.
+            source: where sound comes from.
+            options: how it is scored.
+            outputs: where events go.
+            reader_options: how the source is read.
             clock: tells the time; None takes this machine's.
 
         Raises:
             LabelError: the labels cannot be used.
-            UsageError: an option cannot be.
+            UsageError: an option has an impossible value.
         """
-        reading, clock = reading or Reading(), clock or SystemClock()
-        self._source, self._delivery, self._say, self._clock = source, delivery, say, clock
-        began = reading.began
-        if began is None and not source.live:  # a recording is not bound to the clock, at whatever speed it is played
+        reader_options, clock = reader_options or ReaderOptions(), clock or SystemClock()
+        self._source, self._outputs, self._clock = source, outputs, clock
+        began = reader_options.began
+        if began is None and not source.live:  # a recording does not follow the clock, at whatever speed it is played
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
-        around = ListenerContext(
-            source.name, delivery.run, clock, Stamps(began), delivery.sinks, say, delivery.clip_store
-        )
-        self._listener = Listener(engine, labels, options, around)
-        self._ring = AudioBuffer(reading.buffer, lossless=not source.live)
+        context = ListenerContext(source.name, outputs.run_id, clock, Stamps(began), outputs.sinks, outputs.clip_store)
+        self._listener = Listener(engine, labels, options, context)
+        self._buffer = AudioBuffer(reader_options.buffer, lossless=not source.live)
         self._stopped, self._ended = threading.Event(), threading.Event()
-        self._reader = Reader(source, self._ring, clock, retries=reading.retries, say=say, stop=self._stopped)
-        self._began, self._spent = clock.monotonic(), time.process_time()
+        self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
+        self._began, self._cpu_began = clock.monotonic(), time.process_time()
 
     @property
     def failure(self) -> AudioError | None:
         """Why the source was given up, if it was."""
-        return self._ring.failure
+        return self._buffer.failure
 
     def stop(self) -> None:
-        """Read no more; what was read is heard to its end."""
+        """Read no more; what was read is processed to its end."""
         self._stopped.set()
-        self._ring.end()
+        self._buffer.close()
 
     def run(self) -> None:
         """Listen until the source ends or `stop` is called; then close the sinks.
 
         Raises:
-            StorageError: the status cannot be written.
+            StorageError: the status, or what a sink writes, cannot be written.
         """
-        watch = threading.Thread(target=self._watch, name="status", daemon=True)
-        watch.start()
+        writer = threading.Thread(target=self._write_status_regularly, name="status", daemon=True)
+        writer.start()
         try:
             self._write_status()
             self._reader.start()
-            self._listener.hear(self._ring)
+            self._listener.run(self._buffer)
         finally:
             self.stop()
-            for sink in self._delivery.sinks:
+            for sink in self._outputs.sinks:
                 sink.close()
             self._ended.set()
-            watch.join()
+            writer.join()
             self._write_status()
 
     def status(self) -> Status:
-        """Return what became of the run so far."""
-        counts, ring = self._listener.counts, self._ring
-        notes = [*self._source.notes(), *(note for sink in self._delivery.sinks for note in sink.notes())]
+        """Return what the run has done so far."""
+        counts, buffer = self._listener.counts, self._buffer
+        notes = [*self._source.notes(), *(note for sink in self._outputs.sinks for note in sink.notes())]
         return Status(
             state="ended" if self._ended.is_set() else "listening",
             source=self._source.name,
-            run=self._delivery.run,
+            run=self._outputs.run_id,
             uptime_s=round(self._clock.monotonic() - self._began, 3),
-            cpu_s=round(time.process_time() - self._spent, 3),
-            sound_s=round(self._reader.sounded, 3),
-            samples_read=ring.read,
-            samples_heard=ring.heard,
-            samples_dropped=ring.dropped,
-            samples_waiting=ring.read - ring.heard - ring.dropped,
-            drops=ring.drops,
+            cpu_s=round(time.process_time() - self._cpu_began, 3),
+            sound_s=round(self._reader.seconds, 3),
+            samples_read=buffer.pushed,
+            samples_heard=buffer.popped,
+            samples_dropped=buffer.dropped,
+            samples_waiting=buffer.pushed - buffer.popped - buffer.dropped,
+            drops=buffer.drops,
             gaps=counts.gaps,
             stalls=counts.stalls,
             reconnects=self._reader.reconnects,
             windows=counts.windows,
             gated=counts.gated,
             events=dict(counts.events),
-            window_ms=_percentiles(counts.window_ms),
-            latency_ms=_percentiles(counts.latency_ms),
-            delay_ms=_percentiles(counts.delay_ms),
+            window_ms=percentiles(counts.window_ms),
+            latency_ms=percentiles(counts.latency_ms),
+            delay_ms=percentiles(counts.delay_ms),
             notes=tuple(notes),
         )
 
-    def _watch(self) -> None:
-        """Write the status now and then."""
+    def _write_status_regularly(self) -> None:
+        """Write the status until the run ends."""
         while not self._ended.wait(STATUS_SECONDS):
             try:
                 self._write_status()
             except StorageError as error:
-                self._say(str(error))
+                logger.warning("%s", error)
 
     def _write_status(self) -> None:
-        """Write the status, whole or not at all."""
-        path = self._delivery.status
-        if path is None:
-            return
-        part = path.with_name(f"{path.name}.part")
-        try:
-            part.write_bytes(msgspec.json.format(msgspec.json.encode(self.status())) + b"\n")
-            part.replace(path)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written ({error.strerror}); name another --status") from error
-
-
-def _percentiles(times: Iterable[float]) -> tuple[float, float, float] | None:
-    """Return median, 95th percentile and maximum, or None of nothing."""
-    kept = list(times)  # at once: another thread appends
-    if not kept:
-        return None
-    median, high, longest = (round(float(time), 1) for time in np.percentile(kept, PERCENTILES))
-    return median, high, longest
+        """Write the status file, if there is one."""
+        if self._outputs.status_file:
+            with atomic_write(self._outputs.status_file) as path:
+                path.write_bytes(msgspec.json.format(msgspec.json.encode(self.status())) + b"\n")

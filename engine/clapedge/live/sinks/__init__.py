@@ -1,1 +1,1 @@
-"""Where events go to."""
+"""Where event records go: one kind of sink a module."""

@@ -1,138 +1,124 @@
-"""What takes messages out of a spool to somebody elsewhere, one after the other, for as long as it takes."""
+"""Delivery of spooled messages by a transport, one after the other, for as long as it takes."""
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from clapedge.live.reader import backoff
-from clapedge.live.records import Record
+from clapedge.live.backoff import backoff, is_power_of_two
+from clapedge.live.records import EventRecord
 from clapedge.live.sinks.spool import Spool
 
+logger = logging.getLogger("clapedge.live")
+
 DRAIN_SECONDS = 5.0
-"""Patience with who receives when listening ends; what is left waits in the spool for the next run."""
+"""How long delivery may go on when listening ends; what is left waits in the spool for the next run."""
 
 
 class UndeliveredError(Exception):
-    """A message was not taken now; it may be later.
+    """A message was not accepted now; it may be later.
 
     Attributes:
-        pause: seconds to wait before it is tried again; None waits longer each time.
+        pause: seconds to wait before it is sent again; None waits longer each time.
     """
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
-        """Say why, and when to try again."""
+        """Take the reason, and when to try again."""
         super().__init__(reason)
         self.pause = pause
 
 
 class RefusedError(Exception):
-    """A message will never be taken."""
+    """A message will never be accepted."""
 
 
 class Transport(Protocol):
-    """Brings messages to somebody.
+    """Sends messages to a receiver.
 
     Attributes:
-        name: what messages to people call it, without passwords.
+        name: what log messages call it, without passwords.
     """
 
     name: str
 
-    def carry(self, key: str, data: bytes) -> None:
-        """Bring one message.
+    def send(self, key: str, data: bytes) -> None:
+        """Send one message.
 
         Raises:
-            UndeliveredError: it was not taken now.
-            RefusedError: it will never be taken.
+            UndeliveredError: it was not accepted now.
+            RefusedError: it will never be accepted.
         """
         ...
 
     def close(self) -> None:
-        """Take leave."""
+        """Disconnect."""
         ...
 
 
 class SpooledSink:
-    """An sink that puts records into a spool, and a thread that brings them on.
+    """Writes records into a spool, from which a thread sends them."""
 
-    Attributes:
-        delivered: messages that were taken.
-        refused: messages that will never be, and were given up.
-    """
-
-    def __init__(
-        self,
-        spool: Spool,
-        transport: Transport,
-        *,
-        say: Callable[[str], None],
-        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
-    ) -> None:
+    def __init__(self, spool: Spool, transport: Transport, *, stop: threading.Event | None = None) -> None:
         """Start, with what waits from earlier runs.
 
         Args:
             spool: keeps messages.
-            transport: brings them.
-            say: tells people.
-            wait: waits for an event, so many seconds at most.
+            transport: sends them.
+            stop: set to end pauses between tries; None makes an event.
         """
-        self._spool, self._carrier, self._say, self._wait = spool, transport, say, wait
-        self.delivered = self.refused = 0
-        self._failures = 0
-        self._stop = threading.Event()
+        self._spool, self._transport = spool, transport
+        self._refused = self._failures = 0
+        self._stop = stop or threading.Event()
         if len(spool):
-            say(f"{transport.name}: {len(spool)} messages of an earlier run wait and go first")
+            logger.info("%s: %d messages of an earlier run wait and go first", transport.name, len(spool))
         self._thread = threading.Thread(target=self._work, name="spooled", daemon=True)
         self._thread.start()
 
-    def take(self, record: Record, data: bytes) -> None:
+    def write(self, record: EventRecord, data: bytes) -> None:
         """Put a record into the spool."""
         self._spool.put(record.key, data)
 
     def close(self) -> None:
-        """Bring what can be brought soon, and leave the rest in the spool."""
+        """Send what can be sent soon, and leave the rest in the spool."""
         if not self._failures:
-            self._spool.drained(DRAIN_SECONDS)
+            self._spool.wait_until_empty(DRAIN_SECONDS)
         self._stop.set()
-        self._spool.wake()
+        self._spool.stop()
         self._thread.join(DRAIN_SECONDS)
-        self._carrier.close()
+        self._transport.close()
         self._spool.close()
 
     def notes(self) -> Sequence[str]:
-        """Tell what waits and what was lost."""
-        name, notes = self._carrier.name, []
+        """Return what waits and what was lost."""
+        name, notes = self._transport.name, []
         if len(self._spool):
             notes.append(f"{name}: {len(self._spool)} messages wait in the spool for the next run")
         if self._spool.dropped:
             notes.append(f"{name}: {self._spool.dropped} messages were lost: the spool had no room")
-        if self.refused:
-            notes.append(f"{name}: {self.refused} messages were refused and given up")
+        if self._refused:
+            notes.append(f"{name}: {self._refused} messages were refused and given up")
         return notes
 
     def _work(self) -> None:
-        """Bring messages, each until it is taken or refused."""
-        while first := self._spool.first():
+        """Send messages, each until it is accepted or refused."""
+        while first := self._spool.peek():
             message, data = first
             try:
-                self._carrier.carry(message.key, data)
+                self._transport.send(message.key, data)
             except UndeliveredError as error:
-                self._hold(error)
+                self._pause(error)
                 continue
             except RefusedError as error:
-                self.refused += 1
-                self._say(f"{self._carrier.name} refuses a message, which is given up: {error}")
-            else:
-                self.delivered += 1
-            self._spool.done(message)
+                self._refused += 1
+                logger.warning("%s refuses a message, which is given up: %s", self._transport.name, error)
+            self._spool.remove(message)
             if self._failures:
-                self._say(f"{self._carrier.name} takes messages again; {len(self._spool)} wait")
+                logger.info("%s accepts messages again; %d wait", self._transport.name, len(self._spool))
             self._failures = 0
 
-    def _hold(self, error: UndeliveredError) -> None:
-        """Wait, longer each time, and say so the first time and after each doubling."""
+    def _pause(self, error: UndeliveredError) -> None:
+        """Wait before the next try, and log some of the failures."""
         self._failures += 1
-        pause = backoff(self._failures) if error.pause is None else error.pause
-        if self._failures & (self._failures - 1) == 0:
-            self._say(f"{self._carrier.name}: {error}; {len(self._spool)} messages wait in the spool")
-        self._wait(self._stop, pause)
+        if is_power_of_two(self._failures):
+            logger.warning("%s: %s; %d messages wait in the spool", self._transport.name, error, len(self._spool))
+        self._stop.wait(backoff(self._failures) if error.pause is None else error.pause)

@@ -1,4 +1,4 @@
-"""Events to a server over HTTP: one POST a record, with a key by which the server knows one that comes twice."""
+"""Events to a web server: one POST a record, with a key by which the server recognises one that comes twice."""
 
 import base64
 import http.client
@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from clapedge import __version__
 from clapedge.errors import UsageError
+from clapedge.live.addresses import origin
 from clapedge.live.sinks.delivery import RefusedError, UndeliveredError
-from clapedge.live.sources.network import origin
 
 TOKEN_VARIABLE = "CLAPEDGE_WEBHOOK_TOKEN"  # noqa: S105 - its name alone
 """Environment variable with a token, sent as `Authorization: Bearer`: arguments can be seen by every user."""
@@ -19,15 +19,15 @@ TOKEN_VARIABLE = "CLAPEDGE_WEBHOOK_TOKEN"  # noqa: S105 - its name alone
 TIMEOUT_SECONDS = 10.0
 
 REFUSALS = frozenset({400, 405, 406, 410, 413, 414, 415, 422})
-"""Answers that say that this message will never be taken. With all others (a wrong token, an address not there yet, an
-error of the server) it is tried again."""
+"""Answers after which a message is given up. After all others (a wrong token, an address that does not exist yet, an
+error of the server) it is sent again."""
 
 LONGEST_PAUSE = 300.0
-"""Most that a server may ask to wait (`Retry-After`)."""
+"""Seconds that a server may ask to wait at most (`Retry-After`)."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it would turn a POST into a GET, and take the token elsewhere."""
+    """Follows no redirect: it would turn a POST into a GET, and send the token elsewhere."""
 
     def redirect_request(
         self,
@@ -38,14 +38,14 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> None:
-        """Refuse."""
+        """Follow none."""
 
 
 class WebhookTransport:
     """Posts messages to one address."""
 
     def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        """Prepare to post.
+        """Prepare to send.
 
         Args:
             address: http:// or https://, with user:password@ where the server asks for them; certificates are
@@ -58,7 +58,7 @@ class WebhookTransport:
         self.name = origin(address)
         parts = urlsplit(address)
         if parts.scheme not in {"http", "https"} or not parts.hostname or not _is_plain(address):
-            raise UsageError(f"--webhook {self.name} is no address; give http://… or https://…")
+            raise UsageError(f"{self.name} is not an HTTP address; give http://… or https://…")
         user, _, place = parts.netloc.rpartition("@")
         self._address, self._timeout = parts._replace(netloc=place, fragment="").geturl(), timeout
         self._opener = urllib.request.build_opener(_NoRedirects)
@@ -68,11 +68,13 @@ class WebhookTransport:
             self._headers["Authorization"] = f"Basic {secret}"
         if token := os.environ.get(TOKEN_VARIABLE, "").strip():
             if not _is_plain(token):
-                raise UsageError(f"{TOKEN_VARIABLE} holds a space, or what is no ASCII; give the token alone")
+                raise UsageError(
+                    f"{TOKEN_VARIABLE} holds a space or a character that is not ASCII; give the token alone"
+                )
             self._headers["Authorization"] = f"Bearer {token}"
 
-    def carry(self, key: str, data: bytes) -> None:
-        """Post a message, see `Transport`."""
+    def send(self, key: str, data: bytes) -> None:
+        """Post a message, see `Transport.send`."""
         headers = {**self._headers, "Idempotency-Key": key}
         request = urllib.request.Request(self._address, data, headers, method="POST")  # noqa: S310 - http(s) was checked
         try:
@@ -80,23 +82,23 @@ class WebhookTransport:
                 answer.read(1)
         except urllib.error.HTTPError as error:
             with error:
-                words = f"it answers {error.code} {error.reason}"
+                answered = f"it answers {error.code} {error.reason}"
                 if error.code in REFUSALS:
-                    raise RefusedError(words) from error
-                raise UndeliveredError(words, _asked_pause(error.headers.get("Retry-After"))) from error
+                    raise RefusedError(answered) from error
+                raise UndeliveredError(answered, _asked_pause(error.headers.get("Retry-After"))) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise UndeliveredError(f"it is not to be reached ({reason})") from error
+            raise UndeliveredError(f"it cannot be reached ({reason})") from error
 
     def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        """Do nothing: no connection is kept open."""
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a text is printable ASCII without spaces, as addresses and headers are."""
+    """Return whether a text is printable ASCII without spaces, as addresses and headers are."""
     return all("!" <= character <= "~" for character in text)
 
 
 def _asked_pause(value: str | None) -> float | None:
-    """Return the seconds that a server asks to wait, within reason; None if it does not say."""
+    """Return the seconds that a server asks to wait, up to `LONGEST_PAUSE`; None if it does not."""
     return min(float(value), LONGEST_PAUSE) if value and value.isdecimal() else None

@@ -1,14 +1,17 @@
-"""Raw samples as a sound card delivers them: bytes without a header to frames."""
+"""Raw samples as a sound card delivers them: bytes without a header."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clapedge import audio
 from clapedge.arrays import Float32Array
 from clapedge.audio.decoder import to_float
-from clapedge.errors import UsageError
+from clapedge.errors import AudioError, UsageError
+from clapedge.live.sources import BLOCK_SECONDS, Frames
 
 SAMPLE_TYPES: dict[str, str] = {
     "u8": "u1",
@@ -16,11 +19,11 @@ SAMPLE_TYPES: dict[str, str] = {
     **{f"s{bits}{end}": f"{order}i{bits // 8}" for bits in (16, 32) for end, order in (("le", "<"), ("be", ">"))},
     **{f"f{bits}{end}": f"{order}f{bits // 8}" for bits in (32, 64) for end, order in (("le", "<"), ("be", ">"))},
 }
-"""NumPy's names of sample formats by FFmpeg's; 24 bits, which NumPy has not, apart."""
+"""NumPy's names of sample formats by FFmpeg's; NumPy has no type of 24 bits."""
 
 PACKED_BYTES = 3
 PACKED_24 = {"s24le": "<i4", "s24be": ">i4"}
-"""Formats of three bytes a sample, and what four of them are read as."""
+"""Formats of three bytes a sample, and as what they are read once a fourth byte is added."""
 
 FORMATS = (*SAMPLE_TYPES, *PACKED_24)
 
@@ -28,10 +31,7 @@ ALSA_NAMES = {"s24_3le": "s24le", "s24_3be": "s24be", "float_le": "f32le", "floa
 """What arecord calls formats whose names differ by more than an underscore."""
 
 ALSA_24 = frozenset({"s24_le", "s24_be"})
-"""arecord's formats of 24 bits in four bytes, which look like others of three."""
-
-BLOCK_SECONDS = 0.05
-"""Read at once at most: what comes later than its arrival is late by as much."""
+"""arecord's formats of 24 bits in four bytes, whose names look like those of three."""
 
 
 @dataclass(frozen=True)
@@ -39,75 +39,93 @@ class PcmFormat:
     """How samples lie in a stream of bytes.
 
     Attributes:
-        rate: Hz.
+        sample_rate: Hz.
         channels: samples of a frame, interleaved.
-        sample: one of `FORMATS`; arecord's names (`S16_LE`, `S24_3LE`) are understood too.
+        sample_format: one of `FORMATS`, or arecord's name for it (`S16_LE`, `S24_3LE`).
     """
 
-    rate: int
+    sample_rate: int
     channels: int = 1
-    sample: str = "s16le"
+    sample_format: str = "s16le"
 
     def __post_init__(self) -> None:
-        """Refuse formats that nobody records in, and keep one spelling."""
-        name = self.sample.lower()
+        """Normalise the name of the format; raise `UsageError` if it or the sample rate is not supported."""
+        lowest, highest = audio.MIN_SAMPLE_RATE, audio.MAX_SAMPLE_RATE
+        if not lowest <= self.sample_rate <= highest:
+            raise UsageError(f"the sample rate is {self.sample_rate} Hz; give {lowest} to {highest} Hz")
+        given = self.sample_format
+        name = given.lower()
         if name in ALSA_24:
-            raise UsageError(f"{self.sample} of arecord has four bytes a sample; record with -f S24_3LE or -f S32_LE")
-        object.__setattr__(self, "sample", ALSA_NAMES.get(name, name.replace("_", "")))
-        if self.sample not in FORMATS:
-            raise UsageError(f"the sample format is {self.sample!r}; give one of {', '.join(FORMATS)}")
+            raise UsageError(f"{given} of arecord has four bytes a sample; record with -f S24_3LE or -f S32_LE")
+        object.__setattr__(self, "sample_format", ALSA_NAMES.get(name, name.replace("_", "")))
+        if self.sample_format not in FORMATS:
+            raise UsageError(f"the sample format is {given!r}; give one of {', '.join(FORMATS)}")
 
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of each channel."""
-        wide = PACKED_BYTES if self.sample in PACKED_24 else np.dtype(SAMPLE_TYPES[self.sample]).itemsize
-        return wide * self.channels
+        packed = self.sample_format in PACKED_24
+        return (PACKED_BYTES if packed else np.dtype(SAMPLE_TYPES[self.sample_format]).itemsize) * self.channels
 
     def frames(self, data: bytes) -> Float32Array:
         """Return whole frames as (n, channels) in ±1."""
-        if self.sample in PACKED_24:
-            samples = _widened(data, self.sample)
-        else:
-            samples = np.frombuffer(data, SAMPLE_TYPES[self.sample])
+        packed = self.sample_format in PACKED_24
+        samples = (
+            _unpacked(data, self.sample_format) if packed else np.frombuffer(data, SAMPLE_TYPES[self.sample_format])
+        )
         return to_float(samples).reshape(-1, self.channels)
 
 
-def _widened(data: bytes, sample: str) -> npt.NDArray[np.int32]:
+def _unpacked(data: bytes, sample_format: str) -> npt.NDArray[np.int32]:
     """Return samples of three bytes as integers of four, the added byte being the lowest."""
     packed = np.frombuffer(data, np.uint8).reshape(-1, PACKED_BYTES)
     wide = np.zeros((len(packed), PACKED_BYTES + 1), np.uint8)
     wide[:, 1:] = packed
-    if sample == "s24be":
+    if sample_format == "s24be":
         wide = np.roll(wide, -1, axis=1)
-    return wide.view(PACKED_24[sample])[:, 0]
+    return wide.view(PACKED_24[sample_format])[:, 0]
 
 
-class PcmReader:
-    """Reads frames from a stream of bytes that comes in pieces of any length.
+class PcmSource:
+    """Raw samples that another program writes.
 
     Attributes:
-        torn: bytes at the end that made no whole frame.
+        torn: bytes at the end that were less than a frame.
     """
 
-    def __init__(self, read: Callable[[int], bytes | None], pcm: PcmFormat) -> None:
+    live: ClassVar[bool] = True
+    reopens: ClassVar[bool] = False
+
+    def __init__(self, read: Callable[[int], bytes | None], pcm: PcmFormat, name: str = "standard input") -> None:
         """Prepare to read.
 
         Args:
             read: returns up to so many bytes, waiting for the first; none at the end.
             pcm: how samples lie in them.
+            name: what messages and records call it.
         """
+        self.name = name
         self._read, self._pcm = read, pcm
         self.torn = 0
 
-    def __iter__(self) -> Iterator[Float32Array]:
-        """Yield frames (n, channels) in ±1 as they come."""
-        wide = self._pcm.frame_bytes
-        most = max(1, round(BLOCK_SECONDS * self._pcm.rate)) * wide
-        held = b""
+    def frames(self) -> Iterator[Frames]:
+        """Yield frames as they come, however the bytes are cut."""
+        size = self._pcm.frame_bytes
+        most = max(1, round(BLOCK_SECONDS * self._pcm.sample_rate)) * size
+        held, came = b"", False
         while data := self._read(most - len(held)):
             held += data
-            whole = len(held) - len(held) % wide
+            whole = len(held) - len(held) % size
             if whole:
-                yield self._pcm.frames(held[:whole])
+                came = True
+                yield self._pcm.sample_rate, self._pcm.frames(held[:whole])
                 held = held[whole:]
         self.torn = len(held)
+        if not came:
+            raise AudioError(f"{self.name} ended without a sound; see what the program before the pipe prints")
+
+    def notes(self) -> list[str]:
+        """Return whether a frame was cut off."""
+        if not self.torn:
+            return []
+        return [f"{self.name} ended within a frame ({self.torn} bytes); check the sample format and the channels"]
