@@ -62,7 +62,7 @@ def export_bundle(
         out: directory of the bundle; it appears when the bundle is whole and verified.
         options: what goes into it.
         force: whether to replace a bundle at `out`.
-        progress: is told each step in a few words.
+        progress: called with each step in a few words.
 
     Returns:
         The bundle, opened.

@@ -166,7 +166,7 @@ class SharedRuns:
         self._lock = threading.Lock()
         self._joined: tuple[_SharedRun, Future[Float32Array]] | None = None
         self.observe: Callable[[int], object] = int
-        """Is told the clips of every run as it begins; whoever counts them sets it."""
+        """Called with the clips of every run as it begins; whoever counts them sets it."""
 
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Embed clips together with those of other callers, see `GpuAudioTower.embed`."""
