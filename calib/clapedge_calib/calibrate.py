@@ -71,9 +71,9 @@ class CalibrationOptions:
         """Raise if a value is impossible."""
         check_percentile(self.percentile)
         if not self.max_drop >= 0:
-            raise UsageError(f"max-drop is {self.max_drop}; give points from 0 on")
+            raise UsageError(f"max_drop is {self.max_drop:g}; use max_drop=0 or more")
         if not 0 <= self.min_cosine <= 1:
-            raise UsageError(f"min-cosine is {self.min_cosine}; give a number from 0 to 1")
+            raise UsageError(f"min_cosine is {self.min_cosine:g}; use a number from 0 to 1")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli.hints import note, report_error
 from clapedge_calib.eval_command import needs_extra, with_progress
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[s
         labels = engine.embed_labels(load_labels(file, bundle=bundle) if file else sorted(set(classes)))
         fitted = with_progress(fit_scores(engine, labels, *parts))
     for sentence in fitted.failures:
-        click.echo(f"error: {sentence}", err=True)
+        report_error(sentence)
     fitted.labels.save(target)
     kept = "" if fitted.after < fitted.before else " (not kept: it does not help with the recordings held out)"
     click.echo(f"temperature {fitted.temperature:.3f}: ECE {fitted.before:.3f} before, {fitted.after:.3f} after{kept}")
@@ -179,7 +180,7 @@ def _finish(
 
     report = calibration.report
     for sentence in report.left_out:
-        click.echo(f"note: left out: {sentence}", err=True)
+        note(f"left out: {sentence}")
     write_report(report, directory)
     if table is not None:
         write_table(calibration.ranges, table)

@@ -79,9 +79,7 @@ def split(
     """
     present = {each.fold for each in examples}
     if unknown := [fold for fold in test_folds if fold not in present]:
-        known = (
-            f"the folds {', '.join(sorted(present))}" if present - {""} else "no folds; a CSV names them (--manifest)"
-        )
+        known = f"the folds {', '.join(sorted(present))}" if present - {""} else "no folds; name a CSV that does"
         raise UsageError(f"no recording is in fold {unknown[0]}; the recordings have {known}")
     by_class: dict[str, list[Example]] = {}
     for example in examples:

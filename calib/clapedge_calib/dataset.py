@@ -57,10 +57,10 @@ def read_dataset(
     if table is not None:
         examples = _from_csv(table, audio, conditions)
     elif audio is None:
-        raise UsageError("no recordings are named; give a folder (audio) or a CSV (manifest) of them")
+        raise UsageError('no recordings are named; use audio="DIR" or manifest="FILE"')
     else:
         if wanted or conditions:
-            raise UsageError(f"{audio} holds no CSV with folds or columns; name one as the manifest")
+            raise UsageError(f'{audio} holds no CSV with folds or columns; use manifest="FILE"')
         examples = _from_folders(audio)
     kept = sorted((each for each in examples if not wanted or each.fold in wanted), key=lambda each: each.name)
     if not kept:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clapedge.cli.hints import report_error
 from clapedge.cli.options import provider_option, recording_options
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import MissingExtraError
@@ -92,8 +93,7 @@ def eval_(  # noqa: PLR0913 - one parameter an option
     )
     evaluations, failures = with_progress(compare(comparison, examples))
     for sentence in failures:
-        unread = f"{len(failures)} of {len(examples)} recordings could not be read"
-        click.echo(f"error: {sentence} ({unread})", err=True)
+        report_error(f"{sentence} ({len(failures)} of {len(examples)} recordings could not be read)")
     _print(evaluations, output_format)
     if confusion is not None:
         write_confusion(evaluations[0], confusion)

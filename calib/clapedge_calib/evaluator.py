@@ -148,7 +148,7 @@ class Evaluator:
     def _probabilities(self, rows: Float32Array) -> FloatArray:
         """Return the probabilities (N, labels) of embeddings."""
         if self._labels is None:
-            raise LabelError("there are no labels to score against; name some with --labels")
+            raise LabelError("there are no labels to score against; name a label set")
         return probabilities(similarities(rows, self._labels.embeddings), self._scale / self._labels.temperature)
 
     def _find_truth(self) -> IntArray | None:

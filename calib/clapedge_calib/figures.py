@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clapedge.atomic_file import atomic_write, check_target
-from clapedge.errors import MissingExtraError, UsageError
+from clapedge.errors import MissingExtraError
 from clapedge_calib.evaluation import Evaluation
 
 SHADES = " ░▒▓█"
@@ -95,12 +95,11 @@ def check_confusion(path: Path | None, *, force: bool) -> None:
         StorageError: its folder cannot be written to.
         UsageError: the suffix is another, there is something already, or no folder to hold it.
     """
-    if path is not None and path.suffix.lower() not in {".csv", ".png"}:
-        raise UsageError(f"{path} is neither .csv nor .png; name the confusion matrix so")
-    if path is not None and path.suffix.lower() == ".png" and find_spec("matplotlib") is None:
+    if path is None:
+        return
+    check_target(path, force=force, suffixes=(".csv", ".png"))
+    if path.suffix.lower() == ".png" and find_spec("matplotlib") is None:
         raise MissingExtraError("a confusion matrix as PNG", "calib")
-    if path is not None:
-        check_target(path, force=force)
 
 
 def write_confusion(evaluation: Evaluation, path: Path) -> None:

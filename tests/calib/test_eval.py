@@ -130,7 +130,7 @@ def test_a_matrix_that_cannot_be_written_is_refused_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr(Engine, "embed_stream", lambda *_, **__: pytest.fail("it has begun"))
     for name, complaint in (
-        ("a.gif", r"neither \.csv nor \.png"),
+        ("a.gif", r"ends in none of \.csv, \.png"),
         ("absent/a.csv", "does not exist"),
         ("d.csv", "is not a regular file; name another"),
     ):
