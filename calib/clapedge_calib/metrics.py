@@ -63,7 +63,8 @@ def average_precision(score: FloatArray, relevant: npt.NDArray[np.bool_]) -> flo
 
 def confusion(truth: IntArray, predicted: IntArray, labels: int) -> IntArray:
     """Count (labels, labels): how often the column's label was predicted for a clip of the row's."""
-    return np.asarray(confusion_matrix(truth, predicted, labels=range(labels)), np.int64)
+    counts = confusion_matrix(truth, predicted, labels=range(labels + 1))  # it warns of a single label
+    return np.asarray(counts[:labels, :labels], np.int64)
 
 
 def calibration_error(probability: FloatArray, truth: IntArray) -> float:

@@ -1,4 +1,4 @@
-"""A checkpoint: a model with its tokenizer and front end, and the reading of its files."""
+"""A checkpoint: a model with its tokenizer and front end, read from its files."""
 
 import re
 import zipfile
@@ -29,13 +29,13 @@ NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
 ]
-"""What may stand beside tensors: LAION's files hold best scores as NumPy numbers. None of it runs code."""
+"""Types that are allowed beside tensors: LAION's files hold scores as NumPy numbers. None of them runs code."""
 
 UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError)
-"""What reading damaged weights raises."""
+"""Errors that reading damaged weights raises."""
 
 AGAIN = "config and weights do not belong together, so download both again"
-"""What to do about a checkpoint whose parts do not fit."""
+"""How to repair a checkpoint whose parts do not fit."""
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of weights in a directory of the hub's layout, the preferred one first."""
@@ -52,11 +52,11 @@ class Checkpoint:
         model: transformers' model in evaluation mode, float32.
         tokenizer: content of `tokenizer.json`, without padding and truncation.
         front_end: parameters of the log-mels that it was trained on.
-        name: how a manifest calls it: hub id, name of the directory or file, or `random:...`.
+        name: in a manifest: hub id, name of the directory or file, or `random:...`.
         revision: commit on the hub, or None.
         licence: SPDX-like name from its model card, or `unknown`.
         weights: `pretrained`, `random` or `demo`.
-        notes: sentences that a user should know.
+        notes: sentences for the user.
     """
 
     model: ClapModel
@@ -78,8 +78,8 @@ class Checkpoint:
 def read_directory(directory: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     """Read a directory in the hub's layout: config.json, weights, preprocessor_config.json, tokenizer, README.md.
 
-    A `clapedge_weights` entry of config.json (`demo` or `random`) says that the weights are not pretrained ones,
-    `clapedge_name` what to call them, and `clapedge_notes`, a list of sentences, what users should know.
+    Entries of config.json: `clapedge_weights` (`demo` or `random`) marks weights that are not pretrained,
+    `clapedge_name` names them, and `clapedge_notes` is a list of sentences for the user.
 
     Raises:
         ModelError: a file is missing or not understood.
@@ -151,13 +151,13 @@ def read_front_end(directory: Path, *, fusion: bool) -> FrontEnd:
         return msgspec.convert(parameters, FrontEnd)
     except msgspec.ValidationError as error:
         raise ModelError(
-            f"{directory}: preprocessor_config.json describes sound that the engine does not hear ({error}); "
+            f"{directory}: preprocessor_config.json describes a front end that the engine does not compute ({error}); "
             "use a checkpoint for 48 kHz"
         ) from error
 
 
 def read_tokenizer(path: Path) -> bytes:
-    """Return the content of a `tokenizer.json`, freed of padding and truncation, which belong to the engine.
+    """Return the content of a `tokenizer.json` without padding and truncation, which the engine does itself.
 
     Args:
         path: the file, or a directory that holds it or a RoBERTa vocabulary (`vocab.json` and `merges.txt`).
@@ -171,13 +171,13 @@ def read_tokenizer(path: Path) -> bytes:
     content = _read_json(file)
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise ModelError(f"{file} is no tokenizer.json: it has no model with a vocab; use the one of the model's page")
+        raise ModelError(f"{file} is not a tokenizer.json: it has no model with a vocab; use that of the model's page")
     content["padding"] = content["truncation"] = None
     return msgspec.json.encode(content)
 
 
 def check_tokenizer(checkpoint: Checkpoint) -> None:
-    """Refuse a tokenizer that belongs to another model.
+    """Raise if a tokenizer belongs to another model.
 
     Raises:
         ModelError: its ids are not those of the text encoder.
@@ -202,11 +202,11 @@ def check_tokenizer(checkpoint: Checkpoint) -> None:
 
 
 def load_model(config: dict[str, Any], state: dict[str, torch.Tensor], source: Path) -> ClapModel:
-    """Build a model in float32 and evaluation mode; a tensor that is missing is an error, since it would be random.
+    """Build a model in float32 and evaluation mode; a missing tensor is an error, since it would be random.
 
     Args:
         config: content of a `config.json`.
-        state: tensors by transformers' names; those that the model does not have are passed over.
+        state: tensors by transformers' names; those that the model does not have are ignored.
         source: named in errors.
 
     Raises:
@@ -226,7 +226,7 @@ def load_model(config: dict[str, Any], state: dict[str, torch.Tensor], source: P
     missing = [key for key in report.missing_keys if not key.endswith(REBUILT_KEYS)]
     if missing:
         raise ModelError(
-            f"{source} lacks {len(missing)} tensors that its configuration asks for, the first being "
+            f"{source} lacks {len(missing)} tensors of its configuration, the first being "
             f"{', '.join(missing[:3])}; {AGAIN}"
         )
     model.train(mode=False)
@@ -234,21 +234,21 @@ def load_model(config: dict[str, Any], state: dict[str, torch.Tensor], source: P
 
 
 def read_state(file: Path) -> dict[str, Any]:
-    """Read a file of weights: safetensors, or PyTorch's format with nothing in it but tensors and plain values.
+    """Read a file of weights: safetensors, or PyTorch's format with tensors and plain values only.
 
     Raises:
         ModelError: it is damaged, or holds code.
     """
     safe = file.suffix == ".safetensors"
     if not safe and not zipfile.is_zipfile(file):
-        raise ModelError(f"{file} is no file of weights, which PyTorch writes as zip archives; download it again")
+        raise ModelError(f"{file} is not a file of weights, which PyTorch writes as zip archives; download it again")
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
             content = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise ModelError(
-            f"{file} is no file of weights, or is damaged ({first_line(error)}); download it again, and nothing but "
-            "tensors is read from it"
+            f"{file} is not a file of weights, or is damaged ({first_line(error)}); download it again (only tensors "
+            "are read, never code)"
         ) from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds a {type(content).__name__} instead of named tensors; give a checkpoint of CLAP")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXTRA_PACKAGES = frozenset(
     {"huggingface_hub", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "transformers"}
 )
-"""What the extra `export` installs."""
+"""Packages that the extra `export` installs, by the names under which they are imported."""
 
 
 @click.command()
@@ -42,12 +42,12 @@ EXTRA_PACKAGES = frozenset(
     default="dynamic",
     show_default=True,
     metavar="N|dynamic",
-    help="Clips that the audio tower takes.",
+    help="Clips that the audio tower takes at once.",
 )
 @click.option("--revision", help="Branch, tag or commit of a model on the hub.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), help="tokenizer.json, or a directory that holds one.")
 @click.option("--force", is_flag=True, help="Replace a bundle at the target.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of random weights.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of random weights.")
 def export(  # noqa: PLR0913 - one parameter an option
     *,
     model: str,
@@ -81,7 +81,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         from clapedge_export.options import ExportOptions
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in EXTRA_PACKAGES:
-            # a GPU package of ONNX Runtime is as good, and the CPU package beside it would break both
+            # a GPU package of ONNX Runtime will do, and the CPU package beside it would break both
             extra = "cpu,export" if error.name == "onnxruntime" else "export"
             raise MissingExtraError("export", extra) from error
         raise
@@ -108,13 +108,13 @@ def _batch(value: str) -> int | None:
 
 
 def _progress(step: str) -> None:
-    """Say what is being done, to someone who watches."""
+    """Print the step that begins, if stderr is a terminal."""
     if sys.stderr.isatty():
         click.echo(f"{step} ...", err=True)
 
 
 def _summarize(bundle: "Bundle", seconds: float) -> None:
-    """Print what was made."""
+    """Print a summary of the bundle."""
     manifest = bundle.manifest
     revision = f" at {manifest.revision}" if manifest.revision else ""
     click.echo(

@@ -1,4 +1,4 @@
-"""Downloads from the hub, bounded in time: without a network, the cache or an error answers within seconds."""
+"""Downloads from the hub with a time limit: without a network, the cache or an error answers within seconds."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from clapedge.errors import ModelError
 from clapedge_export.quiet import first_line, quiet
 
 ANSWER_SECONDS = 8.0
-"""Longest wait for the hub's first answer; resolving a name has no time limit of its own."""
+"""Longest wait for the hub's first answer, since resolving a name has no time limit of its own."""
 
 CHECKPOINT_FILES = (
     "config.json",
@@ -23,7 +23,7 @@ CHECKPOINT_FILES = (
     "README.md",
     "model.safetensors",
 )
-"""What makes a checkpoint; `pytorch_model.bin` instead of the last where there is no other."""
+"""Files of a checkpoint; `pytorch_model.bin` is taken if the last is missing."""
 
 OLD_WEIGHTS = "pytorch_model.bin"
 
@@ -34,7 +34,7 @@ FAILURES: tuple[type[Exception], ...] = (
     hub_errors.HFValidationError,
     OSError,
 )
-"""Everything that the hub's library raises for a model that it cannot get."""
+"""Errors that the hub's library raises for a model that it cannot get."""
 
 
 def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tuple[Path, str | None]:
@@ -48,7 +48,7 @@ def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tu
         revision: branch, tag or commit.
 
     Raises:
-        ModelError: there is no such model, or neither network nor cache.
+        ModelError: the model does not exist, or can be neither downloaded nor found in the cache.
     """
     present, reason = _ask(name, revision)
     wanted = list(files)
@@ -72,7 +72,7 @@ def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> tu
 
 
 def _ask(name: str, revision: str | None) -> tuple[set[str] | None, str]:
-    """Return the names of a model's files, or None and why the hub does not tell."""
+    """Return the names of a model's files, or None and the reason why they are unknown."""
     if constants.HF_HUB_OFFLINE:
         return None, "offline mode is on, and it is not in the cache"
     answers: list[set[str]] = []

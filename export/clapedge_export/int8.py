@@ -1,4 +1,4 @@
-"""The INT8 variant, made for CPUs alone: products with scales that are found as they run."""
+"""The INT8 variant for CPUs: products whose scales are computed at run time."""
 
 import tempfile
 from pathlib import Path
@@ -12,19 +12,19 @@ from clapedge_export.graphs import check_graph
 from clapedge_export.quiet import quiet
 
 FLOAT_LAYERS = ("patches", "mean", "projection")
-"""Layers that INT8 leaves alone: the first and the last products cost little time and most of the accuracy."""
+"""Layers that stay in float: the first and the last products cost little time and, in INT8, most of the accuracy."""
 
 
 def dynamic_int8(model: ModelProto) -> ModelProto:
     """Return a copy of a tower, traced for one row, whose products with constant weights are INT8.
 
-    Scales of activations are found as it runs; weights are signed, with one scale per output channel. Products between
-    activations (attention), the patch embedding and the projection stay in float32.
+    Scales of activations are computed at run time; weights are signed, with one scale per output channel. Products
+    between activations (attention), the patch embedding and the projection stay in float32.
     """
     source = ModelProto()
-    source.CopyFrom(model)  # the quantiser changes what it is given
+    source.CopyFrom(model)  # the quantizer changes its argument
     named = [node.name for node in model.graph.node if node.name.startswith(FLOAT_LAYERS)]
-    left = [*named, *(f"{name}_MatMul" for name in named)]  # the second is what the quantiser makes of a Gemm
+    left = [*named, *(f"{name}_MatMul" for name in named)]  # the second is the quantizer's name for a Gemm
     with quiet(), tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "int8.onnx"
         quantize_dynamic(

@@ -1,4 +1,4 @@
-"""LAION's own checkpoints (`.pt`), read as tensors alone and renamed to what transformers calls them.
+"""LAION's own checkpoints (`.pt`): only tensors are read, and renamed as in transformers.
 
 Source of the names: `laion_clap/clap_module` (`model.py`, `htsat.py`) of LAION-AI/CLAP.
 """
@@ -32,7 +32,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"(\.blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
     (r"(\.blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
 )
-"""Patterns and replacements that turn LAION's names into those of transformers, applied in order."""
+"""Patterns and replacements from LAION's names to those of transformers, applied in order."""
 
 ROBERTA_HEAD = 64
 """Width of an attention head of RoBERTa, of any size."""
@@ -49,7 +49,7 @@ def read_checkpoint(file: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         tokenizer: `tokenizer.json` of roberta-base, or a directory that holds it; None takes it from the hub.
 
     Raises:
-        ModelError: it is no such checkpoint, or the tokenizer cannot be found.
+        ModelError: it is not such a checkpoint, or the tokenizer cannot be found.
     """
     original = _tensors(read_state(file), file)
     config = configuration(original, file)
@@ -64,7 +64,7 @@ def read_checkpoint(file: Path, *, tokenizer: Path | None = None) -> Checkpoint:
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a LAION checkpoint by transformers' names, q, k and v apart."""
+    """Return the tensors of a LAION checkpoint by transformers' names, with q, k and v separate."""
     result: dict[str, Tensor] = {}
     for key, tensor in state.items():
         name = key
@@ -79,7 +79,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def configuration(state: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
-    """Read the architecture off the shapes of the tensors and return it as a `config.json` says it.
+    """Return the architecture that the shapes of the tensors imply, as the content of a `config.json`.
 
     Args:
         state: tensors by LAION's names.
@@ -93,8 +93,7 @@ def configuration(state: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
     layers = [re.match(r"text_branch\.encoder\.layer\.(\d+)\.attention", key) for key in state]
     if not places or not any(layers) or "text_branch.pooler.dense.weight" not in state:
         raise ModelError(
-            f"{file} is no LAION checkpoint with an HTSAT audio encoder and a RoBERTa text encoder; those are the ones "
-            "that clapedge reads"
+            f"{file} is not a LAION checkpoint with an HTSAT audio encoder and a RoBERTa text encoder; give one that is"
         )
     fusion = "audio_branch.patch_embed.mel_conv2d.weight" in state
     if fusion != any("fusion_model.local_att." in key for key in state) or any("local_att2." in key for key in state):
@@ -131,7 +130,7 @@ def configuration(state: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
 
 
 def _tensors(content: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
-    """Return the model's tensors by their plain names: without the rest of the training state, without `module.`."""
+    """Return the model's tensors by name, without `module.` and without the rest of the training state."""
     state = content.get("state_dict", content)
     tensors = {
         str(key).removeprefix("module."): value for key, value in dict(state).items() if isinstance(value, Tensor)

@@ -9,7 +9,7 @@ from clapedge_export import hub, laion, synthetic
 from clapedge_export.checkpoint import Checkpoint, check_tokenizer, read_directory
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-"""What names a model on the hub: organisation and model."""
+"""The name of a model on the hub: organisation and model."""
 
 LAION_SUFFIXES = {".pt", ".pth"}
 """Endings of checkpoints in LAION's own format."""
@@ -18,7 +18,7 @@ LAION_SUFFIXES = {".pt", ".pth"}
 def load_checkpoint(
     name: str, *, revision: str | None = None, tokenizer: Path | None = None, seed: int = 0
 ) -> Checkpoint:
-    """Load what a name names.
+    """Load a checkpoint by its name.
 
     Args:
         name: hub id (`laion/clap-htsat-fused`), directory in the hub's layout, LAION's `.pt` file, or
@@ -28,7 +28,7 @@ def load_checkpoint(
         seed: of random weights.
 
     Raises:
-        ModelError: there is no such checkpoint, or it is not understood.
+        ModelError: the checkpoint does not exist, or is not understood.
         UsageError: a tokenizer is given for random weights.
     """
     path = Path(name).expanduser()
@@ -45,7 +45,7 @@ def load_checkpoint(
         checkpoint = dataclasses.replace(read_directory(directory, tokenizer=tokenizer), name=name, revision=commit)
     else:
         raise ModelError(
-            f"{name} is no directory, no file and no hub id; give a hub id such as laion/clap-htsat-fused, a "
+            f"{name} is not a directory, a file or a hub id; give a hub id such as laion/clap-htsat-fused, a "
             "downloaded directory, a LAION .pt file, or random:clap-htsat-fused"
         )
     check_tokenizer(checkpoint)

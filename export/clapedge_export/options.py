@@ -1,4 +1,4 @@
-"""What an export is to make, checked before any work."""
+"""The options of an export, checked before any work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from clapedge.model.bundle import Variant
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What goes into a bundle.
+    """What a bundle will hold.
 
     Attributes:
         labels: label files to embed and store as `labels/NAME.npz`, NAME being that of the file.
@@ -32,7 +32,7 @@ class ExportOptions:
     tokenizer: Path | None = None
     seed: int = 0
     label_sets: dict[str, LabelSet] = field(init=False, repr=False)
-    """What the label files hold, by name."""
+    """The contents of the label files, by name."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -40,7 +40,7 @@ class ExportOptions:
         return tuple(variant for variant in get_args(Variant) if variant in self.precisions)
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing, and read the label files."""
+        """Raise if a value is impossible, and read the label files."""
         unknown = [name for name in self.precisions if name not in get_args(Variant)]
         if unknown or not self.precisions or len(set(self.precisions)) < len(self.precisions):
             found = ", ".join(self.precisions) or "missing"

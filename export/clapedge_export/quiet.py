@@ -1,4 +1,4 @@
-"""The tools underneath, kept quiet, and what they say in one line."""
+"""Silences the warnings of torch and other tools, and shortens their errors to a line."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings and log lines of the tools off the terminal: they speak to their authors, not to users."""
+    """Keep the tools' warnings and log lines off the terminal: they are for developers, not for users."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -21,5 +21,5 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line of at most 200 characters."""
+    """Return the message of an error in one line of at most 200 characters."""
     return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")

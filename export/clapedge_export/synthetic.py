@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clapedge_export.layers import Original
 
 PREFIX = "random:"
-"""Begins the name of a checkpoint that is made instead of read."""
+"""Prefix of the names of random checkpoints."""
 
 NAMES = {f"{PREFIX}clap-htsat-fused": True, f"{PREFIX}clap-htsat-unfused": False}
 """Names, and whether the model fuses long recordings."""
@@ -29,7 +29,7 @@ ROBERTA_BASE: dict[str, Any] = {
     "layer_norm_eps": 1e-5,
     "type_vocab_size": 1,
 }
-"""The configuration of roberta-base where it differs from, or must not depend on, defaults of transformers."""
+"""The configuration of roberta-base, as far as it must not depend on the defaults of transformers."""
 
 MEL_MEAN, MEL_DEVIATION = -35.0, 18.0
 """Level of a log-mel in dB, about that of ordinary recordings: BatchNorm turns it into zero mean and unit variance."""
@@ -43,13 +43,13 @@ def make_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 
     Args:
         name: one of `NAMES`.
-        seed: any whole number from 0 on.
+        seed: an integer of 0 or more.
 
     Raises:
-        ModelError: there is no random model of that name.
+        ModelError: the name is not one of them.
     """
     if name not in NAMES:
-        raise ModelError(f"there is no random model {name}; choose one of {', '.join(NAMES)}")
+        raise ModelError(f"{name} is not a random model; choose one of {', '.join(NAMES)}")
     fusion = NAMES[name]
     config = ClapConfig(text_config=ROBERTA_BASE, audio_config={"enable_fusion": fusion})
     with quiet():
@@ -69,7 +69,7 @@ def make_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 
 @torch.no_grad()
 def randomize(model: ClapModel, *, seed: int) -> None:
-    """Draw every weight and every BatchNorm statistic of a model anew, so that no part of it is an identity.
+    """Draw every weight and every BatchNorm statistic of a model, so that no part of it is an identity.
 
     Weights have the variance that keeps a signal's level from layer to layer.
     """
@@ -100,7 +100,7 @@ def randomize(model: ClapModel, *, seed: int) -> None:
 
 
 def byte_tokenizer() -> bytes:
-    """Return the `tokenizer.json` of a tokenizer that makes one token of each byte, with RoBERTa's special tokens."""
+    """Return a `tokenizer.json` with one token for each byte, and RoBERTa's special tokens."""
     vocabulary = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
     for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
         vocabulary[letter] = len(vocabulary)

@@ -70,9 +70,9 @@ class Layer(nn.Module):
         return self.norm_mlp(self.contract(self.activation(self.expand(tokens))) + tokens)
 
     def attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Attend from every token to every token that is no padding."""
+        """Attend from every token to every token that is not padding."""
         parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
         query, key, value = (part.squeeze(0) for part in parts.permute(2, 0, 3, 1, 4).chunk(3))
         scores = query @ key.transpose(-1, -2) + mask
-        heard = torch.softmax(scores, dim=-1) @ value
-        return self.out(heard.transpose(1, 2).flatten(2))
+        attended = torch.softmax(scores, dim=-1) @ value
+        return self.out(attended.transpose(1, 2).flatten(2))

@@ -154,13 +154,13 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "front end at another rate": (
         lambda path: edit(path / "preprocessor_config.json", sampling_rate=44_100),
-        r"the engine does not hear \(.*sampling_rate.*48 kHz",
+        r"the engine does not compute \(.*sampling_rate.*48 kHz",
     ),
     "front end with a ceiling": (lambda path: edit(path / "preprocessor_config.json", top_db=80), "top_db is 80"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), 'no tokenizer.json.*tokenizer="PATH"'),
     "damaged tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), r"tokenizer\.json is damaged"),
     "half a tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"model": {"vocab": {}}}'), "is damaged"),
-    "something else": (lambda path: (path / "tokenizer.json").write_text("{}"), "is no tokenizer.json"),
+    "something else": (lambda path: (path / "tokenizer.json").write_text("{}"), "is not a tokenizer.json"),
 }
 
 
@@ -178,7 +178,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(copy: Path) -> None:
 
     (copy / "model.safetensors").unlink()
     torch.save({"state_dict": Attack()}, copy / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="nothing but tensors is read"):
+    with pytest.raises(ModelError, match="only tensors are read, never code"):
         load_checkpoint(str(copy))
     assert not (copy / "harmed").exists()
 

@@ -116,8 +116,8 @@ def without(part: str) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("audio_branch.layers"), "no LAION checkpoint with an HTSAT"),
-        (without("text_branch.encoder"), "no LAION checkpoint with an HTSAT audio encoder and a RoBERTa"),
+        (without("audio_branch.layers"), "not a LAION checkpoint with an HTSAT"),
+        (without("text_branch.encoder"), "not a LAION checkpoint with an HTSAT audio encoder and a RoBERTa"),
         (without("mel_conv2d"), "another way than aff_2d"),
         (without("audio_projection.0"), "lacks 2 tensors"),
         (lambda _: {"epoch": 3}, "holds no tensors"),
@@ -134,7 +134,7 @@ def test_another_checkpoint_is_refused(
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.pt").write_text("to do: buy milk")
-    with pytest.raises(ModelError, match="no file of weights"):
+    with pytest.raises(ModelError, match="not a file of weights"):
         load_checkpoint(str(tmp_path / "notes.pt"))
 
 
