@@ -38,6 +38,7 @@ class ByteView:
     """A seekable file as a decoder sees it: read errors become its end, because a callback from C cannot raise.
 
     Attributes:
+        size: bytes in the file.
         length: bytes that the decoder sees; may differ from the real number.
         failure: the error that ended reading, or None.
     """
@@ -45,17 +46,12 @@ class ByteView:
     def __init__(self, file: BinaryIO) -> None:
         """View a file from its first byte; closing it stays with its owner."""
         self._file = file
-        self._size = self.length = file.seek(0, os.SEEK_END)
+        self.size = self.length = file.seek(0, os.SEEK_END)
         self._position = 0
         self._patch: tuple[int, bytes] = (0, b"")
         self._ahead = b""
         self._ahead_from = 0
         self.failure: OSError | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file."""
-        return self._size
 
     def pretend(self, *, length: int, patch: tuple[int, bytes] = (0, b"")) -> None:
         """Show another length and other bytes at one position: for headers that keep a decoder from reading on.
@@ -106,9 +102,9 @@ class ByteView:
 
     def _fetched(self, count: int) -> bytes:
         """Return up to `count` bytes from the current position, with patch and pretended tail."""
-        if self._size <= self.length - TAG_BYTES <= self._position:
+        if self.size <= self.length - TAG_BYTES <= self._position:
             return bytes(max(0, self.length - self._position))
-        data = self.peek(self._position, max(0, min(count, self._size - self._position)))
+        data = self.peek(self._position, max(0, min(count, self.size - self._position)))
         offset, patch = self._patch
         at = offset - self._position
         if not patch or at + len(patch) <= 0 or at >= len(data):

@@ -156,7 +156,9 @@ def _duplicates(labels: Sequence[Label]) -> tuple[list[Advice], set[int]]:
         if first < at:
             found.setdefault((first, at), "the names are the same word")
         if len(own) < len(label.prompts):
-            within.append(_repeated(label))
+            better = "remove it, or describe the same sound in other words"
+            reason = "prompts are averaged, so it only weighs more"
+            within.append(Advice("duplicate", (label.name,), "it has a prompt twice", reason, better))
     pairs = [_duplicate(labels[one], labels[other], what) for (one, other), what in sorted(found.items())]
     return pairs + within, {other for _, other in found}
 
@@ -170,17 +172,6 @@ def _duplicate(one: Label, other: Label, what: str) -> Advice:
         "two labels of the same words halve each other's probability",
         f"remove one of the two, or write what distinguishes them, as in {'a small dog yapping'!r} and "
         f"{'a large dog barking deeply'!r}",
-    )
-
-
-def _repeated(label: Label) -> Advice:
-    """Advise on a label that holds a prompt twice."""
-    return Advice(
-        "duplicate",
-        (label.name,),
-        "it has a prompt twice",
-        "prompts are averaged, so it only weighs more",
-        "remove it, or describe the same sound in other words",
     )
 
 
