@@ -37,25 +37,28 @@ def click() -> Float32Array:
 
 
 def recordings() -> dict[str, Float32Array]:
-    """Return sixteen recordings by name: silence, a click, full scale, noise at three levels, glides; short, long."""
+    """Return sixteen recordings by name: silence, a click, full scale, noise at three levels, glides.
+
+    Short and long ones alternate, so that a batch of 8 holds both.
+    """
     silence = np.zeros(SAMPLE_RATE, np.float32)
     return {
         "silence": silence,
+        "long noise at 0 dBFS": noise(LONG_SECONDS, 0, 5),
         "click": click(),
         "sine at full scale": tone(10, 1_000, 1_000, 0),
+        "silence, then noise": np.concatenate([np.zeros(12 * SAMPLE_RATE, np.float32), noise(13, -10, 7)]),
         "square at full scale": np.sign(tone(10, 440, 440, 0)),
+        "long glide": tone(LONG_SECONDS, 50, 20_000, -3),
         "noise at 0 dBFS": noise(10, 0, 1),
         "noise at -20 dBFS": noise(10, -20, 2),
+        "long silence": np.zeros(LONG_SECONDS * SAMPLE_RATE, np.float32),
         "noise at -60 dBFS": noise(10, -60, 3),
         "short noise": noise(1, -20, 4),
-        "glide": tone(10, 100, 15_000, -12),
-        "low tone": tone(3, 80, 60, -6),
-        "long silence": np.zeros(LONG_SECONDS * SAMPLE_RATE, np.float32),
-        "long noise at 0 dBFS": noise(LONG_SECONDS, 0, 5),
-        "long noise at -60 dBFS": noise(LONG_SECONDS, -60, 6),
-        "long glide": tone(LONG_SECONDS, 50, 20_000, -3),
-        "silence, then noise": np.concatenate([np.zeros(12 * SAMPLE_RATE, np.float32), noise(13, -10, 7)]),
         "noise, then a click": np.concatenate([noise(14, -30, 8), click()]),
+        "glide": tone(10, 100, 15_000, -12),
+        "long noise at -60 dBFS": noise(LONG_SECONDS, -60, 6),
+        "low tone": tone(3, 80, 60, -6),
     }
 
 

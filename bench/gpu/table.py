@@ -3,9 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-FORMS = {True: "for CUDA alone", False: "for every provider"}
-"""The two graphs of an FP16 tower in a bundle."""
-
 
 def table(report: Mapping[str, Any]) -> str:
     """Return the tables of a report; a section that was not measured is left out."""
