@@ -4,35 +4,20 @@ import platform
 import warnings
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from clapedge.diagnostics.cuda import check_cuda
+from clapedge.diagnostics.finding import Finding
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
 from clapedge.model.bundle import Bundle
 from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import Provider, installed_packages, unavailable_reason
 
-State = Literal["ok", "off", "bad"]
-
 PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "click", "av")
 """Packages that are looked for; only the last is optional."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        name: the thing examined.
-        state: `ok`, `off` (not there, which is not a fault) or `bad`.
-        detail: what was found, or how to mend it.
-    """
-
-    name: str
-    state: State
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,7 @@ def diagnose(bundle: str | None = None) -> Diagnosis:
         bundle: directory of a bundle; None means that of `Engine.load`.
     """
     providers = tuple(_check_provider(provider, bundle) for provider in get_args(Provider))
-    return Diagnosis((*_check_packages(), _check_runtime()), _check_bundle(bundle), providers)
+    return Diagnosis((*_check_packages(), _check_runtime(), *check_cuda()), _check_bundle(bundle), providers)
 
 
 def _check_packages() -> list[Finding]:
