@@ -112,28 +112,25 @@ def calibrate(bundle: Bundle, examples: Sequence[Example], options: CalibrationO
     )
     extremes = yield from measure_extremes(reference, layers, calibration.clips)
     ranges = yield from _ranges(reference, extremes, calibration, options)
-    probe = None  # methods that cut outliers off have nothing to smooth
-    if options.method == "minmax":
-        probe = Probe(reference, calibration.clips, most=SMOOTHING_CLIPS)
+    # methods that cut outliers off have nothing to smooth
+    probe = Probe(reference, calibration.clips, most=SMOOTHING_CLIPS) if options.method == "minmax" else None
     quantizer = _Quantizer(reference, layers, extremes, ranges, probe, options)
     towers = {}
     for scheme in SCHEMES[options.target]:
         towers[scheme] = yield from quantizer.tower(scheme)
     static = partial(quantizer.build, "static", towers["static"])
     few = Probe(reference, calibration.clips, most=SENSITIVITY_CLIPS)
-    alone = yield from measure_sensitivities(layers, static, few)
-    ranked = [layer for layer, _ in alone]
+    sensitivities = yield from measure_sensitivities(layers, static, few)
+    ranked = [layer for layer, _ in sensitivities]
     tried = []
     for scheme, tower in towers.items():
         tried.append((yield from _try(scheme, ranked, quantizer, tower, evaluator)))
     candidates = _candidates(reference, tried, evaluator)
     best, chosen = _best(tried, candidates[1:], options.target)
     report = Report(
-        model=bundle.manifest.model,
-        weights=bundle.manifest.weights,
         candidates=candidates,
-        sensitivities=tuple(each for _, each in alone),
-        **_data_facts(calibration, test),  # type: ignore[arg-type]
+        sensitivities=tuple(each for _, each in sensitivities),
+        **_data_facts(bundle, calibration, test),  # type: ignore[arg-type]
         **_facts(options, evaluator, best.figures, chosen),  # type: ignore[arg-type]
     )
     return Calibration(report, best.model if chosen.holds else None, ranges)
@@ -231,9 +228,11 @@ def _ranges(
     }
 
 
-def _data_facts(calibration: CalibrationData, test: CalibrationData) -> dict[str, object]:
-    """Return the facts of a report about the recordings."""
+def _data_facts(bundle: Bundle, calibration: CalibrationData, test: CalibrationData) -> dict[str, object]:
+    """Return the facts of a report about the model and the recordings."""
     return {
+        "model": bundle.manifest.model,
+        "weights": bundle.manifest.weights,
         "calibration_recordings": calibration.recordings,
         "calibration_clips": len(calibration.clips),
         "test_recordings": test.recordings,

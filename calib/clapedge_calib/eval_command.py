@@ -74,10 +74,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
 
     Exit codes: 0 all recordings measured, 1 some could not be read, 2 usage, 3 bundle, 4 provider.
     """  # noqa: D301 - click reads the control character
-    from clapedge_calib.dataset import read_dataset
-
     with needs_extra("eval"):
         from clapedge_calib.compare import Comparison, chosen_variants, compare
+        from clapedge_calib.dataset import read_dataset
         from clapedge_calib.figures import check_confusion, write_confusion
 
     check_confusion(confusion, force=force)
@@ -92,11 +91,9 @@ def eval_(  # noqa: PLR0913 - one parameter an option
         options=options,  # type: ignore[arg-type]  # click has checked the choices
     )
     evaluations, failures = with_progress(compare(comparison, examples))
-    for sentence in failures:
-        report_error(f"{sentence} ({len(failures)} of {len(examples)} recordings could not be read)")
+    _report(failures, len(examples))
     _print(evaluations, output_format)
-    if confusion is not None:
-        write_confusion(evaluations[0], confusion)
+    write_confusion(evaluations[0], confusion)
     ctx.exit(1 if failures else 0)
 
 
@@ -122,6 +119,12 @@ def needs_extra(command: str) -> Iterator[None]:
         if (error.name or "").partition(".")[0] in EXTRA_PACKAGES:
             raise MissingExtraError(command, "calib") from error
         raise
+
+
+def _report(failures: Sequence[str], total: int) -> None:
+    """Print on stderr which recordings could not be read."""
+    for sentence in failures:
+        report_error(f"{sentence} ({len(failures)} of {total} recordings could not be read)")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,13 +3,13 @@
 import csv
 import io
 import math
-import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from clapedge.atomic_file import atomic_write, check_target
 from clapedge.errors import MissingExtraError
+from clapedge.terminal import display_width
 from clapedge_calib.evaluation import Evaluation
 
 SHADES = " ░▒▓█"
@@ -39,7 +39,7 @@ def summary(evaluations: Sequence[Evaluation]) -> str:
 
 def class_table(evaluation: Evaluation) -> str:
     """Return one row for each class."""
-    width = max(_columns(each.label) for each in evaluation.classes)
+    width = max(display_width(each.label) for each in evaluation.classes)
     head = (
         f"{'class':{width}}  {'clips':>5}  {'recall (95 %)':24}  {'precision':>9}  {'AP':>6}  most often mistaken for"
     )
@@ -58,7 +58,7 @@ def confusion_text(evaluation: Evaluation) -> str:
     labels, counts = evaluation.labels, evaluation.confusion
     if len(labels) > WIDEST_MATRIX:
         return f"{len(labels)} labels are too many for a terminal: write the confusion matrix to a CSV"
-    width = max(map(_columns, labels))
+    width = max(map(display_width, labels))
     cell = max(3, *(len(str(count)) + 1 for row in counts for count in row))
     lines = [f"{evaluation.variant}, rows: the truth, columns: the predictions"]
     lines.append(" " * (width + 4) + "".join(f"{place:{cell + 1}}" for place in range(1, len(labels) + 1)))
@@ -102,12 +102,14 @@ def check_confusion(path: Path | None, *, force: bool) -> None:
         raise MissingExtraError("a confusion matrix as PNG", "calib")
 
 
-def write_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Write the confusion matrix as CSV or PNG, by the suffix of a path that `check_confusion` has seen.
+def write_confusion(evaluation: Evaluation, path: Path | None) -> None:
+    """Write the confusion matrix as CSV or PNG, by the suffix of a path that `check_confusion` has passed.
 
     Raises:
         StorageError: the file cannot be written.
     """
+    if path is None:
+        return
     with atomic_write(path) as temporary:
         temporary.write_bytes(_png(evaluation) if path.suffix.lower() == ".png" else _csv(evaluation))
 
@@ -150,11 +152,6 @@ def _shade(part: float) -> str:
     return SHADES[math.ceil(part * (len(SHADES) - 1))]
 
 
-def _columns(text: str) -> int:
-    """Return how many terminal columns a text fills."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
 def _padded(text: str, width: int) -> str:
     """Fill a text up with spaces to so many terminal columns."""
-    return text + " " * (width - _columns(text))
+    return text + " " * (width - display_width(text))

@@ -27,6 +27,11 @@ def counted(number: int, noun: str, *, nouns: str | None = None) -> str:
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def display_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: East Asian wide characters take two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def _is_control(character: str) -> bool:
     """Return whether a character controls the terminal instead of being shown."""
     return unicodedata.category(character) in ESCAPED_CATEGORIES or character in ESCAPED_MARKS

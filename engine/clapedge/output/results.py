@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, TextIO
@@ -13,7 +12,7 @@ from clapedge.output.columns import ResultTable
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
 from clapedge.scoring.result import Result
-from clapedge.terminal import printable
+from clapedge.terminal import display_width, printable
 
 BAR_WIDTH = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -64,9 +63,9 @@ class TableWriter(Writer):
         print(f"{printable(result.file)}  {span}", file=self.stream)
         scores = result.labels[: self.top_k]
         names = [printable(score.name) for score in scores]
-        width = min(max(map(_width, names)), max(20, shutil.get_terminal_size().columns - 50))
+        width = min(max(map(display_width, names)), max(20, shutil.get_terminal_size().columns - 50))
         for name, score in zip(names, scores, strict=True):
-            name += " " * (width - _width(name))  # noqa: PLW2901 - filled up
+            name += " " * (width - display_width(name))  # noqa: PLW2901 - filled up
             print(f"  {name}  {_figures(score)}", file=self.stream)
         if result.unsure:
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
@@ -180,11 +179,6 @@ def _figures(score: Score) -> str:
         sign, side = (">=", "present") if score.present else ("< ", "absent")
         return f"{score.similarity:+.3f} {sign} {score.threshold:.3f}  {side}"
     return f"{score.probability:7.1%}  {score.similarity:+.3f}  {_bar(score.probability)}".rstrip()
-
-
-def _width(text: str) -> int:
-    """Return how many terminal columns a text fills: East Asian wide characters fill two, combining ones none."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _bar(fraction: float) -> str:
