@@ -3,7 +3,7 @@
     python bench/bench_listen.py                  all of it, a quarter of an hour
     python bench/bench_listen.py --hours 0.1 --outage 20 --real-time 20   a rehearsal of two minutes
 
-Two hours of sound are made as they are heard, 20 times as fast as they sound; nothing of them is kept. Meanwhile
+Two hours of sound are made as they are processed, 20 times as fast as real time; nothing of them is kept. Meanwhile
 another listener runs in real time while its broker and its web server are down for ten minutes.
 """
 
@@ -41,7 +41,7 @@ NOISE = 0.03
 GAP_SECONDS = (20, 60)
 """Quiet between two events."""
 EVENT_SECONDS = (4, 9)
-HEARD_SHARE = 0.5
+FOUND_SHARE = 0.5
 """Share of a planted event that one of its label must cover, and of itself that it must, to count as found."""
 MEGABYTE = 2**20
 PARTS = 20
@@ -65,7 +65,7 @@ class Planted:
 
 
 def plan(seconds: float, *, seed: int) -> list[Planted]:
-    """Draw when which sound is to be heard."""
+    """Draw when which sound is played."""
     random = np.random.default_rng(seed)
     events, at = [], 5.0
     while True:
@@ -106,17 +106,17 @@ def _clip(label: str) -> npt.NDArray[np.float64]:
 
 @dataclass
 class Run:
-    """A listener that is fed, and what was seen of it."""
+    """A listener that is fed, and what was observed of it."""
 
     process: "subprocess.Popen[bytes]"
     records: list[dict[str, Any]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def watch(self) -> list[threading.Thread]:
-        """Start to read what it writes, and to look at its memory."""
+        """Start to read what it writes, and to measure its memory."""
         threads = [
-            threading.Thread(target=target, daemon=True) for target in (self._lines, self._words, self._resident)
+            threading.Thread(target=target, daemon=True) for target in (self._lines, self._notes, self._resident)
         ]
         for thread in threads:
             thread.start()
@@ -148,13 +148,13 @@ class Run:
         for line in self.process.stdout or ():
             self.records.append(json.loads(line))
 
-    def _words(self) -> None:
-        """Keep what it says."""
+    def _notes(self) -> None:
+        """Keep its notes."""
         for line in self.process.stderr or ():
-            self.said.append(line.decode().rstrip())
+            self.notes.append(line.decode().rstrip())
 
     def _resident(self) -> None:
-        """Look at its memory every two seconds."""
+        """Measure its memory every two seconds."""
         path = Path(f"/proc/{self.process.pid}/statm")
         while self.process.poll() is None:
             try:
@@ -174,9 +174,9 @@ def start(*words: str, cores: str | None = None) -> Run:
 
 
 def finish(run: Run, threads: list[threading.Thread]) -> None:
-    """Wait for the end of a listener and of what it says."""
+    """Wait for the end of a listener and of its output."""
     if run.process.wait() != 0:
-        raise RuntimeError("\n".join(run.said[-10:]))
+        raise RuntimeError("\n".join(run.notes[-10:]))
     for thread in threads:
         thread.join()
 
@@ -191,7 +191,7 @@ def hours_at_speed(hours: float, speed: float, scratch: Path) -> dict[str, Any]:
     threads = run.watch()
     late = run.feed(sound(events, seconds, seed=2), speed=speed)
     finish(run, threads)
-    told = json.loads(status.read_text())
+    counts = json.loads(status.read_text())
     fed = int(seconds) * RATE
     return {
         "hours": hours,
@@ -199,15 +199,15 @@ def hours_at_speed(hours: float, speed: float, scratch: Path) -> dict[str, Any]:
         "planted": len(events),
         **agreement(events, [record for record in run.records if record["kind"] == "end"]),
         "samples_fed": fed,
-        "samples_read": told["samples_read"],
-        "samples_heard": told["samples_heard"],
-        "samples_dropped": told["samples_dropped"],
-        "samples_lost": fed - told["samples_heard"],
+        "samples_read": counts["samples_read"],
+        "samples_heard": counts["samples_heard"],
+        "samples_dropped": counts["samples_dropped"],
+        "samples_lost": fed - counts["samples_heard"],
         "feed_late_s": round(late, 2),
-        "windows": told["windows"],
-        "core_share": round(told["cpu_s"] / told["uptime_s"], 3),
+        "windows": counts["windows"],
+        "core_share": round(counts["cpu_s"] / counts["uptime_s"], 3),
         **drift(run.memory),
-        "window_ms": told["window_ms"],
+        "window_ms": counts["window_ms"],
     }
 
 
@@ -228,7 +228,7 @@ def agreement(events: Sequence[Planted], found: Sequence[dict[str, Any]]) -> dic
         for record in left:
             common = min(event.end, record["end"]) - max(event.start, record["start"])
             longest = max(event.end - event.start, record["end"] - record["start"])
-            if record["label"] == event.label and common >= HEARD_SHARE * longest:
+            if record["label"] == event.label and common >= FOUND_SHARE * longest:
                 offsets += [abs(event.start - record["start"]), abs(event.end - record["end"])]
                 left.remove(record)
                 break
@@ -260,14 +260,14 @@ def real_time(seconds: float, bundle: Path, scratch: Path) -> dict[str, Any]:
         threads = run.watch()
         run.feed(sound(plan(seconds, seed=3), seconds, seed=4), speed=1.0)
         finish(run, threads)
-        told = json.loads(status.read_text())
+        counts = json.loads(status.read_text())
         figures[f"hop {hop} s"] = {
             "seconds": seconds,
-            "windows": told["windows"],
-            "core_share": round(told["cpu_s"] / told["uptime_s"], 3),
-            "samples_dropped": told["samples_dropped"],
-            "window_ms": told["window_ms"],
-            "latency_ms": told["latency_ms"],
+            "windows": counts["windows"],
+            "core_share": round(counts["cpu_s"] / counts["uptime_s"], 3),
+            "samples_dropped": counts["samples_dropped"],
+            "window_ms": counts["window_ms"],
+            "latency_ms": counts["latency_ms"],
             "memory_peak_mb": round(max(run.memory), 1),
         }
     return figures
@@ -280,8 +280,8 @@ def stall(scratch: Path) -> dict[str, Any]:
     threads = run.watch()
     run.feed(sound(plan(40, seed=5), 40, seed=6), speed=10.0, pauses={12: 5.0, 25: 5.0})
     finish(run, threads)
-    told = json.loads(status.read_text())
-    return {"stalls": told["stalls"], "gaps": told["gaps"], "samples_lost": 40 * RATE - told["samples_heard"]}
+    counts = json.loads(status.read_text())
+    return {"stalls": counts["stalls"], "gaps": counts["gaps"], "samples_lost": 40 * RATE - counts["samples_heard"]}
 
 
 def main() -> None:

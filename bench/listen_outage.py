@@ -1,4 +1,4 @@
-"""A broker and a web server that are down for a while, and what arrives all the same."""
+"""A broker and a web server that are down for a while, and what arrives nevertheless."""
 
 import http.server
 import json
@@ -31,7 +31,7 @@ class Often:
 
 
 class Received:
-    """Who takes messages: a subscriber at the broker, and a web server."""
+    """The receivers of messages: a subscriber at the broker, and a web server."""
 
     def __init__(self, broker_port: int, web_port: int) -> None:
         """Begin with nothing."""
@@ -50,7 +50,7 @@ class Received:
         self._client.loop_start()
 
     def open_server(self) -> None:
-        """Let the web server answer."""
+        """Start the web server."""
         received = self.webhook
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -61,19 +61,19 @@ class Received:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._web_port), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close_server(self) -> None:
-        """Take the web server away."""
+        """Stop the web server."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
 
     def close(self) -> None:
-        """Take leave."""
+        """Disconnect."""
         self.close_server()
         self._client.disconnect()
         self._client.loop_stop()
@@ -95,7 +95,7 @@ class Outage:
         self.figures: dict[str, Any] = {}
 
     def run(self, sound: Callable[..., Iterator[bytes]]) -> None:
-        """Listen, be down, be up again, and compare what was told with what arrived."""
+        """Listen, be down, be up again, and compare the records with what arrived."""
         seconds = int(2 * UP_SECONDS + self._seconds)
         events = [Often("siren", at, at + 4.0) for at in range(5, seconds - 5, 10)]
         broker, received = self._broker(), Received(self._broker_port, self._web_port)
@@ -103,8 +103,8 @@ class Outage:
         listener = subprocess.Popen(  # noqa: S603 - our own command
             self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        told: list[str] = []
-        reader = threading.Thread(target=lambda: told.extend(map(key_of, listener.stdout or ())), daemon=True)
+        sent: list[str] = []
+        reader = threading.Thread(target=lambda: sent.extend(map(key_of, listener.stdout or ())), daemon=True)
         reader.start()
         due = time.monotonic()
         for second, piece in enumerate(sound(events, seconds, seed=7)):
@@ -120,31 +120,31 @@ class Outage:
             if listener.stdin:
                 listener.stdin.write(piece)
                 listener.stdin.flush()
-        self._drain(told, received)
+        self._drain(sent, received)
         if listener.stdin:
             listener.stdin.close()
         listener.wait()
         reader.join()
-        self._drain(told, received)
+        self._drain(sent, received)
         broker.terminate()
         received.close()
         status = json.loads((self._scratch / "outage.json").read_text())
         self.figures = {
             "down_s": self._seconds,
-            "messages": len(told),
+            "messages": len(sent),
             **{
                 f"{name}_{what}": count
                 for name, keys in (("mqtt", received.mqtt), ("webhook", received.webhook))
-                for what, count in (("missing", len(set(told) - set(keys))), ("twice", len(keys) - len(set(keys))))
+                for what, count in (("missing", len(set(sent) - set(keys))), ("twice", len(keys) - len(set(keys))))
             },
             "samples_dropped": status["samples_dropped"],
             "notes": status["notes"],
         }
 
-    def _drain(self, told: Sequence[str], received: Received) -> None:
+    def _drain(self, sent: Sequence[str], received: Received) -> None:
         """Wait until all has arrived, for a while."""
         until = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < until and not (set(told) <= set(received.mqtt) & set(received.webhook)):
+        while time.monotonic() < until and not (set(sent) <= set(received.mqtt) & set(received.webhook)):
             time.sleep(0.5)
 
     def _broker(self) -> "subprocess.Popen[bytes]":
@@ -159,13 +159,13 @@ class Outage:
 
 
 def key_of(line: bytes) -> str:
-    """Return what tells a record from all others."""
+    """Return the key of a record."""
     record = json.loads(line)
     return f"{record['id']}-{record['sequence']}"
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import log_to_stderr
+from clapedge.cli.hints import note
 from clapedge.cli.options import (
     MOST_THREADS,
     STANDARD_INPUT,
@@ -171,7 +172,7 @@ def listen(
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads, spinning=spinning))
     labels = read_labels(engine_of, words, label_file, template)
     if not options["multi"] and not any(label.hidden for label in labels.label_set.labels):
-        click.echo("note: no label is hidden, so each moment is given to one; add a hidden background", err=True)
+        note("no label is hidden, so each moment is given to one; add a hidden background")
     status_file = Path(options["status"]) if options["status"] else None
     with ExitStack() as closing:
         outputs = Outputs(_open_sinks(options, closing), _open_clip_store(options), status_file)

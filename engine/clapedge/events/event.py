@@ -33,7 +33,7 @@ class LiveEvent(Event):
 
     Attributes:
         kind: `begin`, `update` or `end`.
-        number: of the event, from 1 on: the same in all that is said of it.
+        number: of the event, from 1 on; the same in all its updates.
     """
 
     kind: Kind

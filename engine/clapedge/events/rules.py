@@ -1,4 +1,4 @@
-"""When a label counts as heard: hysteresis thresholding, merging of close spans, trimming of their ends."""
+"""When a label counts as present: hysteresis thresholding, merging of close spans, trimming of their ends."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -17,10 +17,9 @@ SIMILARITY_HYSTERESIS = 0.05
 
 
 TRIM = 0.25
-"""Share of a window that is taken off both ends of an event. A window whose middle lies outside an event still hears
-it if it reaches into it: a loud event with any part of the window, a faint one with half of it. So an event seems to
-begin earlier and to end later by something between nothing and half a window; with the middle, it is placed to within
-a quarter."""
+"""Share of a window that is taken off both ends of an event. A window whose middle lies outside an event still scores
+it: a loud event with any part of the window, a faint one with half of it. So an event seems to begin earlier and to end
+later by something between nothing and half a window; with the middle of that, it is placed to within a quarter."""
 
 
 class Span(NamedTuple):
@@ -32,7 +31,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class EventRule:
-    """When a label counts as heard.
+    """When a label counts as present.
 
     Attributes:
         on: score from which an event begins; None means 0.5 of probability or, with `multi`, the label's threshold.
@@ -40,7 +39,7 @@ class EventRule:
             `multi`, 0.05 of similarity below `on`.
         min_duration: seconds; shorter events are left out.
         merge_gap: seconds; events of a label that are no farther apart become one.
-        multi: whether labels are decided apart, by their similarities; else they share the probability.
+        multi: whether each label is compared with its own threshold, by similarity; else labels share the probability.
     """
 
     on: float | None = None
@@ -50,7 +49,7 @@ class EventRule:
     multi: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that decide nothing."""
+        """Raise `UsageError` if a value is impossible."""
         for name, seconds in (("min_duration", self.min_duration), ("merge_gap", self.merge_gap)):
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise UsageError(f"{name} is {seconds} s; give a number of seconds, 0 or more")

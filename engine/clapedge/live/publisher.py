@@ -23,7 +23,7 @@ class ListenerContext:
     Attributes:
         source: name of the source.
         run_id: what ids of events begin with; unique among all runs.
-        clock: tells the time.
+        clock: measures time.
         stamps: turn positions in the sound into times.
         sinks: where records go.
         clip_store: keeps clips of events, or None.

@@ -53,7 +53,7 @@ class Reader:
         Args:
             source: the source.
             buffer: where its sound goes.
-            clock: tells when sound arrived.
+            clock: stamps the arrival of sound.
             retries: how often in a row a lost source is opened again; None means without end.
             stop: set to end reading.
         """

@@ -83,7 +83,7 @@ class Session:
             options: how it is scored.
             outputs: where events go.
             reader_options: how the source is read.
-            clock: tells the time; None takes this machine's.
+            clock: measures time; None takes this machine's.
 
         Raises:
             LabelError: the labels cannot be used.
