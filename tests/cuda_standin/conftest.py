@@ -1,5 +1,6 @@
 """Fixtures of tests that run ONNX Runtime's CUDA provider over stand-ins of NVIDIA's libraries."""
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Leave out what is said of the demo model, and forget what the driver said in another test."""
+    """Leave out what is said of the demo model, and forget what the driver said and what was opened in another test."""
+    gc.collect()
     providers._cuda_unavailable_reason.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClapEdgeWarning)

@@ -131,5 +131,5 @@ def test_the_cpu_can_run_it_too_so_that_it_is_verified_as_a_file(
 
 def test_an_activation_that_it_does_not_know_is_refused(make_model: Callable[..., ClapModel]) -> None:
     model = make_model(audio={"hidden_act": "silu"})
-    with pytest.raises(ModelError, match=r"GELUActivation and ReLU, not the SiLU.*leave fp16 out"):
+    with pytest.raises(ModelError, match=r"GELUActivation and ReLU, not the SiLU.*export it without fp16"):
         for_cuda(AudioTower(model), FrontEnd())
