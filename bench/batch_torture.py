@@ -23,7 +23,7 @@ from clapedge import Engine
 from clapedge.batch.embedding_writer import appending
 from clapedge.batch.fingerprint import Stamp
 from clapedge.batch.run import embedding_config
-from clapedge.scoring.result import Coverage, RecordingEmbeddings
+from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
 
 FORMATS = (("wav", "WAV"), ("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("aiff", "AIFF"), ("w64", "W64"))
 RATES = (8_000, 16_000, 22_050, 32_000, 44_100, 48_000)
@@ -88,12 +88,12 @@ def fill(bundle: str | None, kept: Path, count: int) -> None:
         config = embedding_config(Engine.load(bundle, threads=1), {})
     rows = np.random.default_rng(0).standard_normal((count, config.embedding_size)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    heard = Coverage(0.0, 10.0, 10.0)
+    covered, nothing = Coverage(0.0, 10.0, 10.0), Timing(0.0, 0.0, 0.0, 0.0)
     with appending(kept, config) as archive:
         for index in range(count):
-            listened = RecordingEmbeddings(rows[index : index + 1], ((0.0, 10.0),), heard, (), 0.0, 0.0)
             name = f"archive/{index // 1000:03}/recording-{index:06}.wav"
-            archive.add(name, Stamp(960_044, index), f"{index:064x}", listened)
+            one = RecordingEmbeddings(name, rows[index : index + 1], ((0.0, 10.0),), covered, (), nothing)
+            archive.add(name, Stamp(960_044, index), f"{index:064x}", one)
 
 
 def main() -> None:

@@ -67,7 +67,8 @@ class Planted:
 def plan(seconds: float, *, seed: int) -> list[Planted]:
     """Draw when which sound is played."""
     random = np.random.default_rng(seed)
-    events, at = [], 5.0
+    events: list[Planted] = []
+    at = 5.0
     while True:
         length = float(random.integers(*EVENT_SECONDS))
         if at + length + 5 > seconds:

@@ -1,4 +1,4 @@
-"""What a long recording costs: memory above rest and time, of an hour heard whole and of five seconds far inside.
+"""What a long recording costs: memory above rest and time, of an hour read whole and of five seconds far inside.
 
     python bench/bench_recordings.py [--bundle DIR]
 
@@ -65,14 +65,16 @@ def measure(path: str, case: str, bundle: str | None) -> None:
     labels = engine.embed_labels(["rain", "a dog"])
     samples = (0.1 * np.random.default_rng(0).standard_normal(30 * 48_000)).astype(np.float32)
     for window in ("first", "slide", "fuse"):
-        engine.score(samples, labels, window=window)  # type: ignore[arg-type]  # mypy widens the literals
+        engine.score(samples, labels, window=window)
     rest = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     began = time.perf_counter()
     result = engine.score(path, labels, **json.loads(case))
-    seconds = time.perf_counter() - began
-    decode, frontend, tower = (result.ms.decode / 1e3, result.ms.frontend / 1e3, result.ms.tower / 1e3)
-    print(f"| {memory('VmHWM') - rest:.0f} | {seconds:.3f} | {decode:.3f} | {frontend:.3f} | {tower:.3f} |")
+    seconds, timing = time.perf_counter() - began, result.timing
+    if timing is None:
+        raise TypeError("a result of an engine has its timing")
+    parts = " | ".join(f"{1e-3 * each:.3f}" for each in (timing.decode, timing.frontend, timing.tower))
+    print(f"| {memory('VmHWM') - rest:.0f} | {seconds:.3f} | {parts} |")
 
 
 def main() -> None:
@@ -82,9 +84,10 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, metavar=("PATH", "OPTIONS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(*arguments.measure, arguments.bundle)
+        path, case = arguments.measure
+        measure(path, case, arguments.bundle)
         return
-    print("| recording | heard | memory above rest, MB | seconds | decode | log-mel | tower |")
+    print("| recording | read | memory above rest, MB | seconds | decode | log-mel | tower |")
     print("|---|---|---|---|---|---|---|")
     with TemporaryDirectory() as name:
         *paths, short = make_recordings(Path(name))

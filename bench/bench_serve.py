@@ -219,8 +219,8 @@ def main() -> None:
         sys.exit(f"{options.bundle} is not a bundle; bench/bench_peers.py makes it, or name another with --bundle")
     busy = round(os.getloadavg()[0], 1)
     results = measure(options.bundle, options.seconds)
-    about = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-    about |= {"load_average_before": busy} | {name: version(name) for name in PACKAGES}
+    about: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "load_average_before": busy}
+    about |= {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     RESULTS.parent.mkdir(exist_ok=True)
     unfinished = RESULTS.with_suffix(".tmp")
     unfinished.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n", encoding="utf-8")

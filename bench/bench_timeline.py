@@ -20,10 +20,9 @@ import numpy as np
 import soundfile
 
 import clapedge
-from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
+from clapedge import EmbeddedLabels, Engine, Event, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
 from clapedge.events import timeline
-from clapedge.events.timeline import Event
 
 RATE = 48_000
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"

@@ -158,7 +158,7 @@ class Outage:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
-def key_of(line: bytes) -> str:
+def key_of(line: bytes | bytearray) -> str:
     """Return the key of a record."""
     record = json.loads(line)
     return f"{record['id']}-{record['sequence']}"

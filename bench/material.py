@@ -49,7 +49,7 @@ def make(directory: Path, *, fresh: bool = False) -> None:
 
 
 def clips() -> Float32Array:
-    """Return log-mels (4, 4, 1001, 64) dB of four clips, each as the one channel that is heard and three copies."""
+    """Return log-mels (4, 4, 1001, 64) dB of four clips, each as the one channel that is used and three copies."""
     samples = sound(48_000, 1)[:, 0]
     noise = np.random.default_rng(1).standard_normal(len(samples)).astype(np.float32)
     variants = (samples, samples[::-1] + 0.001 * noise, 0.1 * noise, np.roll(samples, 200_000) * np.float32(0.05))
@@ -110,7 +110,8 @@ def _write_plain_graph(path: Path) -> None:
             self.model = model
 
         def forward(self, input_features: torch.Tensor) -> torch.Tensor:
-            return self.model.get_audio_features(input_features).pooler_output
+            embeddings: torch.Tensor = self.model.get_audio_features(input_features).pooler_output
+            return embeddings
 
     encoder: Any = model.audio_model.audio_encoder
     encoder.enable_fusion = encoder.patch_embed.enable_fusion = False
@@ -118,6 +119,8 @@ def _write_plain_graph(path: Path) -> None:
         program = torch.onnx.export(
             Short().eval(), (torch.zeros(1, 1, 1001, 64),), None, opset_version=20, dynamo=True, verbose=False
         )
+        if program is None:
+            raise RuntimeError("PyTorch exported nothing")
         program.save(unfinished)
 
 

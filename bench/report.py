@@ -49,7 +49,7 @@ def _targets(results: Results) -> str:
     rate = results["throughput"]["embed_audio"] / results["throughput"]["loop of score"]
 
     def to(figures: Results, name: str, other: str) -> float:
-        return figures[name]["median_ms"] / figures[other]["median_ms"]
+        return float(figures[name]["median_ms"] / figures[other]["median_ms"])
 
     rows: list[tuple[str, float, float, str]] = [
         ("tower INT8 to transformers, eager", to(tower, OURS_INT8, EAGER), 0.20, ".3f"),

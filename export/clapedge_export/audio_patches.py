@@ -92,9 +92,9 @@ class FusedPatches(nn.Module):
         self.quarters, self.side = quarters, embed.patch_stride[0]
         # 3 * 21 columns of the 64: the last one of the image stays empty. It repeats the one before it, times zero,
         # since ONNX Runtime before 1.25 has no CUDA kernel that pads with the operator of this opset
-        heard = CROPS * (resolution // CROPS)
-        self.register_buffer("columns", torch.arange(resolution).clamp_max(heard - 1))
-        self.register_buffer("filled", (torch.arange(resolution) < heard).float()[:, None])
+        used = CROPS * (resolution // CROPS)
+        self.register_buffer("columns", torch.arange(resolution).clamp_max(used - 1))
+        self.register_buffer("filled", (torch.arange(resolution) < used).float()[:, None])
         self.register_buffer("whole", torch.zeros(1, dtype=torch.long))
         self.register_buffer("crops", torch.arange(1, 1 + CROPS))
         self.mean = Mean(resolution * resolution)

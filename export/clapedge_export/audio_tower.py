@@ -61,7 +61,7 @@ class AudioTower(nn.Module):
 
         Args:
             input_features: (batch, channels, frames, mels) float32 dB, 4 channels for a fusion checkpoint, 1 otherwise.
-            is_longer: (batch,) bool, whether channels 1 to 3 are heard; None for a checkpoint without fusion.
+            is_longer: (batch,) bool, whether channels 1 to 3 are used; None for a checkpoint without fusion.
 
         Returns:
             (batch, embedding size) float32, unit norm.
@@ -156,8 +156,8 @@ class Block(nn.Module):
         query, key, value = (layer(rows).reshape(self.tokens, -1, size) for layer in (self.query, self.key, self.value))
         scores = (query.transpose(0, 1) @ key.permute(1, 2, 0)).reshape(self.windows, -1, *self.bias.shape[-3:])
         scores = scores + self.score_bias()
-        heard = torch.softmax(scores, dim=-1).flatten(0, 2) @ value.transpose(0, 1)
-        return self.out(heard.transpose(0, 1).reshape(rows.shape))
+        mixed = torch.softmax(scores, dim=-1).flatten(0, 2) @ value.transpose(0, 1)
+        return self.out(mixed.transpose(0, 1).reshape(rows.shape))
 
     def score_bias(self) -> Tensor:
         """Return what is added to the scores: (heads, places, places), or (windows, 1, heads, places, places)."""

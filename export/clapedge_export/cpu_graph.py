@@ -1,4 +1,4 @@
-"""What is done to a graph for CPUs alone: crops only where they are heard, operators joined already.
+"""What is done to a graph for CPUs alone: crops only where they are used, operators joined already.
 
 What other graphs leave to the runtime is done here once, since one runtime on one kind of device is left: ONNX Runtime
 on a CPU. It opens such a graph in less time, and a short clip does not pay for the crops of a long one. Nothing here

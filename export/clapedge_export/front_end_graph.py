@@ -73,7 +73,7 @@ def export_front_end(front_end: FrontEnd) -> ModelProto:
 
 
 def frame_places(front_end: FrontEnd) -> Int64Array:
-    """Return which sample of a clip each place of each frame hears, (frames, n_fft); both ends are reflected."""
+    """Return which sample of a clip each place of each frame takes, (frames, n_fft); both ends are reflected."""
     starts = np.arange(front_end.clip_frames) * front_end.hop_length - front_end.n_fft // 2
     last = front_end.clip_samples - 1
     places: Int64Array = last - np.abs(last - np.abs(starts[:, None] + np.arange(front_end.n_fft)))

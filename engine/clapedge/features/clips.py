@@ -1,11 +1,11 @@
 """A recording to model inputs: the only place that knows the 10-second rule.
 
-A clip is what the tower hears at once: 480000 samples, 1001 frames. A shorter recording is padded; of a longer one
+A clip is what the tower embeds at once: 480000 samples, 1001 frames. A shorter recording is padded; of a longer one
 the first clip is taken (`first`), or all of it in overlapping clips (`slide`), or all of it in one input of four
 mels (`fuse`): the whole shrunk to one clip's length, and a crop from each third.
 
 Sliding clips begin every `hop` seconds as long as they fit; where that leaves a rest, one more ends with the recording.
-They may hear less than 10 s each (`length`), padded as a recording of that length would be.
+They may cover less than 10 s each (`length`), padded as a recording of that length would be.
 
 A recording comes at once or in blocks; the clips are the same, bit by bit. Of blocks, no more is kept than the clips
 that are being made need, so that memory does not grow with the recording.
@@ -33,7 +33,7 @@ NEAR_FRAMES = 8
 """Wanted frames with fewer others between them are computed in one go: a call costs as much as a few frames."""
 
 SHORTEST_LENGTH = 0.1
-"""Seconds of the shortest sliding clip: longer than what hears both of its ends; less is recognised by nobody."""
+"""Seconds of the shortest sliding clip: longer than the reflections at both of its ends; nobody recognises less."""
 
 BATCH_CLIPS = 4
 """Clips made at once of a long recording: 4 MB of features, and what the tower needs for them."""
@@ -50,7 +50,7 @@ class ClipOptions:
         fusion: `long` fuses only recordings of more than one clip's frames; `always` marks every clip as longer,
             which is what transformers does to a lone short clip.
         hop: seconds from one sliding clip to the next; on multiples of 10 ms, overlapping clips share their frames.
-        length: seconds that each sliding clip hears, padded if it is less than a clip; None means a clip's 10 s. On
+        length: seconds that each sliding clip covers, padded if it is less than a clip; None means a clip's 10 s. On
             multiples of 10 ms, overlapping clips share their frames.
         seed: of the random crops in `fuse`, drawn as transformers draws them after `numpy.random.seed(seed)`; None
             takes the centre of each third.
@@ -85,17 +85,12 @@ class Clips:
     Attributes:
         features: (N, 4, 1001, 64) float32 dB for a fusion model, (N, 1, 1001, 64) otherwise.
         is_longer: (N,) bool, whether the tower is to fuse the four mels.
-        spans: what each clip hears, as (start, end) in seconds from the first sample.
+        spans: what each clip covers, as (start, end) in seconds from the first sample.
     """
 
     features: Float32Array
     is_longer: BoolArray
     spans: tuple[tuple[float, float], ...]
-
-    @property
-    def heard(self) -> float:
-        """Seconds of sound that the clips cover, from the first sample on."""
-        return max(end for _, end in self.spans)
 
 
 class ClipMaker:
@@ -162,7 +157,7 @@ class ClipMaker:
             yield self._first(_gathered(blocks, self.front_end.clip_samples), options)
 
     def wanted_seconds(self, options: ClipOptions) -> float | None:
-        """Return how much of a recording the clips can hear at most, or None for all of it."""
+        """Return how much of a recording the clips can cover at most, or None for all of it."""
         return self.front_end.clip_seconds if options.window == "first" else None
 
     def _first(self, samples: Float32Array, options: ClipOptions) -> Clips:
@@ -171,9 +166,9 @@ class ClipMaker:
         With `fuse`, up to one hop more than a clip is kept, as the reference does: it gives no further frame.
         """
         most = self.front_end.clip_samples + (self.front_end.hop_length - 1 if options.window == "fuse" else 0)
-        heard = samples[:most]
-        mel = self.log_mel(pad_samples(heard, self.front_end.clip_samples, options.pad))
-        return self._clips(mel[None], [(0, len(heard))], options)
+        used = samples[:most]
+        mel = self.log_mel(pad_samples(used, self.front_end.clip_samples, options.pad))
+        return self._clips(mel[None], [(0, len(used))], options)
 
     def _slide(self, buffer: FrameBuffer, options: ClipOptions, batch: int) -> Iterator[Clips]:
         """Make clips that overlap, from blocks as they come."""
@@ -190,11 +185,11 @@ class ClipMaker:
             if len(mels) == batch:
                 yield self._clips(np.stack(mels), spans, options)
                 mels, spans = [], []
-        heard = start - hop + length if start else 0
+        covered = start - hop + length if start else 0
         if start == 0:
             yield self._first(buffer.samples(0, buffer.end), options)
             return
-        if heard < buffer.end:
+        if covered < buffer.end:
             mels.append(self._padded(buffer, buffer.end - length, length, options.pad))
             spans.append((buffer.end - length, buffer.end))
         if mels:
@@ -207,7 +202,7 @@ class ClipMaker:
     def _shared(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
         """Return what `_padded` does, bit by bit, for samples on the frame grid, with inner frames computed once.
 
-        A clip is a number of copies and zeros. Only at the ends of a copy do frames hear something else than the
+        A clip is a number of copies and zeros. Only at the ends of a copy do frames see something other than the
         recording: a reflection at the clip's ends, the next copy, or zeros.
         """
         clip_samples, hop_length = self.front_end.clip_samples, self.front_end.hop_length

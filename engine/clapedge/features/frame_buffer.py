@@ -8,7 +8,7 @@ from clapedge.arrays import Float32Array
 from clapedge.features.log_mel import LogMel
 
 EDGE_FRAMES = 2
-"""Frames at each end of a clip that hear its reflection: half a window (512 samples) is less than 2 hops (960)."""
+"""Frames at each end of a clip that reach its reflection: half a window (512 samples) is less than 2 hops (960)."""
 
 
 RUN_FRAMES = 1000
@@ -67,7 +67,7 @@ class FrameBuffer:
     def frames(self, first: int, stop: int) -> Float32Array:
         """Return the frames [first, stop) as log-mels; those that the call before returned are not computed again.
 
-        Where the samples end within reach of a frame, it hears their reflection: that must be the recording's end.
+        Where the samples end within reach of a frame, it sees their reflection: that must be the recording's end.
         """
         held = self._first + len(self._mel)
         if not self._first <= first <= held:
@@ -75,8 +75,8 @@ class FrameBuffer:
         if stop > held:
             hop = self._log_mel.hop_length
             lead = min(held, EDGE_FRAMES)
-            heard = self.samples((held - lead) * hop, min(self.end, (stop + EDGE_FRAMES) * hop))
-            new = self._log_mel(heard)[lead : lead + stop - held]
+            samples = self.samples((held - lead) * hop, min(self.end, (stop + EDGE_FRAMES) * hop))
+            new = self._log_mel(samples)[lead : lead + stop - held]
             self._mel = np.concatenate([self._mel[first - self._first :], new])
             self._first = first
         return self._mel[first - self._first : stop - self._first]

@@ -32,7 +32,7 @@ class FrontEnd(
     """`htk` without normalisation (fused checkpoints), or `slaney` with Slaney normalisation (unfused ones)."""
     clip_samples: Count = 480_000
     fusion: bool = True
-    """Whether the tower hears a long recording as four mels (one shrunk whole, three crops)."""
+    """Whether the tower takes a long recording as four mels (one shrunk whole, three crops)."""
 
     def __post_init__(self) -> None:
         """Refuse what no log-mel can be made of."""

@@ -105,7 +105,7 @@ class LogMel:
         block = _Block(self.n_fft, self.hop_length, self._bins, self.n_mels)
         for first in range(0, len(mels), BLOCK_FRAMES):
             count = min(BLOCK_FRAMES, len(mels) - first)
-            block.hear(samples, first * self.hop_length - half, count)
+            block.load(samples, first * self.hop_length - half, count)
             block.transform(self._window, count)
             whole = count == BLOCK_FRAMES
             decibels = mels[first : first + count] if whole else block.mels
@@ -121,8 +121,8 @@ class _Block:
     def __init__(self, n_fft: int, hop_length: int, bins: slice, n_mels: int) -> None:
         """Make the arrays; the power that a short block leaves unfilled must still be numbers."""
         self._hop_length = hop_length
-        self._heard = np.empty(n_fft + (BLOCK_FRAMES - 1) * hop_length)
-        self._frames = sliding_window_view(self._heard, n_fft)[::hop_length]
+        self._samples = np.empty(n_fft + (BLOCK_FRAMES - 1) * hop_length)
+        self._frames = sliding_window_view(self._samples, n_fft)[::hop_length]
         self._windowed = np.empty((BLOCK_FRAMES, n_fft))
         self._spectra = np.empty((BLOCK_FRAMES, n_fft // 2 + 1), np.complex128)
         self._bins = bins
@@ -130,14 +130,14 @@ class _Block:
         self._power = np.zeros(self._used.shape, np.float32)
         self.mels = np.empty((BLOCK_FRAMES, n_mels), np.float32)
 
-    def hear(self, samples: Float32Array, start: int, count: int) -> None:
+    def load(self, samples: Float32Array, start: int, count: int) -> None:
         """Take the samples under `count` frames, the first of which begins at `start`; reflect what lies beyond."""
         stop = start + self._frames.shape[1] + (count - 1) * self._hop_length
-        heard = self._heard[: stop - start]
+        target = self._samples[: stop - start]
         before, after = max(0, -start), max(0, stop - len(samples))
-        heard[before : len(heard) - after] = samples[start + before : stop - after]
-        heard[:before] = samples[before:0:-1]
-        heard[len(heard) - after :] = samples[-2 : -2 - after : -1]
+        target[before : len(target) - after] = samples[start + before : stop - after]
+        target[:before] = samples[before:0:-1]
+        target[len(target) - after :] = samples[-2 : -2 - after : -1]
 
     def transform(self, window: Float64Array, count: int) -> None:
         """Compute the power of the used bins of each frame."""
