@@ -2,6 +2,7 @@
 
 import os
 import random
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,11 @@ from clapedge.batch.embedding_writer import EmbeddingWriter, appending
 from clapedge.batch.fingerprint import Stamp
 from clapedge.batch.run import search_store
 from clapedge.batch.store_files import HEADER_BYTES, INDEX_NAME, ROWS_NAME, EmbeddingConfig
-from clapedge.errors import LabelError, StorageError, UsageError
+from clapedge.errors import ClapEdgeWarning, LabelError, StorageError, UsageError
 from clapedge.features.front_end import FrontEnd
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.scoring import similarity as scoring
-from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
+from clapedge.scoring.result import UNTIMED, Coverage, RecordingEmbeddings
 
 SIZE = 8
 CONFIG = EmbeddingConfig(
@@ -47,7 +48,7 @@ def embedded(index: int) -> RecordingEmbeddings:
     """Make the embeddings of one of the recordings."""
     spans = tuple((10.0 * clip, 10.0 * clip + 10.0) for clip in range(CLIPS[index]))
     coverage = Coverage(0.0, spans[-1][1], spans[-1][1])
-    return RecordingEmbeddings(NAMES[index], unit_rows(CLIPS[index], index), spans, coverage, (), Timing(0, 0, 0, 0))
+    return RecordingEmbeddings(NAMES[index], unit_rows(CLIPS[index], index), spans, coverage, (), UNTIMED)
 
 
 def fill(archive: EmbeddingWriter) -> None:
@@ -155,6 +156,26 @@ def test_embeddings_that_are_cut_off_are_never_passed_over_in_silence(kept: Path
     assert EmbeddingStore.open(kept).by_file.keys() == whole.keys()
 
 
+@pytest.mark.parametrize("damage", [b"\x00\xff", b'{"file": 1}', b'{"file":"b.wav",', b"[" * 9])
+def test_a_damaged_line_costs_its_recording_alone_and_is_mended_by_embedding_again(kept: Path, damage: bytes) -> None:
+    index = kept / INDEX_NAME
+    lines = index.read_bytes().splitlines(keepends=True)
+    lines[1] = damage + b"\n"
+    index.write_bytes(b"".join(lines))
+    with pytest.warns(ClapEdgeWarning, match=r"index\.jsonl is damaged: 1 of its recordings .*left out; embed again"):
+        opened = EmbeddingStore.open(kept)
+    assert tuple(opened.by_file) == (NAMES[0], *NAMES[2:])
+    with appending(kept, CONFIG) as archive:
+        fill(archive)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mended = EmbeddingStore.open(kept)
+    assert set(mended.by_file) == set(NAMES)
+    for index_of, name in enumerate(NAMES):
+        (recording,) = mended.recordings([name])
+        np.testing.assert_array_equal(recording.clips, embedded(index_of).clips)
+
+
 def test_one_process_writes_at_a_time(kept: Path) -> None:
     with (
         appending(kept, CONFIG),
@@ -195,6 +216,30 @@ def test_search_finds_the_clip_and_where_it_lies(kept: Path) -> None:
     assert similarities == sorted(similarities, reverse=True)
     with pytest.raises(LabelError, match="another model"):
         search_store(archive, EmbeddedLabels(LabelSet.of(["words"]), wanted, "other"), count=1)
+
+
+def windows(similarities: list[float]) -> RecordingEmbeddings:
+    """Make windows of 2 s every second with these cosines with `TOWARDS`."""
+    cosines = np.array(similarities, np.float32)
+    clips = np.zeros((len(cosines), SIZE), np.float32)
+    clips[:, 0], clips[:, 1] = cosines, np.sqrt(1 - cosines**2)
+    spans = tuple((float(at), at + 2.0) for at in range(len(cosines)))
+    end = spans[-1][1]
+    return RecordingEmbeddings("night.wav", clips, spans, Coverage(0.0, end, end), (), UNTIMED)
+
+
+def test_windows_that_overlap_are_one_match_an_event(tmp_path: Path) -> None:
+    quiet = [0.1, 0.12, 0.1, 0.08, 0.1, 0.11, 0.1, 0.1]
+    recording = windows([*quiet, 0.6, 0.9, 0.85, 0.8, *quiet, 0.7, *quiet])
+    config = msgspec.structs.replace(CONFIG, options={"window": "slide", "length": 2.0, "hop": 1.0})
+    with appending(tmp_path / "kept", config) as archive:
+        archive.add("night.wav", Stamp(1, 0), "hash", recording)
+    query = EmbeddedLabels(LabelSet.of(["words"]), np.eye(1, SIZE, dtype=np.float32), "t")
+    first, second, third = search_store(EmbeddingStore.open(tmp_path / "kept"), query, count=3)
+    assert (first.start, first.end, second.start, second.end) == (8.0, 13.0, 20.0, 22.0)
+    assert [first.similarity, second.similarity] == pytest.approx([0.9, 0.7])
+    assert third.similarity < 0.2
+    assert len(search_store(EmbeddingStore.open(tmp_path / "kept"), query, count=99)) < len(recording.spans) / 2
 
 
 def test_cosines_do_not_depend_on_how_many_are_scored() -> None:

@@ -58,7 +58,7 @@ FIELDS = [
 def written(format_name: str, events: tuple[Event, ...] = EVENTS) -> str:
     """Return the events in a format."""
     stream = io.StringIO(newline="")
-    EVENT_WRITERS[format_name].write(TIMELINE, events, stream)
+    EVENT_WRITERS[format_name].write([(TIMELINE, events)], stream)
     return stream.getvalue()
 
 

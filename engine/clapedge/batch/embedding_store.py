@@ -1,7 +1,8 @@
 """Embeddings kept on disk, so that other labels need no audio."""
 
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,17 @@ import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
 from clapedge.batch.fingerprint import Stamp
-from clapedge.batch.store_files import ROWS_NAME, EmbeddingConfig, Entry, read_config, read_index, storage_errors
-from clapedge.errors import StorageError
+from clapedge.batch.store_files import (
+    INDEX_NAME,
+    ROWS_NAME,
+    EmbeddingConfig,
+    Entry,
+    read_config,
+    read_index,
+    storage_errors,
+)
+from clapedge.errors import ClapEdgeWarning, StorageError
+from clapedge.scoring.result import UNTIMED, RecordingEmbeddings
 from clapedge.scoring.similarity import mean_embedding
 
 
@@ -45,15 +55,20 @@ class EmbeddingStore:
             config = read_config(path)
             if config is None:
                 raise StorageError(f"{path} holds no embeddings; make them with: clapedge embed PATH -o {path}")
-            entries, _, lost = read_index(path, config)
-        if lost:
+            index = read_index(path, config)
+        again = f"embed again with: clapedge embed PATH -o {path}"
+        if index.lost:
             raise StorageError(
-                f"{path / ROWS_NAME} is cut off: {lost} of the {len(entries) + lost} recordings of its index have "
-                f"no embeddings there; embed those again with: clapedge embed PATH -o {path}"
+                f"{path / ROWS_NAME} is cut off: {index.lost} of the {len(index.entries) + index.lost} recordings of "
+                f"its index have no embeddings there; {again}"
             )
-        if not entries:
-            raise StorageError(f"{path} holds no whole embedding; make them with: clapedge embed PATH -o {path}")
-        return cls(path, config, entries)
+        damage = f"{path / INDEX_NAME} is damaged: {index.damaged} of its recordings cannot be known"
+        if not index.entries:
+            found = damage if index.damaged else f"{path} holds no whole embedding"
+            raise StorageError(f"{found}; {again}")
+        if index.damaged:
+            warnings.warn(f"{damage} and are left out; {again}", ClapEdgeWarning, stacklevel=2)
+        return cls(path, config, index.entries)
 
     def is_unchanged(self, file: str, stamp: Stamp) -> bool:
         """Return whether a file is known and has not been changed since."""
@@ -72,6 +87,13 @@ class EmbeddingStore:
             if len(entry.spans) > 1:
                 row[:] = mean_embedding(stored[entry.rows])
         return rows
+
+    def recordings(self, files: Iterable[str]) -> Iterator[RecordingEmbeddings]:
+        """Yield what recordings were embedded to, by name, as `Engine.embed_many` gave it."""
+        stored = self.clips()
+        for entry in (self.by_file[file] for file in files):
+            rows = stored[entry.rows.start : entry.rows.stop]
+            yield RecordingEmbeddings(entry.file, rows, entry.spans, entry.coverage, entry.warnings, UNTIMED)
 
     def clips(self) -> Float32Array:
         """Return the embeddings of all clips, (rows, E) float32, mapped from the file: it is read where it is used.

@@ -6,7 +6,7 @@ one that writes.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -54,10 +54,9 @@ class EmbeddingWriter(EmbeddingStore):
         Raises:
             StorageError: they cannot be written.
         """
-        spans = tuple((round(start, 3), round(end, 3)) for start, end in recording.spans)
-        covered = recording.coverage
+        place = recording.coverage
         entry = Entry(
-            file, stamp, sha256, self._end, spans, covered.start, covered.end, covered.duration, recording.warnings
+            file, stamp, sha256, self._end, recording.spans, place.start, place.end, place.duration, recording.warnings
         )
         with storage_errors(self.directory):
             self._rows.seek(HEADER_BYTES + self._end * self.config.row_bytes)
@@ -101,9 +100,10 @@ def appending(directory: str | os.PathLike[str], config: EmbeddingConfig) -> Ite
         ):
             _lock(index, path)
             _check_config(path, config)
-            entries, index_bytes, _ = read_index(path, config)
-            index.truncate(index_bytes)
-            yield EmbeddingWriter(path, config, entries, index=index, rows=rows)
+            known = read_index(path, config)
+            _blank(path / INDEX_NAME, known.unusable)
+            index.truncate(known.size)
+            yield EmbeddingWriter(path, config, known.entries, index=index, rows=rows)
 
 
 def _begin(path: Path) -> None:
@@ -126,6 +126,14 @@ def _check_config(path: Path, config: EmbeddingConfig) -> None:
     raise UsageError(
         f"{path} was made with {found.difference(config)}; use the same options and bundle, or another directory"
     )
+
+
+def _blank(index: Path, lines: Sequence[tuple[int, int]]) -> None:
+    """Write spaces over lines (where they begin, bytes), whose recordings will be embedded again."""
+    with index.open("r+b", buffering=0) as file:
+        for begin, size in lines:
+            file.seek(begin)
+            _write(file, b" " * size)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

@@ -23,9 +23,7 @@ from clapedge.features.fusion import Fusion
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.providers import ProviderWish
 from clapedge.pipeline import RecordingOptions
-from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
-
-UNTIMED = Timing(0.0, 0.0, 0.0, 0.0)
+from clapedge.scoring.result import UNTIMED, Coverage, RecordingEmbeddings
 
 FILES_AT_ONCE = 8
 """Recordings that an actor takes at once: what is done again when it dies."""

@@ -5,32 +5,37 @@ anew each time, so that a run with interruptions writes the same bytes as one wi
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
+from clapedge.arrays import BoolArray, Float32Array
 from clapedge.audio import sources
 from clapedge.batch.embedding_store import EmbeddingStore
 from clapedge.batch.embedding_writer import EmbeddingWriter
 from clapedge.batch.fingerprint import Stamp, fingerprint, stamp_of
-from clapedge.batch.store_files import EmbeddingConfig, OptionValue
+from clapedge.batch.store_files import EmbeddingConfig, Entry, OptionValue
 from clapedge.engine import Engine
-from clapedge.errors import AudioError, LabelError
+from clapedge.errors import AudioError, LabelError, UsageError
+from clapedge.events.timeline import Timeline
 from clapedge.labels import EmbeddedLabels
 from clapedge.pipeline import RecordingOptions
 from clapedge.scoring.decision import Decision
-from clapedge.scoring.result import Result
+from clapedge.scoring.result import Coverage, Result
 from clapedge.scoring.similarity import Scorer, similarities
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 SCORED_AT_ONCE = 4096
-"""Recordings scored together: 8 MB of embeddings of 512 numbers."""
+"""Embeddings scored together: 8 MB of 512 numbers each."""
+
+_Rows: TypeAlias = tuple[list[tuple[Entry, Coverage]], Float32Array]
+"""Recordings, or clips of them, with what they cover, and an embedding (n, E) of each."""
 
 
 @dataclass
@@ -56,6 +61,7 @@ class Progress:
 def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConfig:
     """Return how an engine makes embeddings with these options."""
     manifest = engine.bundle.manifest
+    given = {name: value for name, value in options.items() if (name, value) != ("length", None)}  # as older stores
     return EmbeddingConfig(
         model=manifest.model,
         weights=manifest.weights,
@@ -66,7 +72,7 @@ def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConf
         embedding_size=manifest.embedding_size,
         front_end=manifest.front_end,
         fusion=engine.fusion,
-        options=cast("dict[str, OptionValue]", dict(options)),
+        options=cast("dict[str, OptionValue]", given),
     )
 
 
@@ -138,43 +144,82 @@ def _identify(file: str, name: str, store: EmbeddingWriter) -> tuple[Stamp, str]
 def score_store(
     store: EmbeddingStore,
     files: Iterable[str],
-    labels: EmbeddedLabels,
-    logit_scale: float,
+    scorer: Scorer,
     *,
     decision: Decision | None = None,
+    per_clip: bool = False,
 ) -> Iterator[Result]:
     """Score recordings by their kept embeddings: no audio is read.
 
     Args:
         store: holds them.
         files: names of recordings of the store, in the order that is wanted.
-        labels: to score against.
-        logit_scale: the model's, see `Manifest.logit_scale`.
+        scorer: the labels.
         decision: whether each label is decided against its own threshold, and when a decision is unsure.
+        per_clip: whether each clip of a recording has a result, in their order, instead of their mean.
 
     Raises:
         LabelError: the labels were embedded by another model.
     """
-    _check_space(store, labels)
-    scorer = Scorer(labels, logit_scale)
-    entries = (store.by_file[file] for file in files)
-    while part := list(islice(entries, SCORED_AT_ONCE)):
-        decided = scorer.decide(store.embeddings(part), decision)
-        for entry, (scores, unsure) in zip(part, decided, strict=True):
+    _check_space(store, scorer.labels)
+    for parts, embeddings in (_clip_rows if per_clip else _mean_rows)(store, files):
+        decided = scorer.decide(embeddings, decision)
+        for (entry, coverage), (scores, unsure) in zip(parts, decided, strict=True):
             yield Result(
                 file=entry.file,
                 labels=scores,
                 unsure=unsure,
-                coverage=entry.coverage,
+                coverage=coverage,
                 warnings=entry.warnings,
                 provenance=store.config.provenance,
                 timing=None,
             )
 
 
+def _mean_rows(store: EmbeddingStore, files: Iterable[str]) -> Iterator[_Rows]:
+    """Yield recordings with what they cover and one embedding each, many at a time."""
+    entries = (store.by_file[file] for file in files)
+    while part := list(islice(entries, SCORED_AT_ONCE)):
+        yield [(entry, entry.coverage) for entry in part], store.embeddings(part)
+
+
+def _clip_rows(store: EmbeddingStore, files: Iterable[str]) -> Iterator[_Rows]:
+    """Yield the clips of recordings with what they cover and their embeddings, many at a time."""
+    stored = store.clips()
+    for entry in (store.by_file[file] for file in files):
+        for first in range(0, len(entry.spans), SCORED_AT_ONCE):
+            spans = entry.spans[first : first + SCORED_AT_ONCE]
+            parts = [(entry, Coverage(round(start, 3), round(end, 3), entry.of)) for start, end in spans]
+            yield parts, stored[entry.row + first : entry.row + first + len(spans)]
+
+
+def timelines(store: EmbeddingStore, files: Iterable[str], scorer: Scorer) -> Iterator[Timeline]:
+    """Yield the timelines of recordings by their kept windows, as `Engine.timeline` gives them: no audio is read.
+
+    Args:
+        store: holds sliding windows.
+        files: names of recordings of the store, in the order that is wanted.
+        scorer: the labels.
+
+    Raises:
+        LabelError: the labels were embedded by another model.
+        UsageError: the store holds something other than windows without gaps between them.
+    """
+    _check_space(store, scorer.labels)
+    options, clip = store.config.options, store.config.front_end.clip_seconds
+    window, hop = float(options.get("length") or clip), float(options.get("hop") or clip)
+    if options.get("window") != "slide" or hop > window:
+        raise UsageError(
+            f"{store.directory} holds {options.get('window', 'first')} clips every {hop:g} s, which make no timeline; "
+            'keep windows: embed with window="slide", length=2 and hop=1'
+        )
+    for recording in store.recordings(files):
+        yield Timeline.from_windows(recording, scorer, window=window, provenance=store.config.provenance)
+
+
 @dataclass(frozen=True)
 class Match:
-    """A clip that fits words: where it lies (in seconds), and the cosine of the two embeddings."""
+    """What fits words: where it lies (in seconds), and the cosine of its best clip's embedding and theirs."""
 
     file: str
     start: float
@@ -183,28 +228,60 @@ class Match:
 
 
 def search_store(store: EmbeddingStore, query: EmbeddedLabels, *, count: int) -> list[Match]:
-    """Return the clips that fit a query best, best first; of equal ones, those that come first by name.
+    """Return what fits a query best, best first; of equal matches, those that come first by name.
+
+    Clips that overlap are one match, see `_extent`; others that overlap a match are left out.
 
     Args:
         store: the kept recordings.
         query: one label.
-        count: clips to return at most.
+        count: matches to return at most.
 
     Raises:
         LabelError: the query was embedded by another model.
     """
     _check_space(store, query)
     entries = [store.by_file[file] for file in sorted(store.by_file)]
-    places = [(entry.file, start, end) for entry in entries for start, end in entry.spans]
-    if not places:
+    if not entries:
         return []
     stored = store.clips()
     order = np.concatenate([entry.rows for entry in entries])
     parts = (stored[order[i : i + SCORED_AT_ONCE]] for i in range(0, len(order), SCORED_AT_ONCE))
     cosines = np.concatenate([similarities(part, query.embeddings)[:, 0] for part in parts])
-    best = np.argsort(-cosines, kind="stable")[:count]
-    found = ((*places[i], float(cosines[i])) for i in best.tolist())
-    return [Match(file, start, end, similarity) for file, start, end, similarity in found]
+    firsts = np.cumsum([0, *(len(entry.spans) for entry in entries)])
+    free = np.ones(len(order), np.bool_)
+    matches: list[Match] = []
+    for best in np.argsort(-cosines, kind="stable"):
+        if free[best]:
+            if len(matches) == count:
+                break
+            index = int(np.searchsorted(firsts, best, side="right")) - 1
+            own, spans = slice(firsts[index], firsts[index + 1]), entries[index].spans
+            first, last = _extent(spans, cosines[own], free[own], int(best - firsts[index]))
+            start, end = spans[first][0], spans[last][1]
+            matches.append(Match(entries[index].file, round(start, 3), round(end, 3), float(cosines[best])))
+            while first >= 0 and spans[first][1] > start:
+                first -= 1
+            while last < len(spans) and spans[last][0] < end:
+                last += 1
+            free[own][first + 1 : last] = False
+    return matches
+
+
+def _extent(spans: Sequence[tuple[float, float]], cosines: Float32Array, free: BoolArray, best: int) -> tuple[int, int]:
+    """Return the first and the last of the clips that are one match with the best one.
+
+    They overlap one another, belong to no better match, and reach at least half-way from the median of the recording
+    to the best one, which is where a peak's width is usually taken.
+    """
+    level = (cosines[best] + np.median(cosines)) / 2
+    belongs = free & (cosines >= level)
+    first = last = best
+    while first > 0 and belongs[first - 1] and spans[first - 1][1] > spans[first][0]:
+        first -= 1
+    while last + 1 < len(spans) and belongs[last + 1] and spans[last + 1][0] < spans[last][1]:
+        last += 1
+    return first, last
 
 
 def _check_space(store: EmbeddingStore, labels: EmbeddedLabels) -> None:

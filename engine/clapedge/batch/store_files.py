@@ -8,7 +8,7 @@ is read by NumPy and by a JSON parser.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -75,8 +75,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     file: str
     stamp: Stamp
     sha256: str
-    row: int
-    spans: tuple[tuple[float, float], ...]
+    row: Annotated[int, msgspec.Meta(ge=0)]
+    spans: Annotated[tuple[tuple[float, float], ...], msgspec.Meta(min_length=1)]
     start: float
     end: float
     of: float
@@ -91,6 +91,27 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def coverage(self) -> Coverage:
         """The span that the clips cover."""
         return Coverage(self.start, self.end, self.of)
+
+
+class Index(NamedTuple):
+    """What is left of the index of a store.
+
+    Attributes:
+        entries: the lines that are whole and have their rows.
+        size: bytes up to the end of the last of them.
+        unusable: where the lines begin that are no use, and their bytes without the line feed.
+        lost: how many of those are whole, and have no rows, as after a power failure.
+    """
+
+    entries: list[Entry]
+    size: int
+    unusable: list[tuple[int, int]]
+    lost: int
+
+    @property
+    def damaged(self) -> int:
+        """How many lines are not what was written."""
+        return len(self.unusable) - self.lost
 
 
 @contextmanager
@@ -119,28 +140,37 @@ def read_config(directory: Path) -> EmbeddingConfig | None:
     return config
 
 
-def read_index(directory: Path, config: EmbeddingConfig) -> tuple[list[Entry], int, int]:
-    """Read the entries that are whole.
-
-    Returns:
-        The entries, the bytes that they take up, and how many more have no rows, as after a power failure.
-    """
+def read_index(directory: Path, config: EmbeddingConfig) -> Index:
+    """Read the index of a store; a line that is damaged costs its recording alone."""
     try:
         lines = (directory / INDEX_NAME).read_bytes().splitlines(keepends=True)
         rows = ((directory / ROWS_NAME).stat().st_size - HEADER_BYTES) // config.row_bytes
     except FileNotFoundError:  # killed before they were made
-        return [], 0, 0
+        return Index([], 0, [], 0)
     decoder = msgspec.json.Decoder(Entry)
     entries: list[Entry] = []
-    size = 0
-    whole = [line for line in lines if line.endswith(b"\n")]  # the last one may have been cut by a kill
-    for line in whole:
-        entry = _decode(line, decoder, directory / INDEX_NAME)
-        if entry.rows.stop > rows:
-            break
-        entries.append(entry)
-        size += len(line)
-    return entries, size, len(whole) - len(entries)
+    unusable: list[tuple[int, int]] = []
+    size = lost = end = 0
+    for line in lines:
+        begin, end = end, end + len(line)
+        if line.isspace() or not line.endswith(b"\n"):  # what a writer made of a damaged line; what a kill cut off
+            continue
+        entry = _entry(line, decoder)
+        if entry is not None and entry.rows.stop <= rows:
+            entries.append(entry)
+            size = end
+        else:
+            unusable.append((begin, len(line) - 1))
+            lost += entry is not None
+    return Index(entries, size, unusable, lost)
+
+
+def _entry(line: bytes, decoder: msgspec.json.Decoder[Entry]) -> Entry | None:
+    """Decode a line of an index; None if it is damaged."""
+    try:
+        return decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def is_empty(directory: Path) -> bool:

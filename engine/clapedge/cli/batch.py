@@ -1,9 +1,10 @@
 """`clapedge batch`: whole folders of recordings to one file of results."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ Examples:
   clapedge batch recordings/ --recursive --labels kitchen.toml -o results.csv --resume
   clapedge batch recordings/ -l "dog barking,rain" -o results.parquet --embeddings kept/
   clapedge batch --embeddings kept/ --labels other.toml -o other.csv
+  clapedge batch --embeddings kept/ --labels other.toml --per-clip -o windows.csv
 
 \b
 Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provider, 130 interrupted.
@@ -50,6 +52,7 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
 @click.option("--embeddings", metavar="DIR", help="Keep the embeddings here, and use those that are here already.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
 @click.option("--force", is_flag=True, help="Replace the output, and begin an interrupted run again.")
+@click.option("--per-clip", is_flag=True, help="Score each clip by itself (--window slide), not a recording's mean.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
 @decision_options
 @recording_options
@@ -69,6 +72,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     embeddings: str | None,
     resume: bool,
     force: bool,
+    per_clip: bool,
     top_k: int | None,
     multi: bool,
     threshold: float | None,
@@ -97,10 +101,9 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
             store, names, failures = _kept(keep)
         else:
             store, names, failures = embed_recordings(engine_of(), files, keep, workers=workers, options=options)
-        score = partial(
-            score_store, labels=labels, logit_scale=engine_of().bundle.manifest.logit_scale, decision=decision
-        )
-        _write(writer, store, names, failures, score)
+        scored, scorer = [name for name in names if name not in failures], engine_of().scorer(labels)
+        results = score_store(store, scored, scorer, decision=decision, per_clip=per_clip)
+        _write(writer, store, names, failures, results, per_clip=per_clip)
     if not embeddings:
         shutil.rmtree(keep)
     report_failures(failures)
@@ -120,18 +123,19 @@ def _write(
     store: "EmbeddingStore",
     names: Sequence[str],
     failures: Mapping[str, str],
-    score: Callable[["EmbeddingStore", Iterable[str]], Iterator["Result"]],
+    results: Iterator["Result"],
+    *,
+    per_clip: bool,
 ) -> None:
-    """Score what did not fail; write the results, and the failures in their places; note how many carry warnings."""
-    results = score(store, [name for name in names if name not in failures])
+    """Write the results, and the failures in their places; note how many carry warnings."""
     warned = 0
     for name in names:
         if name in failures:
             writer.fail(name, to_flags(failures[name]))
             continue
-        result = next(results)
-        warned += bool(result.warnings)
-        writer.write(replace(result, warnings=tuple(map(to_flags, result.warnings))) if result.warnings else result)
+        warned += bool(store.by_file[name].warnings)
+        for result in islice(results, len(store.by_file[name].spans) if per_clip else 1):
+            writer.write(replace(result, warnings=tuple(map(to_flags, result.warnings))) if result.warnings else result)
     if warned:
         note(f"the results hold warnings of {counted(warned, 'recording')}")
 

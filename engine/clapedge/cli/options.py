@@ -20,7 +20,18 @@ STANDARD_INPUT = "-"
 MOST_THREADS = 256
 """More threads of an operator than any processor serves well; thousands would stall the machine."""
 
-RECORDING_OPTIONS = ("start", "duration", "channel", "trim_silence", "resample", "window", "hop", "seed", "pad")
+RECORDING_OPTIONS = (
+    "start",
+    "duration",
+    "channel",
+    "trim_silence",
+    "resample",
+    "window",
+    "hop",
+    "length",
+    "seed",
+    "pad",
+)
 """Names of the options of `recording_options`, less --fusion: keyword arguments of `Engine.score`."""
 
 
@@ -114,6 +125,7 @@ recording_options = option_group(
     click.option(
         "--hop", type=float, default=10.0, show_default=True, help="Seconds from one sliding clip to the next."
     ),
+    click.option("--length", type=float, help="Seconds of each sliding clip, at most 10. [default: 10]"),
     click.option("--seed", type=click.IntRange(min=0), help="Draw the crops of fuse at random, as transformers does."),
     click.option(
         "--pad",

@@ -1,7 +1,7 @@
 """`clapedge timeline`: a long recording to events."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -22,16 +22,17 @@ from clapedge.cli.options import (
     start_option,
 )
 from clapedge.cli.progress import StepProgress
-from clapedge.errors import MissingExtraError, UsageError
+from clapedge.errors import AudioFileNotFoundError, ClapEdgeError, MissingExtraError, UsageError
 from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
-    from clapedge.audio import AudioSource
     from clapedge.engine import Engine
     from clapedge.events.event import Event
+    from clapedge.events.rules import EventRule
     from clapedge.events.timeline import Timeline
     from clapedge.labels import EmbeddedLabels
-    from clapedge.pipeline import ClipBatch, RecordingOptions
+    from clapedge.output.events import Found
+    from clapedge.pipeline import ClipBatch, ReadKeywords, RecordingOptions
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -41,6 +42,8 @@ Examples:
   clapedge timeline night.wav --labels wildlife --window 3 --hop 0.5 --format raven -o night.txt
   clapedge timeline street.mp3 --labels city --merge-gap 2 --min-duration 1 --plot street.png
   clapedge timeline street.mp3 --labels city --multi --format audacity > labels.txt
+  clapedge embed nights/ --recursive -o kept/ --window slide --length 2 --hop 1
+  clapedge timeline --embeddings kept/ --labels wildlife --format csv -o events.csv
 
 \b
 Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
@@ -48,7 +51,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("recording", metavar="AUDIO")
+@click.argument("recordings", metavar="[AUDIO]...", nargs=-1)
 @label_options
 @click.option("--window", type=float, help="Seconds of each window, at most 10. [default: twice the hop]")
 @click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
@@ -63,13 +66,21 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
     show_default=True,
     help="Form of the events.",
 )
+@click.option(
+    "--embeddings",
+    metavar="DIR",
+    help="Read no audio: take the windows that `embed --window slide` kept of AUDIO here.",
+)
 @click.option("-o", "--output", type=click.Path(), help="Where to write the events. [default: standard output]")
 @click.option("--plot", type=click.Path(), help="Draw spectrogram and probabilities: NAME.png, .svg or .pdf.")
 @click.option("--force", is_flag=True, help="Replace the files that -o and --plot name.")
 @engine_options
+@click.pass_context
 def timeline(  # noqa: PLR0913 - one parameter an option is click's way
+    ctx: click.Context,
+    /,
     *,
-    recording: str,
+    recordings: Sequence[str],
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
@@ -83,47 +94,102 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     merge_gap: float,
     multi: bool,
     output_format: str,
+    embeddings: str | None,
     output: str | None,
     plot: str | None,
     force: bool,
     threads: int | None,
     **options: object,
 ) -> None:
-    """Find which sounds a long recording (AUDIO, - for standard input) holds, from when to when."""
+    """Find which sounds a long recording (AUDIO, - for standard input) holds, from when to when.
+
+    With --embeddings it is answered from kept windows, of many recordings or, without AUDIO, of all that are kept.
+    """
     from clapedge.atomic_file import check_target
     from clapedge.events.rules import EventRule
-    from clapedge.events.timeline import default_window, window_options
 
+    _check_recordings(ctx, recordings, embeddings, output_format)
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
     rule = EventRule(on, off, min_duration, merge_gap, multi)
     if output:
-        check_target(Path(output), force=force, special=True, inputs=[recording])
+        check_target(Path(output), force=force, special=True, inputs=recordings)
     if plot:
-        _check_plot(recording, Path(plot), force=force)
+        _check_plot(recordings[0], Path(plot), force=force)
     labels = read_labels(engine_of, words, label_file, template)
+    _note_missing_background(labels, multi=multi)
+    if embeddings:
+        _write(output_format, _with_events(_kept(embeddings, recordings, labels, engine_of()), rule), output)
+        return
+    span: ReadKeywords = {"start": start, "duration": duration}
+    found = list(_with_events([_score(engine_of(), recordings[0], labels, window, hop, span)], rule))
+    _write(output_format, found, output)
+    if plot:
+        _draw(engine_of(), *found[0], plot)
+
+
+def _check_recordings(
+    ctx: click.Context, recordings: Sequence[str], embeddings: str | None, output_format: str
+) -> None:
+    """Raise if it is not clear which recordings are meant, or options do not go together."""
+    from clapedge.output.events import EVENT_WRITERS
+
+    if embeddings is None:
+        if len(recordings) != 1:
+            raise UsageError("name one recording; several are answered from their kept windows, see --embeddings")
+        return
+    for name in ("window", "hop", "start", "duration", "plot"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} says how audio is read, and --embeddings reads none; leave one of them out")
+    if EVENT_WRITERS[output_format].one_recording and len(recordings) != 1:
+        raise UsageError(f"--format {output_format} holds no names of recordings; name one, or use csv or jsonl")
+
+
+def _note_missing_background(labels: "EmbeddedLabels", *, multi: bool) -> None:
+    """Note that labels that share the probability leave no moment without an event."""
     if not multi and not any(label.hidden for label in labels.label_set.labels):
         note("no label is hidden, so each moment is given to one; add a hidden background")
-    source = sys.stdin.buffer if recording == STANDARD_INPUT else recording
-    window = default_window(hop) if window is None else window
-    parts: RecordingOptions = {**window_options(window, hop), "start": start, "duration": duration}
-    found = _score(engine_of(), source, labels, parts, window)
-    for sentence in found.warnings:
-        note(sentence, about=recording)
-    events = found.events(rule)
-    _write(output_format, found, events, output)
-    if plot:
-        _draw(engine_of(), found, events, plot)
+
+
+def _kept(
+    directory: str, recordings: Sequence[str], labels: "EmbeddedLabels", engine: "Engine"
+) -> "Iterator[Timeline]":
+    """Yield timelines of kept windows, in the order of the recordings, or of the names of all."""
+    from clapedge.audio import source_name
+    from clapedge.batch.embedding_store import EmbeddingStore
+    from clapedge.batch.run import timelines
+
+    store = EmbeddingStore.open(directory)
+    names = [source_name(name) for name in recordings] or sorted(store.by_file)
+    missing = next((name for name in names if name not in store.by_file), None)
+    if missing is not None:
+        raise AudioFileNotFoundError(
+            f"{missing} is not kept in {directory}; name recordings as they were when they were embedded"
+        )
+    return timelines(store, names, engine.scorer(labels))
+
+
+def _with_events(timelines: "Iterable[Timeline]", rule: "EventRule") -> "Iterator[Found]":
+    """Yield timelines with their events, and print the warnings of each recording."""
+    for found in timelines:
+        for sentence in found.warnings:
+            note(sentence, about=found.file)
+        yield found, found.events(rule)
 
 
 def _score(
     engine: "Engine",
-    source: "AudioSource",
+    recording: str,
     labels: "EmbeddedLabels",
-    options: "RecordingOptions",
-    window: float,
+    window: float | None,
+    hop: float,
+    span: "ReadKeywords",
 ) -> "Timeline":
     """Score a recording over time, with progress."""
-    stream = engine.embed_stream(source, **options)
+    from clapedge.events.timeline import default_window, window_options
+
+    window = default_window(hop) if window is None else window
+    options: RecordingOptions = {**window_options(window, hop), **span}
+    stream = engine.embed_stream(sys.stdin.buffer if recording == STANDARD_INPUT else recording, **options)
     batches: list[ClipBatch] = []
     with StepProgress() as progress:
         for batch in stream:
@@ -143,27 +209,37 @@ def _check_plot(recording: str, plot: Path, *, force: bool) -> None:
         raise MissingExtraError("drawing a timeline", "plot")
 
 
-def _write(output_format: str, found: "Timeline", events: "tuple[Event, ...]", output: str | None) -> None:
+def _write(output_format: str, found: "Iterable[Found]", output: str | None) -> None:
     """Write events to standard output, or to a file that appears whole or not at all."""
     from clapedge.atomic_file import atomic_write, cannot_be_written
     from clapedge.output.events import EVENT_WRITERS
 
     writer = EVENT_WRITERS[output_format]
     if output is None:
-        writer.write(found, events, sys.stdout)
+        writer.write(found, sys.stdout)
         return
+    count = 0
+
+    def counting() -> "Iterator[Found]":
+        nonlocal count
+        for timeline, events in found:
+            count += len(events)
+            yield timeline, events
+
     target = Path(output)
     special = target.exists() and not target.is_file()  # a pipe or a device takes the text, and is not replaced
     with nullcontext(target) if special else atomic_write(target) as path:
         try:
             with path.open("w", encoding="utf-8", newline="\n") as stream:
-                writer.write(found, events, stream)
+                writer.write(counting(), stream)
+        except ClapEdgeError:  # of the store, and an OSError too
+            raise
         except OSError as error:
             raise cannot_be_written(target, error) from error
-    click.echo(f"{printable(output)}: {counted(len(events), 'event')}", err=True)
+    click.echo(f"{printable(output)}: {counted(count, 'event')}", err=True)
 
 
-def _draw(engine: "Engine", found: "Timeline", events: "tuple[Event, ...]", plot: str) -> None:
+def _draw(engine: "Engine", found: "Timeline", events: "Sequence[Event]", plot: str) -> None:
     """Draw the picture."""
     from clapedge.output import plot as timeline_plot
 

@@ -1,8 +1,8 @@
 """Events of a recording to text: one class an output format, each with one method."""
 
 import csv
-from collections.abc import Sequence
-from typing import ClassVar, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TextIO, TypeAlias
 
 import msgspec
 
@@ -32,13 +32,19 @@ LOWEST_HERTZ, HIGHEST_HERTZ = 50, 14_000
 """The band of CLAP's mels; a label has no band of its own."""
 
 
+Found: TypeAlias = tuple[Timeline, Sequence[Event]]
+"""A recording's timeline and the events in it, in the order in which they begin."""
+
+
 class EventWriter:
-    """Writes the events of a recording to a stream."""
+    """Writes the events of recordings to a stream."""
 
     format_name: ClassVar[str]
+    one_recording: ClassVar[bool] = False
+    """Whether the format has no place for the name of a recording, so that it takes exactly one."""
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
-        """Write the events, in the order in which they begin."""
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
+        """Write the events of recordings, which are taken one by one."""
         raise NotImplementedError
 
 
@@ -47,17 +53,19 @@ class TableEvents(EventWriter):
 
     format_name = "table"
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
-        """Write a heading, a line an event, and what made them."""
-        coverage, made = timeline.coverage, timeline.provenance
-        span = f"{coverage.start:g}-{coverage.end:g} s of {coverage.duration:g} s"
-        print(f"{printable(timeline.file)}  {span}", file=stream)
-        for event in events:
-            when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
-            print(f"  {when}  {event.probability:6.1%}  {event.similarity:+.3f}  {printable(event.label)}", file=stream)
-        count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
-        made_by = f"{printable(made.model)} {made.variant} on {made.provider} · {made.weights} weights"
-        print(f"  {count} · {made_by}", file=stream)
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
+        """Write, for each recording, a heading, a line an event, and what made them."""
+        for timeline, events in found:
+            coverage, made = timeline.coverage, timeline.provenance
+            span = f"{coverage.start:g}-{coverage.end:g} s of {coverage.duration:g} s"
+            print(f"{printable(timeline.file)}  {span}", file=stream)
+            for event in events:
+                when = f"{_clock(event.start)} - {_clock(event.end)}  {event.end - event.start:7.1f} s"
+                scores = f"{event.probability:6.1%}  {event.similarity:+.3f}"
+                print(f"  {when}  {scores}  {printable(event.label)}", file=stream)
+            count = f"{counted(len(events), 'event')} in {counted(len(timeline.centres), 'window')}"
+            made_by = f"{printable(made.model)} {made.variant} on {made.provider} · {made.weights} weights"
+            print(f"  {count} · {made_by}", file=stream)
 
 
 class CsvEvents(EventWriter):
@@ -65,11 +73,12 @@ class CsvEvents(EventWriter):
 
     format_name = "csv"
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write the names of the columns and a row an event."""
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(column.name for column in EVENT_COLUMNS)
-        rows.writerows(event_record(timeline.file, event, timeline.provenance).values() for event in events)
+        for record in _records(found):
+            rows.writerow(record.values())
 
 
 class JsonLinesEvents(EventWriter):
@@ -77,19 +86,21 @@ class JsonLinesEvents(EventWriter):
 
     format_name = "jsonl"
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write a record an event."""
-        for event in events:
-            print(msgspec.json.encode(event_record(timeline.file, event, timeline.provenance)).decode(), file=stream)
+        for record in _records(found):
+            print(msgspec.json.encode(record).decode(), file=stream)
 
 
 class AudacityLabels(EventWriter):
     """For Audacity: File, Import, Labels. Start, end and text, separated by tabs."""
 
     format_name = "audacity"
+    one_recording = True
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write a line an event."""
+        ((_, events),) = found
         for event in events:
             print(f"{event.start:.6f}\t{event.end:.6f}\t{_one_line(event.label)}", file=stream)
 
@@ -98,9 +109,11 @@ class RavenSelections(EventWriter):
     """For Raven: a selection table, separated by tabs."""
 
     format_name = "raven"
+    one_recording = True
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write the names of the columns and a line an event."""
+        ((_, events),) = found
         print("\t".join(RAVEN_COLUMNS), file=stream)
         for number, event in enumerate(events, 1):
             where = ("Spectrogram 1", 1, f"{event.start:.6f}", f"{event.end:.6f}", LOWEST_HERTZ, HIGHEST_HERTZ)
@@ -112,9 +125,11 @@ class WebVtt(EventWriter):
     """For players: subtitles that name the events."""
 
     format_name = "webvtt"
+    one_recording = True
 
-    def write(self, timeline: Timeline, events: Sequence[Event], stream: TextIO) -> None:  # noqa: ARG002 - as all
+    def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write a cue an event."""
+        ((_, events),) = found
         print("WEBVTT", file=stream)
         for event in events:
             text = _one_line(event.label).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -127,6 +142,13 @@ EVENT_WRITERS = {
     for writer in (TableEvents, CsvEvents, JsonLinesEvents, AudacityLabels, RavenSelections, WebVtt)
 }
 """Every output format by its name."""
+
+
+def _records(found: Iterable[Found]) -> Iterator[dict[str, Any]]:
+    """Yield the record of each event of some recordings."""
+    for timeline, events in found:
+        for event in events:
+            yield event_record(timeline.file, event, timeline.provenance)
 
 
 def _one_line(label: str) -> str:

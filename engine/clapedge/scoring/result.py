@@ -33,6 +33,10 @@ class Timing:
     total: float
 
 
+UNTIMED = Timing(0.0, 0.0, 0.0, 0.0)
+"""Of a recording that was embedded at another time, or elsewhere."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What made an answer.

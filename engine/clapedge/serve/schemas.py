@@ -59,6 +59,9 @@ class RecordingParameters(SpanParameters):
         description="Clips of a long recording: its first 10 s, sliding clips over all of it, or one fused clip.",
     )
     hop: PositiveSeconds = Field(default=10.0, description="Seconds from one sliding clip to the next.")
+    length: Annotated[float, Field(ge=0.1, le=10)] | None = Field(
+        default=None, description="Seconds of each sliding clip; default: 10."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None, description="Seed of random crops for `fuse`; default: the middle of each third."
     )
