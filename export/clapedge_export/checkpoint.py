@@ -1,15 +1,11 @@
 """A checkpoint: a model with its tokenizer and front end, read from its files."""
 
 import re
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
-import numpy as np
 import tokenizers
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -21,18 +17,10 @@ from clapedge.errors import ModelError
 from clapedge.features.front_end import FrontEnd
 from clapedge.model.bundle import Weights
 from clapedge_export.quiet import first_line, quiet
+from clapedge_export.torch_file import read_tensors
 
-_make_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
-NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_make_scalar, "numpy.core.multiarray.scalar"),
-    (_make_scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
-]
-"""Types that are allowed beside tensors: LAION's files hold scores as NumPy numbers. None of them runs code."""
-
-UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError)
-"""Errors that reading damaged weights raises."""
+UNREADABLE = (SafetensorError, RuntimeError, OSError, ValueError, TypeError)
+"""Errors that reading damaged safetensors raises."""
 
 AGAIN = "config and weights do not belong together, so download both again"
 """How to repair a checkpoint whose parts do not fit."""
@@ -233,26 +221,20 @@ def load_model(config: dict[str, Any], state: dict[str, torch.Tensor], source: P
     return model
 
 
-def read_state(file: Path) -> dict[str, Any]:
-    """Read a file of weights: safetensors, or PyTorch's format with tensors and plain values only.
+def read_state(file: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a file of weights by name: safetensors, or what `torch.save` wrote.
 
     Raises:
-        ModelError: it is damaged, or holds code.
+        ModelError: it is damaged, or holds no tensors.
     """
-    safe = file.suffix == ".safetensors"
-    if not safe and not zipfile.is_zipfile(file):
-        raise ModelError(f"{file} is not a file of weights, which PyTorch writes as zip archives; download it again")
+    if file.suffix != ".safetensors":
+        return read_tensors(file)
     try:
-        with torch.serialization.safe_globals(NUMPY_NUMBERS):
-            content = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+        return load_file(file)
     except UNREADABLE as error:
         raise ModelError(
-            f"{file} is not a file of weights, or is damaged ({first_line(error)}); download it again (only tensors "
-            "are read, never code)"
+            f"{file} is not a file of weights, or is damaged ({first_line(error)}); download it again"
         ) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} holds a {type(content).__name__} instead of named tensors; give a checkpoint of CLAP")
-    return content
 
 
 def _read_vocabulary(directory: Path) -> bytes:
@@ -271,7 +253,7 @@ def _read_vocabulary(directory: Path) -> bytes:
     return text.encode()
 
 
-def _read_weights(directory: Path) -> dict[str, Any]:
+def _read_weights(directory: Path) -> dict[str, torch.Tensor]:
     """Read the weights of a directory."""
     for name in WEIGHT_FILES:
         if (directory / name).is_file():

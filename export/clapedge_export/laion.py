@@ -51,7 +51,7 @@ def read_checkpoint(file: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     Raises:
         ModelError: it is not such a checkpoint, or the tokenizer cannot be found.
     """
-    original = _tensors(read_state(file), file)
+    original = {key.removeprefix("module."): tensor for key, tensor in read_state(file).items()}
     config = configuration(original, file)
     model = load_model(config, renamed(original), file)
     fusion = bool(config["audio_config"]["enable_fusion"])
@@ -127,17 +127,6 @@ def configuration(state: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
             "layer_norm_eps": ROBERTA_EPS,
         },
     }
-
-
-def _tensors(content: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
-    """Return the model's tensors by name, without `module.` and without the rest of the training state."""
-    state = content.get("state_dict", content)
-    tensors = {
-        str(key).removeprefix("module."): value for key, value in dict(state).items() if isinstance(value, Tensor)
-    }
-    if not tensors:
-        raise ModelError(f"{file} holds no tensors; give a checkpoint of LAION-AI/CLAP")
-    return tensors
 
 
 def _hub_tokenizer(file: Path) -> Path:

@@ -1,5 +1,6 @@
 """LAION's own checkpoints: a model in their names must become the model that it was."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -90,6 +91,19 @@ def test_a_checkpoint_in_laions_names_embeds_as_the_model_that_it_was(
         ):
             assert torch.equal(found.pooler_output, expected.pooler_output)
     assert torch.equal(checkpoint.model.logit_scale_a, model.logit_scale_a)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_checkpoint_of_any_pickle_protocol_is_read_whatever_lies_beside_its_tensors(
+    tmp_path: Path, tokenizer: Path, fused_model: ClapModel, protocol: int
+) -> None:
+    optimizer = torch.optim.AdamW(fused_model.audio_projection.parameters())
+    beside = {"scores": {"esc50": np.float32(0.9)}, "args": Namespace(lr=1e-4), "optimizer": optimizer.state_dict()}
+    state = in_laions_names(fused_model)
+    torch.save({**beside, "state_dict": state}, tmp_path / "trained.pt", pickle_protocol=protocol)
+    model = load_checkpoint(str(tmp_path / "trained.pt"), tokenizer=tokenizer).model
+    expected = fused_model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
 
 
 def test_the_sizes_of_htsat_base_are_read_off_the_tensors(

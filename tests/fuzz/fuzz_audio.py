@@ -27,6 +27,8 @@ HEADER_BYTES = 256
 LARGEST_SEED = 2**17
 
 Mutation = Callable[[bytearray, np.random.Generator], bytearray]
+Read = Callable[[bytes, int], str]
+"""Reads mutant number N and returns `ok`, the name of the user's error, or a finding that begins with two capitals."""
 
 
 def flip_bits(data: bytearray, random: np.random.Generator) -> bytearray:
@@ -140,14 +142,14 @@ def read_as_a_user_would(data: bytes, number: int) -> str:
     return "ok"
 
 
-def work(connection: Connection) -> None:
+def work(connection: Connection, read: Read) -> None:
     """Read what comes through a connection and answer each with the outcome and the most memory used so far."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (4 * MOST_BYTES, hard))  # address space, of which libraries reserve a lot
     while True:
         number, data = connection.recv()
-        outcome = read_as_a_user_would(data, number)  # any other error ends the worker, which is the finding
+        outcome = read(data, number)  # any other error ends the worker, which is the finding
         connection.send((outcome, most_memory()))
 
 
@@ -175,11 +177,11 @@ class Report:
 class Worker:
     """A process that reads mutants, started anew after each one that it does not survive."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Read) -> None:
         """Start the process."""
         context = get_context("spawn")
         self._mine, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs,), daemon=True)
+        self._process = context.Process(target=work, args=(theirs, read), daemon=True)
         self._process.start()
         theirs.close()
         self.answer(0, b"warm up: imports are not part of the measurement", limit=60.0)
@@ -202,10 +204,12 @@ class Worker:
         self._process.join()
 
 
-def fuzz(seeds: list[bytes], mutants: range, seed: int, keep: Path | None = None) -> Report:
+def fuzz(
+    seeds: list[bytes], mutants: range, seed: int, keep: Path | None = None, read: Read = read_as_a_user_would
+) -> Report:
     """Read mutants and report; those that are findings are kept in a directory if one is given."""
     report = Report()
-    worker = Worker()
+    worker = Worker(read)
     for number in mutants:
         data = mutant(seeds, seed, number)
         began = time.perf_counter()
@@ -220,7 +224,7 @@ def fuzz(seeds: list[bytes], mutants: range, seed: int, keep: Path | None = None
                 (keep / f"{seed}-{number}.bin").write_bytes(data)
             if outcome.startswith(("HANG", "CRASH", "MEMORY")):
                 worker.stop()
-                worker = Worker()
+                worker = Worker(read)
     worker.stop()
     return report
 
