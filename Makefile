@@ -5,6 +5,7 @@ MODEL ?= laion/clap-htsat-fused
 LABELS ?=
 OUT ?= bundles/$(subst :,-,$(patsubst %.pt,%,$(notdir $(MODEL:/=))))
 ESC10 ?=
+CHECKPOINT ?=
 AUDIO ?=
 BUNDLE ?=
 PYTEST_ARGS ?=
@@ -31,7 +32,7 @@ STANDIN := .venv-cuda
 STANDIN_TESTS := tests/cuda_standin
 CLIPS := engine/clapedge/demo_clips
 
-export ESC10
+export ESC10 CHECKPOINT
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -56,7 +57,7 @@ demo-model: $(DEV) ## train the built-in model again, export and measure it: ESC
 	@$(BIN)/python demo/make_clips.py
 	@$(BIN)/python demo/gauge.py --esc10 '$(ESC10)' --card demo/checkpoint/README.md
 
-test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR adds the recordings of ESC-10
+test: $(DEV) ## run the tests; PYTEST_ARGS="-k mel" narrows, ESC10=DIR and CHECKPOINT=DIR add those of recordings and of a checkpoint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-cuda-standin: ## run ONNX Runtime's CUDA provider over stand-ins of NVIDIA's libraries: no GPU, but Linux x86-64 and cc

@@ -75,7 +75,10 @@ def export(  # noqa: PLR0913 - one parameter an option
       clapedge export 630k-audioset-fusion-best.pt -o bundles/laion --tokenizer roberta-base/tokenizer.json
       clapedge export random:clap-htsat-fused -o bundles/random
     """  # noqa: D301 - click reads the control character, which a raw string would not hold
+    from clapedge.cli import log_to_stderr
+
     began = time.perf_counter()
+    log_to_stderr("note: %(message)s")
     try:
         from clapedge_export.export import export_bundle
         from clapedge_export.options import ExportOptions
