@@ -17,6 +17,7 @@ from clapedge_calib.mixed_precision import Probe
 from clapedge_calib.progress import Progress, Steps
 from clapedge_calib.ranges import Range
 from clapedge_calib.report import Smoothing
+from clapedge_export.smoothing import smoothing_logarithms
 
 ALPHAS = (0.5, 0.65, 0.8)
 """How much of the outliers goes into the weights, from 0 (none) to 1 (all): 0.5 is SmoothQuant's own value (Xiao et al.
@@ -111,10 +112,9 @@ def smooth(
 
 def _factors(extremes: Extremes, weights: Sequence[Float32Array], alpha: float) -> Float32Array:
     """Return the divisor of each channel, (channels,) float32: SmoothQuant's formula, at 1 on average."""
-    activation = np.maximum(extremes.magnitude.astype(np.float64), LEAST)
-    weight = np.maximum(np.max([np.abs(each).max(axis=1) for each in weights], axis=0).astype(np.float64), LEAST)
-    logarithms = alpha * np.log(activation) - (1 - alpha) * np.log(weight)
-    return np.asarray(np.exp(logarithms - logarithms.mean()), np.float32)
+    largest = np.max([np.abs(each).max(axis=1) for each in weights], axis=0)
+    logarithms = smoothing_logarithms(extremes.magnitude, largest, alpha=alpha, least=LEAST)
+    return np.asarray(np.exp2(logarithms - logarithms.mean()), np.float32)
 
 
 def _uses(model: ModelProto, name: str) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clapedge_export.layers import Mean, Original, linear
+from clapedge_export.outliers import fold_pair
 
 CUBIC_A = -0.75
 """Coefficient of the cubic convolution kernel in PyTorch's bicubic interpolation."""
@@ -184,7 +185,9 @@ def _patch_product(convolution: Original) -> nn.Linear:
 def _pointwise(layers: Sequence[Original]) -> list[nn.Module]:
     """Return 1x1 convolution, BatchNorm, ReLU, 1x1 convolution, BatchNorm, halved, as products over tokens."""
     first, first_norm, activation, second, second_norm = layers
-    return [_folded(first, first_norm), activation, _folded(second, second_norm, scale=0.5)]
+    layers = _folded(first, first_norm), _folded(second, second_norm, scale=0.5)
+    first, second = fold_pair(*layers, activation=activation)
+    return [first, activation, second]
 
 
 def _folded(convolution: Original, norm: Original, *, scale: float = 1.0) -> nn.Linear:

@@ -5,6 +5,7 @@ It computes what `ClapModel.get_audio_features` computes, and differs in what a 
 - Tokens stay in the order of the attention windows; each change of that order, merging included, is one gather.
 - Within that order the place in a window comes first, so that attention needs one transposition instead of four.
 - The attention's scale is folded into q; products are of plain matrices, with which runtimes fuse the bias.
+- Outlier channels are folded into the weights that read them, see `outliers`.
 - k has no bias, as it adds the same to all scores of a query, which softmax ignores; v's is added behind the attention,
   whose weights sum to one, and so is part of the output layer's.
 """
@@ -18,6 +19,7 @@ from transformers import ClapAudioConfig, ClapModel
 from clapedge.errors import ModelError
 from clapedge_export.audio_patches import FusedPatches, MelResize, Patches
 from clapedge_export.layers import Mean, Original, UnitNorm, linear, qkv
+from clapedge_export.outliers import fold_norm, fold_opposed, fold_pair, fold_projection
 
 MASKED = -100.0
 """Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant).
@@ -51,9 +53,9 @@ class AudioTower(nn.Module):
             else Patches(encoder.patch_embed, encoder.freq_ratio)
         )
         self.stages = nn.Sequential(*_stages(encoder, resolution))
-        self.norm = encoder.norm
+        self.projection: Original = fold_projection(model.audio_projection)
+        self.norm, (self.projection.linear1,) = fold_norm(encoder.norm, [self.projection.linear1])
         self.mean = Mean((resolution >> (len(config.depths) - 1)) ** 2)
-        self.projection = model.audio_projection
         self.unit = UnitNorm()
 
     def forward(self, input_features: Tensor, is_longer: Tensor | None = None) -> Tensor:
@@ -93,8 +95,7 @@ class Merge(nn.Module):
     def __init__(self, downsample: Original) -> None:
         """Take the weights of a patch-merging layer."""
         super().__init__()
-        self.norm = downsample.norm
-        self.reduction = downsample.reduction
+        self.norm, (self.reduction,) = fold_norm(downsample.norm, [downsample.reduction])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Turn (tokens, batch, width) into (tokens / 4, batch, 2 * width)."""
@@ -122,14 +123,15 @@ class Block(nn.Module):
         attention = layer.attention.self
         self.heads, self.tokens = attention.num_attention_heads, window * window
         self.windows = (resolution // window) ** 2
-        self.norm_attention = layer.layernorm_before
-        self.query, key, value = qkv(attention)
-        self.key, self.value = linear(key.weight, None), linear(value.weight, None)
-        self.out = _with_bias_of(layer.attention.output.dense, value.bias)
-        self.norm_mlp = layer.layernorm_after
-        self.expand = layer.intermediate.dense
+        query, key, value = qkv(attention)
+        out = _with_bias_of(layer.attention.output.dense, value.bias)
+        readers = query, linear(key.weight, None), linear(value.weight, None)
+        self.norm_attention, (query, key, value) = fold_norm(layer.layernorm_before, readers)
+        self.query, self.key = fold_opposed(query, key)
+        self.value, self.out = fold_pair(value, out)
         self.activation = layer.intermediate.intermediate_act_fn
-        self.contract = layer.output.dense
+        self.norm_mlp, (expand,) = fold_norm(layer.layernorm_after, [layer.intermediate.dense])
+        self.expand, self.contract = fold_pair(expand, layer.output.dense, activation=self.activation)
         table = attention.relative_position_bias_table[attention.relative_position_index.flatten()]
         bias = table.reshape(self.tokens, self.tokens, self.heads).permute(2, 0, 1)
         self.register_buffer("bias", bias.detach().contiguous())

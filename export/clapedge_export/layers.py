@@ -51,11 +51,10 @@ def qkv(attention: Original) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
     return scaled, attention.key, attention.value
 
 
-def fused_qkv(attention: Original) -> nn.Linear:
-    """Return q, k and v of an attention as one layer; see `qkv`."""
-    parts = qkv(attention)
+def side_by_side(*parts: Original) -> nn.Linear:
+    """Return layers that read the same as one, whose outputs follow one another; all have a bias, or none has."""
     weight = torch.cat([part.weight for part in parts])
-    return linear(weight, None if attention.query.bias is None else torch.cat([part.bias for part in parts]))
+    return linear(weight, None if parts[0].bias is None else torch.cat([part.bias for part in parts]))
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapModel
 
-from clapedge_export.layers import Original, UnitNorm, fused_qkv
+from clapedge_export.layers import Original, UnitNorm, qkv, side_by_side
+from clapedge_export.outliers import fold_opposed, fold_pair, fold_projection
 
 MASKED = -1e4
 """Added to the attention scores of padding: far below every score, and still a number in half precision."""
@@ -26,7 +27,7 @@ class TextTower(nn.Module):
         self.norm = embeddings.LayerNorm
         self.layers = nn.ModuleList(Layer(layer) for layer in text.encoder.layer)
         self.pooler = text.pooler
-        self.projection = model.text_projection
+        self.projection = fold_projection(model.text_projection)
         self.unit = UnitNorm()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -56,12 +57,14 @@ class Layer(nn.Module):
         super().__init__()
         attention = layer.attention.self
         self.heads = attention.num_attention_heads
-        self.qkv = fused_qkv(attention)
-        self.out = layer.attention.output.dense
+        query, key, value = qkv(attention)
+        query, key = fold_opposed(query, key)
+        value, self.out = fold_pair(value, layer.attention.output.dense)
+        self.qkv = side_by_side(query, key, value)
         self.norm_attention = layer.attention.output.LayerNorm
-        self.expand = layer.intermediate.dense
         self.activation = layer.intermediate.intermediate_act_fn
-        self.contract = layer.output.dense
+        dense = layer.intermediate.dense, layer.output.dense
+        self.expand, self.contract = fold_pair(*dense, activation=self.activation)
         self.norm_mlp = layer.output.LayerNorm
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:

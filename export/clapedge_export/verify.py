@@ -33,8 +33,12 @@ MAX_ERROR = {"fp32": 2e-6}
 MIN_COSINE = {"fp32": 0.999999, "fp16": 0.9999, "int8": 0.995}
 """Least cosine between an embedding and its reference: what rounding to 11 bits and to 8 bits leaves, with a margin."""
 
-ADVICE: dict[Variant, str] = {"fp32": "report the checkpoint, since it is of a kind that was never tried"}
-"""What to do about a variant over its tolerance, where leaving it out is no answer."""
+ADVICE: dict[Variant, str] = {
+    "fp32": "report the checkpoint, since it is of a kind that was never tried",
+    "fp16": "export it without fp16",
+    "int8": "export it without int8, and make that variant with recordings: clapedge calibrate BUNDLE --audio DIR",
+}
+"""What to do about a variant over its tolerance."""
 
 PROMPTS = (
     "rain",
@@ -208,10 +212,9 @@ def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: V
     cosine = float(((found.astype(np.float64) * expected).sum(axis=1) / norms).min())
     limit, least = MAX_ERROR.get(variant, np.inf), MIN_COSINE[variant]
     if not (error <= limit and cosine >= least):  # also true of NaN
-        advice = ADVICE.get(variant, f"export it without {variant}")
         raise ParityError(
             f"{path.name} does not reproduce the original model: largest error {error:.2g} (at most {limit:.2g}), "
-            f"least cosine {cosine:.6f} (at least {least}); {advice}"
+            f"least cosine {cosine:.6f} (at least {least}); {ADVICE[variant]}"
         )
     return {"max_abs_error": error, "min_cosine": min(cosine, 1.0), "embeddings": float(len(found))}
 
