@@ -11,7 +11,7 @@ from onnx import ModelProto
 from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError
 from clapedge.model.cpu import usable_cores
-from clapedge.model.sessions import LOG_ERRORS_ONLY, ONNX_RUNTIME_ERRORS
+from clapedge.model.sessions import ONNX_RUNTIME_ERRORS, session_options
 from clapedge_calib.calibration_data import Clip
 from clapedge_calib.progress import Steps, gather
 from clapedge_calib.workers import Result, side_by_side
@@ -29,10 +29,7 @@ class GraphRunner:
         Raises:
             BundleError: ONNX Runtime cannot run the graph.
         """
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = LOG_ERRORS_ONLY
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
+        options = session_options(threads)
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from itertools import chain, islice
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
 from clapedge.audio import SAMPLE_RATE, AudioSource, BlockDecoder
-from clapedge.errors import AudioError, ClapEdgeWarning, ProviderError, UsageError
+from clapedge.errors import AudioError, ClapEdgeWarning, UsageError
 from clapedge.events.event import LiveEvent
 from clapedge.events.rules import EventRule
 from clapedge.events.stream import EventStream
@@ -27,8 +26,10 @@ from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
 from clapedge.model.gpu_tower import GpuAudioTower
-from clapedge.model.precision import PrecisionWish, preferred_variant
-from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
+from clapedge.model.opening import OpenedTowers, TowerWish, open_audio_towers
+from clapedge.model.precision import PrecisionWish
+from clapedge.model.proof import Reproduction
+from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish
 from clapedge.model.towers import AudioTower, AudioTowers
 from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOptions, embed_many, split_options
 from clapedge.scoring.decision import Decision
@@ -41,40 +42,30 @@ if TYPE_CHECKING:
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
 
-WEIGHTS_NOTES = {
-    "random": "the weights of {} are random: its scores mean nothing",
-    "demo": "{} is the built-in demo model: it knows a few dozen sounds; export a pretrained model for real use",
-}
-
 
 class Engine:
     """Scores recordings against labels with one bundle. Thread-safe; a context manager."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        provider_config: ProviderConfig,
-        variant: Variant,
-        *,
-        fusion: Fusion,
-        threads: int | None,
-        spinning: bool,
-        prompt_cache: bool,
-    ) -> None:
-        """Open the audio tower; use `Engine.load`."""
+    def __init__(self, bundle: Bundle, opened: OpenedTowers, *, fusion: Fusion, prompt_cache: bool) -> None:
+        """Take an opened audio tower; use `Engine.load`."""
         self.bundle = bundle
-        self.provider_config = provider_config
-        self.variant = variant
+        self.provider_config: ProviderConfig = opened.provider_config
+        self.variant: Variant = opened.variant
         self.fusion = fusion
-        self._threads = threads
-        self._encoder = LabelEncoder(bundle, variant, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
+        self._threads, self._check = opened.wish.threads, opened.check
+        self._towers: AudioTowers | None = opened.towers
+        self._encoder = LabelEncoder(
+            bundle,
+            self.variant,
+            threads=opened.wish.threads,
+            spinning=opened.wish.spinning,
+            prompt_cache=prompt_cache,
+            self_check=opened.wish.self_check,
+        )
         self.clip_maker = ClipMaker(bundle.manifest.front_end)
-        open_towers = partial(AudioTowers, provider_config=provider_config, threads=threads, spinning=spinning)
-        file = bundle.file("audio", variant, provider=provider_config.provider)
-        self._towers: AudioTowers | None = bundle.opened(file, open_towers)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - one keyword an option
         cls,
         bundle: str | os.PathLike[str] | None = None,
         *,
@@ -85,40 +76,37 @@ class Engine:
         spinning: bool = True,
         provider_options: ProviderOptions | None = None,
         prompt_cache: bool = True,
+        self_check: bool = True,
     ) -> "Engine":
         """Open a bundle.
 
         Args:
             bundle: its directory; None means `CLAPEDGE_BUNDLE`, else the built-in demo model.
             provider: where to run; `auto` takes a GPU where one is usable.
-            precision: variant of the audio tower; `auto` takes the fastest present for the provider.
+            precision: variant of the audio tower; `auto` takes the fastest present that reproduces the model here.
             threads: threads within an operator; None means every usable core.
             fusion: `long`, or `always` for what transformers does to a lone short clip.
             spinning: whether idle threads wait busily: quicker, and a burden on a device that does other things too.
             provider_options: options of ONNX Runtime for the provider.
             prompt_cache: whether embeddings of prompts are kept on disk; not where strangers choose the words.
+            self_check: whether a variant has to reproduce the model on this machine, see `check_variant`; found out
+                the first time, and kept in the cache directory.
 
         Raises:
             BundleError: the bundle is missing, damaged or lacks the precision.
+            ParityError: no variant that was asked for reproduces the model on this machine.
             ProviderError: the provider cannot be used.
         """
+        wish = TowerWish(
+            provider=provider,
+            provider_options=provider_options,
+            precision=precision,
+            threads=threads,
+            spinning=spinning,
+            self_check=self_check,
+        )
         opened = Bundle.open(bundle)
-        provider_config = choose(provider, options=provider_options)
-        for reason in provider_config.fallback_reasons:
-            warnings.warn(reason, ClapEdgeWarning, stacklevel=2)
-        note = WEIGHTS_NOTES.get(opened.manifest.weights)
-        if note:
-            warnings.warn(note.format(opened.manifest.model), ClapEdgeWarning, stacklevel=2)
-        engine = partial(cls, opened, fusion=fusion, threads=threads, spinning=spinning, prompt_cache=prompt_cache)
-        while True:
-            variant = preferred_variant(opened, "audio", provider_config.provider) if precision == "auto" else precision
-            try:
-                return engine(provider_config=provider_config, variant=variant)
-            except ProviderError as error:
-                if provider != "auto" or provider_config.provider == "cpu":
-                    raise
-                warnings.warn(f"running on the CPU: {error}", ClapEdgeWarning, stacklevel=2)
-                provider_config = choose("cpu")
+        return cls(opened, open_audio_towers(opened, wish, stacklevel=2), fusion=fusion, prompt_cache=prompt_cache)
 
     def score(
         self,
@@ -375,6 +363,14 @@ class Engine:
             UsageError: the engine is closed.
         """
         return self._open_towers().shared()
+
+    def check_variant(self) -> Reproduction | None:
+        """Compare the audio tower with the float32 embeddings that the bundle carries, whatever was found before.
+
+        Returns:
+            The figures, kept for the next load; None for a bundle that carries no embeddings.
+        """
+        return self._check.measure_audio(self.audio_tower, self.clip_maker)
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""

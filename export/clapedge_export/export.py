@@ -13,6 +13,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 import clapedge
+from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeError, ClapEdgeWarning, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.model.bundle import (
@@ -26,6 +27,8 @@ from clapedge.model.bundle import (
     sha256,
     write_manifest,
 )
+from clapedge.model.proof import make_proof
+from clapedge.model.proof_inputs import PROMPTS
 from clapedge.model.towers import TextTower as RunningTextTower
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
@@ -97,12 +100,15 @@ class _Parts:
     progress: Progress
     files: list[BundleFile] = field(default_factory=list)
     text_tower: str = ""
+    proof: dict[str, Float32Array] = field(default_factory=dict)
+    """What the checkpoint gives for the inputs of a proof, by tower."""
 
     def write_audio(self) -> None:
         """Write and verify the audio tower in every precision."""
         front_end, batch = self.checkpoint.front_end, self.options.batch
         tower = AudioTower(self.checkpoint.model, frames=front_end.clip_frames)
         cases = audio_cases(self.checkpoint.model, front_end)
+        self.proof["audio"] = cases.expected[: cases.proof]
 
         def trace(traced: AudioTower, rows: int | None) -> ModelProto:
             return graphs.export_audio(traced, front_end, batch=rows or batch)
@@ -132,6 +138,7 @@ class _Parts:
         A bundle without a text tower still names it, so that labels embedded elsewhere are known to fit.
         """
         tower, cases = TextTower(self.checkpoint.model), text_cases(self.checkpoint)
+        self.proof["text"] = cases.expected[: len(PROMPTS)]
         kept = self.options.variants if self.options.text else ()
         # fp32 is always made: it embeds the labels and names the space in which they lie
         made: tuple[Variant, ...] = ("fp32", *(variant for variant in kept if variant != "fp32"))
@@ -240,6 +247,7 @@ def _manifest(checkpoint: Checkpoint, parts: _Parts) -> Manifest:
         max_tokens=checkpoint.max_tokens,
         text_tower=parts.text_tower,
         files=tuple(parts.files),
+        proof=make_proof(**parts.proof),
         made_with={"clapedge": clapedge.__version__, **{package: version(package) for package in MADE_WITH}},
         notes=checkpoint.notes,
     )

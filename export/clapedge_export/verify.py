@@ -18,9 +18,9 @@ from clapedge.errors import ParityError
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.padding import pad_samples
+from clapedge.model import proof_inputs
 from clapedge.model.bundle import Variant
-from clapedge.model.cpu import usable_cores
-from clapedge.model.sessions import LOG_ERRORS_ONLY
+from clapedge.model.sessions import session_options
 from clapedge.model.towers import AudioTower
 from clapedge_export import front_end_graph
 from clapedge_export.checkpoint import Checkpoint
@@ -41,13 +41,11 @@ ADVICE: dict[Variant, str] = {
 """What to do about a variant over its tolerance."""
 
 PROMPTS = (
-    "rain",
-    "This is a sound of dog barking.",
+    *proof_inputs.PROMPTS,
     "A high-pitched grinding squeal of a dry bearing, then silence; somewhere behind it a fan hums at a steady pitch.",
-    "警报声",
     "a door slams " * 60,
 )
-"""Prompts of one token and of more than a model reads, in and beyond ASCII."""
+"""Those of the proof first; prompts of one token and of more than a model reads, in and beyond ASCII."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +57,14 @@ class AudioCases:
         is_longer: (N,) bool.
         batches: sizes of the batches that are run, N in sum.
         expected: (N, E) float32, unit norm.
+        proof: how many of them, the first, are those of the bundle's proof.
     """
 
     features: Float32Array
     is_longer: BoolArray
     batches: tuple[int, ...]
     expected: Float32Array
+    proof: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class TextCases:
 
 
 def audio_cases(model: ClapModel, front_end: FrontEnd, *, extremes: bool = False) -> AudioCases:
-    """Let the reference embed synthetic recordings: short, long, short and long mixed, long alone, short alone.
+    """Let the reference embed the recordings of the proof, each alone, then others: short, long, mixed, short together.
 
     Args:
         model: the reference.
@@ -86,14 +86,18 @@ def audio_cases(model: ClapModel, front_end: FrontEnd, *, extremes: bool = False
     """
     long = [False, True, False, True, True, False, False, False] if front_end.fusion else [False] * 5
     batches: tuple[int, ...] = (1, 1, 3, 3) if front_end.fusion else (1, 1, 3)
-    features = np.stack([_recording(front_end, seed) for seed in range(len(long))])
-    is_longer = np.array(long)
+    proof = list(proof_inputs.proof_clips(ClipMaker(front_end)))
+    others = np.stack([_recording(front_end, seed) for seed in range(len(long))])
+    features = np.concatenate([*(clips.features for clips in proof), others])
+    is_longer = np.concatenate([*(clips.is_longer for clips in proof), np.array(long)])
+    batches = (1,) * len(proof) + batches
     if extremes:
         clips = extreme_clips(front_end).values()
         features = np.concatenate([features, *(clip for clip, _ in clips)])
         is_longer = np.concatenate([is_longer, *(flag for _, flag in clips)])
         batches += (1,) * len(clips)
-    return AudioCases(features, is_longer, batches, _embedded(model, features, is_longer, batches))
+    expected = _embedded(model, features, is_longer, batches)
+    return AudioCases(features, is_longer, batches, expected, len(proof))
 
 
 @torch.inference_mode()
@@ -140,9 +144,7 @@ def verify_front_end(path: Path, front_end: FrontEnd) -> dict[str, float]:
     Raises:
         ParityError: it differs by more than its tolerance.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = LOG_ERRORS_ONLY
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, session_options(None), providers=["CPUExecutionProvider"])
     log_mel, error = ClipMaker(front_end).log_mel, 0.0
     for recording in extreme_recordings(front_end).values():
         samples = pad_samples(recording[: front_end.clip_samples], front_end.clip_samples, "repeatpad")
@@ -165,11 +167,7 @@ def verify_text(path: Path, cases: TextCases, variant: Variant) -> dict[str, flo
         ParityError: it differs by more than the variant's tolerance.
     """
     # a session of its own, since the engine's tower never pads
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = LOG_ERRORS_ONLY
-    options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
+    session = onnxruntime.InferenceSession(path, session_options(None), providers=["CPUExecutionProvider"])
     fixed = isinstance(session.get_inputs()[0].shape[0], int)
 
     def embed(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Float32Array:

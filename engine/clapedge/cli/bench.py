@@ -70,5 +70,10 @@ def _show(report: "Report", *, longest: float) -> None:
         bar = "█" * round(values["p50"] / longest * BAR_WIDTH)
         click.echo(f"  {stage:10} {values['p50']:8.1f} ms   p90 {values['p90']:.1f}  p99 {values['p99']:.1f}  {bar}")
     click.echo(f"  throughput {report.files_per_second:8.1f} files/s")
+    if (found := report.reproduction) is not None:
+        verdict = "reproduces the model" if found.holds else "DOES NOT REPRODUCE THE MODEL HERE"
+        click.echo(
+            f"  self-check {found.cosine:8.6f}      {verdict}: least cosine with fp32, {found.required:g} needed"
+        )
     if report.memory_mb is not None:
         click.echo(f"  memory     {report.memory_mb:8.0f} MB   peak, resident")

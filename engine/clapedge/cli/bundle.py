@@ -95,6 +95,24 @@ def verify(directory: str | None) -> None:
     )
 
 
+@bundle.command()
+@click.argument("directory", metavar="DIR", type=click.Path())
+def prove(directory: str) -> None:
+    """Add to a bundle what its float32 towers give for a few inputs, so that its variants can be checked anywhere.
+
+    The export does it by itself; this is for bundles that were exported before. Run it where the bundle was exported.
+
+    \b
+    Example:
+      clapedge bundle prove bundles/clap-htsat-fused
+    """  # noqa: D301 - click reads the control character
+    from clapedge.model.bundle import Bundle
+    from clapedge.model.proving import prove as add_proof
+
+    opened = add_proof(Bundle.open(directory))
+    click.echo(f"{printable(str(opened.directory))}: its variants are checked on every machine that opens them")
+
+
 @bundle.command("compile")
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--provider", type=click.Choice(["tensorrt"]), required=True, help="Whose engines to build.")

@@ -28,7 +28,10 @@ Examples:
 def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_format: str) -> None:
     """Find out what works on this device, and why the rest does not.
 
-    Exits with 3 if the bundle is bad, 4 if no provider opens a session.
+    Each variant is compared with the float32 embeddings that its bundle carries: another processor, another ONNX
+    Runtime or a GPU may compute something else.
+
+    Exits with 3 if the bundle, or one of its variants here, is bad, 4 if no provider opens a session.
     """
     if device:
         _show_device(bundle, as_json=output_format == "json")
@@ -38,7 +41,7 @@ def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_forma
     diagnosis = diagnose(bundle)
     findings = [
         replace(finding, detail=to_flags(finding.detail))
-        for finding in (*diagnosis.packages, *diagnosis.bundle, *diagnosis.providers)
+        for finding in (*diagnosis.packages, *diagnosis.bundle, *diagnosis.providers, *diagnosis.variants)
     ]
     if output_format == "json":
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
@@ -49,6 +52,8 @@ def doctor(ctx: click.Context, *, bundle: str | None, device: bool, output_forma
         ctx.exit(BundleError.exit_code)
     if not any(finding.state == "ok" for finding in diagnosis.providers):
         ctx.exit(ProviderError.exit_code)
+    if any(finding.state == "bad" for finding in diagnosis.variants):
+        ctx.exit(BundleError.exit_code)
 
 
 def _show_device(bundle: str | None, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import click
 
 from clapedge.terminal import printable
 
-KEYWORD = re.compile(r'(?<!--provider-option )\b([a-z_]+)=(?:"([^"]*)"|(\d+(?:\.\d+)?)|True)(?!\.?\w)')
+KEYWORD = re.compile(r'(?<!--provider-option )\b([a-z_]+)=(?:"([^"]*)"|(\d+(?:\.\d+)?)|True|(False))(?!\.?\w)')
 """A keyword argument in a message, such as `window="slide"`, `hop=2` or `force=True`; not a part of a file name."""
 
 FLAGS = {"max_bytes": "spool-bytes", "timeout": "on-event-timeout"}
@@ -49,4 +49,6 @@ def report_error(error: Exception | str) -> None:
 def _flag(found: re.Match[str]) -> str:
     """Return a keyword argument as a flag."""
     name, value = FLAGS.get(found[1], found[1].replace("_", "-")), found[2] or found[3]
+    if found[4]:
+        return f"--no-{name}"
     return f"--{name} {value}" if value else f"--{name}"

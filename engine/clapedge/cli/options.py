@@ -82,7 +82,13 @@ bundle_options = option_group(
         type=click.Choice(["auto", "fp32", "fp16", "int8"]),
         default="auto",
         show_default=True,
-        help="Variant of the audio tower; auto takes the fastest present for the provider.",
+        help="Variant of the audio tower; auto takes the fastest present that reproduces the model here.",
+    ),
+    click.option(
+        "--self-check/--no-self-check",
+        default=True,
+        show_default=True,
+        help="Refuse a variant that does not reproduce the bundle's model on this machine; found out once.",
     ),
 )
 """Which bundle runs, and where."""
@@ -191,7 +197,9 @@ def load_engine(options: Mapping[str, object], *, threads: int | None, spinning:
     """Load the engine that the options describe."""
     from clapedge.engine import Engine
 
-    given: dict[str, Any] = {name: options[name] for name in ("bundle", "provider", "precision", "fusion")}
+    given: dict[str, Any] = {
+        name: options[name] for name in ("bundle", "provider", "precision", "fusion", "self_check")
+    }
     pairs: Any = options["provider_options"]
     return Engine.load(**given, threads=threads, spinning=spinning, provider_options=parse_provider_options(pairs))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
+    from clapedge.model.proof import Reproduction
 
 SECONDS = 10
 SAMPLE_RATE = 44_100
@@ -51,6 +52,7 @@ class Report:
         runs: scores behind `steady_ms`.
         files_per_second: of `Engine.embed_audio` over a list of files.
         memory_mb: peak resident memory of a process that scored, in MB; None if the system does not report it.
+        reproduction: how near the variant comes to the bundle's model here; None for a bundle that does not say.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Report:
     runs: int
     files_per_second: float
     memory_mb: float | None
+    reproduction: "Reproduction | None" = None
 
 
 def measure(setting: Setting, *, runs: int = 50) -> Report:
@@ -82,8 +85,10 @@ def measure(setting: Setting, *, runs: int = 50) -> Report:
         with load(setting) as engine:
             steady = _steady(engine, recording, runs)
             files_per_second = _throughput(engine, recording)
+            reproduction = engine.check_variant()
             model, variant, provider = engine.bundle.manifest.model, engine.variant, engine.provider_config.provider
-        colds = [_cold(setting, recording) for _ in range(COLD_RUNS)]
+        holds = reproduction is None or reproduction.holds  # or else a cold start would be refused
+        colds = [_cold(setting, recording, self_check=holds) for _ in range(COLD_RUNS)]
     memory = [cold.pop("memory_mb") for cold in colds]
     return Report(
         model=model,
@@ -95,17 +100,21 @@ def measure(setting: Setting, *, runs: int = 50) -> Report:
         runs=runs,
         files_per_second=round(files_per_second, 1),
         memory_mb=round(max(memory), 1) if all(memory) else None,
+        reproduction=reproduction,
     )
 
 
-def load(setting: Setting) -> "Engine":
-    """Load the engine of a setting, without its notes about the model."""
+def load(setting: Setting, *, self_check: bool = False) -> "Engine":
+    """Load the engine of a setting, without its notes about the model; whether it reproduces it is a figure.
+
+    A cold start asks what is known of that, as every other does.
+    """
     from clapedge.engine import Engine
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         arguments: dict[str, Any] = asdict(setting)
-        return Engine.load(arguments.pop("bundle"), **arguments)
+        return Engine.load(arguments.pop("bundle"), **arguments, self_check=self_check)
 
 
 def write_recording(path: Path) -> None:
@@ -136,14 +145,14 @@ def cold_start(request: str) -> None:
     """Load, score once, and print the times as JSON; the entry point of a fresh process.
 
     Args:
-        request: JSON with the fields of a `Setting` under `setting`, and the path under `recording`.
+        request: JSON with the fields of a `Setting` under `setting`, the path under `recording`, and `self_check`.
     """
     began = time.perf_counter()
     import clapedge.engine  # noqa: F401 - this import is what is timed
 
     imported = time.perf_counter()
     arguments = json.loads(request)
-    engine = load(Setting(**arguments["setting"]))
+    engine = load(Setting(**arguments["setting"]), self_check=arguments["self_check"])
     loaded = time.perf_counter()
     engine.score(arguments["recording"], random_labels(engine))
     scored = time.perf_counter()
@@ -151,9 +160,9 @@ def cold_start(request: str) -> None:
     print(json.dumps({key: value * 1e3 for key, value in times.items()} | {"memory_mb": peak_memory()}))  # noqa: T201
 
 
-def _cold(setting: Setting, recording: Path) -> dict[str, Any]:
+def _cold(setting: Setting, recording: Path, *, self_check: bool) -> dict[str, Any]:
     """Return the times of a fresh process, its own duration included."""
-    request = json.dumps({"setting": asdict(setting), "recording": str(recording)})
+    request = json.dumps({"setting": asdict(setting), "recording": str(recording), "self_check": self_check})
     code = "import sys; from clapedge.diagnostics.benchmark import cold_start; cold_start(sys.argv[1])"
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, request], capture_output=True, check=True, text=True)  # noqa: S603 - our own code

@@ -2,6 +2,7 @@
 
 import platform
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import get_args
@@ -12,8 +13,9 @@ from clapedge.diagnostics.cuda import check_cuda
 from clapedge.diagnostics.finding import Finding
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
-from clapedge.model.bundle import Bundle
+from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_cores
+from clapedge.model.precision import PREFERRED
 from clapedge.model.providers import Provider, installed_packages, unavailable_reason
 
 PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "click", "av")
@@ -22,11 +24,12 @@ PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings about packages and machine, the bundle, and every provider."""
+    """Findings about packages and machine, the bundle, every provider, and every variant where it runs."""
 
     packages: tuple[Finding, ...]
     bundle: tuple[Finding, ...]
     providers: tuple[Finding, ...]
+    variants: tuple[Finding, ...]
 
 
 def diagnose(bundle: str | None = None) -> Diagnosis:
@@ -35,8 +38,12 @@ def diagnose(bundle: str | None = None) -> Diagnosis:
     Args:
         bundle: directory of a bundle; None means that of `Engine.load`.
     """
-    providers = tuple(_check_provider(provider, bundle) for provider in get_args(Provider))
-    return Diagnosis((*_check_packages(), _check_runtime(), *check_cuda()), _check_bundle(bundle), providers)
+    return Diagnosis(
+        packages=(*_check_packages(), _check_runtime(), *check_cuda()),
+        bundle=_check_bundle(bundle),
+        providers=tuple(_check_provider(provider, bundle) for provider in get_args(Provider)),
+        variants=tuple(_check_variants(bundle)),
+    )
 
 
 def _check_packages() -> list[Finding]:
@@ -90,8 +97,44 @@ def _check_provider(provider: Provider, directory: str | None) -> Finding:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClapEdgeWarning)  # of silence, and of weights that the report names
-            with Engine.load(directory, provider=provider) as engine:
+            with Engine.load(directory, provider=provider, self_check=False) as engine:
                 engine.embed_audio([np.zeros(48_000, np.float32)])
                 return Finding(name, "ok", f"a session opens and runs ({engine.variant})")
     except (BundleError, ProviderError) as error:
         return Finding(name, "bad", str(error))
+
+
+def _check_variants(directory: str | None) -> Iterator[Finding]:
+    """Yield whether each audio tower reproduces its model here, on every provider that runs it."""
+    try:
+        bundle = Bundle.open(directory)
+    except BundleError:  # which is a finding already
+        return
+    if bundle.manifest.proof is None:
+        yield Finding(
+            "self-check",
+            "off",
+            "the bundle carries no embeddings to compare with; where it was exported, run: clapedge bundle prove DIR",
+        )
+        return
+    for provider in get_args(Provider):
+        if unavailable_reason(provider) is None:
+            present = bundle.variants("audio")
+            yield from (_check_variant(bundle, provider, each) for each in PREFERRED[provider] if each in present)
+
+
+def _check_variant(bundle: Bundle, provider: Provider, variant: Variant) -> Finding:
+    """Report whether an audio tower reproduces its model on a provider."""
+    name = f"{variant} on {provider}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClapEdgeWarning)
+            with Engine.load(bundle.directory, provider=provider, precision=variant, self_check=False) as engine:
+                found = engine.check_variant()
+    except (BundleError, ProviderError) as error:
+        return Finding(name, "bad", str(error))
+    if found is None:
+        return Finding(name, "off", "this version cannot make the inputs that the bundle was checked with; upgrade")
+    if found.holds:
+        return Finding(name, "ok", f"reproduces its model: {found}")
+    return Finding(name, "bad", f"does not reproduce its model here: {found}; auto takes another")

@@ -13,34 +13,13 @@ import onnxruntime
 
 from clapedge.arrays import Float32Array
 from clapedge.engine import Engine
-from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError, ParityError
 from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.proof import TOLERANCES, Tolerance, misses
 from clapedge.model.providers import ProviderWish
 
 EXPECTED = "expected.json"
 """Name of the record beside the clips."""
-
-
-class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an embedding may be from the recorded one.
-
-    Attributes:
-        max_difference: of any element of the unit embedding; None where only the cosine counts.
-        min_cosine: of the two embeddings.
-    """
-
-    max_difference: float | None
-    min_cosine: float
-
-
-TOLERANCES: dict[Variant, Tolerance] = {
-    # processors and thread counts add float32 in different orders: 1e-7 was seen, a wrong kernel is far beyond 1e-4
-    "fp32": Tolerance(max_difference=1e-4, min_cosine=0.999999),
-    "fp16": Tolerance(max_difference=None, min_cosine=0.9999),
-    # the export's own bound against float32: elsewhere eight bits may be rounded and multiplied in another way
-    "int8": Tolerance(max_difference=None, min_cosine=0.995),
-}
-"""Tolerance of each variant."""
 
 
 class ExpectedClip(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,17 +147,31 @@ def compare(directory: Path, *, provider: ProviderWish = "auto") -> Iterator[Com
 
     Raises:
         BundleError: the kit is damaged, or its bundle is not the recorded one.
+        ParityError: a variant does not reproduce its model here.
         ProviderError: the provider cannot be used.
     """
     expectation = read(directory)
     bundle = Bundle.open(directory / "bundle")
     for variant, tolerance in expectation.tolerances.items():
         began = time.perf_counter()
-        with Engine.load(bundle.directory, provider=provider, precision=variant) as engine:
+        with Engine.load(bundle.directory, provider=provider, precision=variant, self_check=False) as engine:
+            _check_variant(engine)
             for each in expectation.clips:
                 if each.variant == variant:
                     yield _compare(engine, directory, each, expectation.labels, tolerance, began)
                     began = time.perf_counter()
+
+
+def _check_variant(engine: Engine) -> None:
+    """Hold the engine's tower against the proof of its bundle.
+
+    Raises:
+        ParityError: it does not reproduce its model here.
+    """
+    found = engine.check_variant()
+    if found is not None and not found.holds:
+        file = engine.bundle.file("audio", engine.variant, provider=engine.provider_config.provider)
+        raise ParityError(f"{misses(file, engine.provider_config.provider, found)}; pack another variant")
 
 
 def _compare(

@@ -8,12 +8,14 @@ from functools import partial
 from typing import TypeAlias
 
 from clapedge.arrays import Float32Array
-from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, UsageError
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, ParityError, UsageError
 from clapedge.labels.embedded import EmbeddedLabels
 from clapedge.labels.label_set import LabelSet
 from clapedge.labels.prompt_cache import PromptCache
 from clapedge.model.bundle import Bundle, BundleFile, Variant
-from clapedge.model.precision import preferred_variant
+from clapedge.model.precision import preferred_variants
+from clapedge.model.proof import Reproduction, VariantCheck, misses
+from clapedge.model.providers import choose
 from clapedge.model.towers import TextTower
 
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
@@ -26,7 +28,14 @@ class LabelEncoder:
     """Embeds prompts and label sets. Threads may share it."""
 
     def __init__(
-        self, bundle: Bundle, variant: Variant, *, threads: int | None, spinning: bool, prompt_cache: bool
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        *,
+        threads: int | None,
+        spinning: bool,
+        prompt_cache: bool,
+        self_check: bool = True,
     ) -> None:
         """Prepare to open the text tower of a bundle.
 
@@ -36,9 +45,11 @@ class LabelEncoder:
             threads: threads within an operator; None means every usable core.
             spinning: whether idle threads wait busily, see `open_session`.
             prompt_cache: whether embeddings of prompts are kept on disk.
+            self_check: whether the tower has to reproduce its model on this machine, see `VariantCheck`.
         """
         self._bundle, self._variant = bundle, variant
-        self._threads, self._spinning = threads, spinning
+        self._threads, self._spinning, self._self_check = threads, spinning, self_check
+        self._failed: dict[Variant, str] = {}
         self._keeps_prompts = prompt_cache and bool(bundle.files("text"))
         self._tower: TextTower | None = None
         self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
@@ -114,8 +125,25 @@ class LabelEncoder:
         return PromptCache(*made_by).encode(prompts, self.embed_text)
 
     def _file(self) -> BundleFile:
-        """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs."""
-        return self._bundle.file("text", preferred_variant(self._bundle, "text", "cpu", like=self._variant))
+        """Return the text tower in the precision of the audio tower, else the one that suits the CPU, where it runs.
+
+        Raises:
+            ParityError: none reproduces its model on this machine.
+        """
+        for variant in preferred_variants(self._bundle, "text", "cpu", like=self._variant):
+            file = self._bundle.file("text", variant)
+            check = VariantCheck(self._bundle, file, choose("cpu"))
+            known = check.recall() if self._self_check and variant not in self._failed else None
+            if known is not None and not known.holds:
+                self._fail(check, known)
+            if variant not in self._failed:
+                return file
+        raise ParityError(f"{' and '.join(self._failed.values())}; export the bundle again, or use self_check=False")
+
+    def _fail(self, check: VariantCheck, found: Reproduction) -> None:
+        """Note, and warn once, that a variant does not reproduce its model here."""
+        self._failed[check.file.variant or "fp32"] = misses(check.file, "cpu", found)
+        warnings.warn(misses(check.file, "cpu", found), ClapEdgeWarning, stacklevel=2)
 
     def _open(self) -> TextTower:
         """Open the text tower of the bundle."""
@@ -132,7 +160,16 @@ class LabelEncoder:
             threads=self._threads,
             spinning=self._spinning,
         )
-        return bundle.opened(self._file(), open_tower)
+        while True:
+            file = self._file()
+            tower = bundle.opened(file, open_tower)
+            check = VariantCheck(bundle, file, choose("cpu"))
+            if not self._self_check or check.recall() is not None:  # or else it would not have been taken
+                return tower
+            found = check.measure_text(tower)
+            if found is None or found.holds:
+                return tower
+            self._fail(check, found)
 
 
 def closed_error(bundle: Bundle) -> UsageError:

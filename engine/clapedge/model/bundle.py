@@ -55,6 +55,17 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Parity or accuracy figures measured when the file was made."""
 
 
+class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the model gives in float32 for inputs that every machine can make, see `clapedge.model.proof`."""
+
+    formula: int
+    """Number of the formula by which the inputs are made."""
+    audio: str
+    """Embeddings of the recordings: (N, E) little-endian float32 in base64."""
+    text: str | None = None
+    """Embeddings of the prompts, likewise."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle is and holds."""
 
@@ -72,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     text_tower: str | None = None
     """SHA-256 of the text tower's FP32 file, present in the bundle or not: it names the space of label embeddings."""
     files: tuple[BundleFile, ...]
+    proof: Proof | None = None
+    """By which variants prove themselves where they run; None in bundles that were exported without."""
     made_with: dict[str, str] = {}
     """Versions of the packages that made it."""
     notes: tuple[str, ...] = ()

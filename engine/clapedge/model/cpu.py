@@ -1,6 +1,7 @@
-"""The processor cores that this process may use, control groups included, which psutil ignores."""
+"""The processor: the cores that this process may use, control groups included, which psutil ignores, and its kind."""
 
 import os
+import platform
 import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,13 @@ SPARE_WORKERS = 1
 MOST_GPU_WORKERS = 4
 """Recordings at once beside a GPU: with more, threads wait for the interpreter (162 a second with 4 workers, 109 with
 17, on 16 cores beside an H200)."""
+
+
+PROCESSOR_LINES = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU implementer", "CPU part", "Features")
+"""Lines of Linux's /proc/cpuinfo that say what a processor computes, on x86 and on ARM."""
+
+FIRST_CORE = 8192
+"""Bytes of /proc/cpuinfo that hold the first core: the others are alike, and hundreds of them take milliseconds."""
 
 
 def usable_cores() -> int:
@@ -38,6 +46,17 @@ def usable_workers(threads: int | None = None, *, on_gpu: bool = False) -> int:
     cores = usable_cores()
     workers = threads or (cores + SPARE_WORKERS if cores > 1 else 1)
     return min(workers, MOST_GPU_WORKERS) if on_gpu else workers
+
+
+def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return what distinguishes this processor from those that compute otherwise: model and instruction sets."""
+    try:
+        with cpuinfo.open("rb") as stream:
+            first = stream.read(FIRST_CORE).decode(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return f"{platform.machine()} {os.environ.get('PROCESSOR_IDENTIFIER', '')}".strip()
+    kept = [line for line in first.splitlines() if line.partition(":")[0].strip() in PROCESSOR_LINES]
+    return "\n".join((platform.machine(), *kept))
 
 
 def _physical_cores(usable: Iterable[int], root: Path) -> int:

@@ -20,15 +20,22 @@ PREFERRED: dict[Provider, tuple[Variant, ...]] = {
 def preferred_variant(
     bundle: Bundle, role: Literal["audio", "text"], provider: Provider, *, like: Variant | None = None
 ) -> Variant:
-    """Return the variant of a tower that `auto` means on a provider: that of its twin (`like`) where it has it, too.
+    """Return the variant of a tower that `auto` means on a provider, see `preferred_variants`."""
+    return preferred_variants(bundle, role, provider, like=like)[0]
+
+
+def preferred_variants(
+    bundle: Bundle, role: Literal["audio", "text"], provider: Provider, *, like: Variant | None = None
+) -> tuple[Variant, ...]:
+    """Return the variants of a tower that a provider runs, best first: that of its twin (`like`), then the fastest.
 
     Raises:
         BundleError: the bundle holds none that the provider runs.
     """
     present = bundle.variants(role)
-    for variant in (like, *PREFERRED[provider]):
-        if variant is not None and variant in present:
-            return variant
+    wanted = dict.fromkeys((like, *PREFERRED[provider]))
+    if found := tuple(variant for variant in wanted if variant is not None and variant in present):
+        return found
     raise BundleError(
         f"bundle {bundle.directory} holds no {role} tower that provider {provider} runs; "
         f'export it again with precision="{PREFERRED[provider][0]}"'

@@ -24,6 +24,7 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError, GpuLostError, GpuMemoryError, ProviderError, UsageError
 from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import Provider, ProviderConfig
+from clapedge.model.saturation import EXACT_PRODUCTS, saturates
 
 ONNX_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,  # what a GPU provider raises when its device or its libraries fail
@@ -182,7 +183,9 @@ def open_session(
     return session
 
 
-def session_options(threads: int | None, *, spinning: bool, batch: int | None) -> onnxruntime.SessionOptions:
+def session_options(
+    threads: int | None, *, spinning: bool = True, batch: int | None = None
+) -> onnxruntime.SessionOptions:
     """Return the options of a session, see `open_session`; threads are always explicit.
 
     ONNX Runtime's own choice counts the cores of the machine, not those of the container.
@@ -195,6 +198,8 @@ def session_options(threads: int | None, *, spinning: bool, batch: int | None) -
     options.inter_op_num_threads = 1
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if saturates():
+        options.add_session_config_entry(EXACT_PRODUCTS, "1")
     if batch is not None:
         options.add_free_dimension_override_by_name("batch", batch)
     return options
