@@ -38,7 +38,7 @@ export ESC10 CHECKPOINT
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 wheel test-matrix clean
+.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 test-avx2 wheel test-matrix clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
@@ -107,6 +107,9 @@ edge-kit: $(RUN) ## pack a device's kit: BUNDLE=directory TARGET=machine PY=3.11
 
 test-arm64: $(CALIB) ## run kits in an emulated ARM64 Debian and compare; needs root and qemu-user-static: [BUNDLE=directory] [MIRROR=url]
 	@$(BIN)/python bench/arm64_check.py $(addprefix --mirror ,$(MIRROR)) $(if $(filter-out file,$(origin BUNDLE)),--bundle '$(BUNDLE)')
+
+test-avx2: $(RUN) ## hold bundles against their proofs on emulated processors without VNNI; needs qemu-user-static: [BUNDLE=directory]
+	@$(BIN)/python bench/avx2_check.py $(if $(filter-out file,$(origin BUNDLE)),--bundle '$(BUNDLE)')
 
 wheel: $(RUN) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel -q --no-deps -w dist . && ls dist/*.whl

@@ -76,7 +76,7 @@ def test_a_gpu_that_cannot_be_opened_says_why_and_what_to_do(plant: Callable[[st
     assert (type(caught.value), sentence in str(caught.value)) == (kind, True), str(caught.value)
     plant("")
     providers._cuda_unavailable_reason.cache_clear()
-    with Engine.load(provider="cuda", precision="fp32") as engine:  # nothing is left of it
+    with Engine.load(provider="cuda", precision="fp32", self_check=False) as engine:  # nothing is left of it
         assert engine.embed_audio([np.ones(48_000, np.float32)]).shape == (1, 256)
 
 
@@ -126,7 +126,7 @@ import numpy as np
 from clapedge.engine import Engine
 from clapedge.errors import GpuLostError
 warnings.simplefilter("ignore")
-engine = Engine.load(provider="cuda", precision="fp32")
+engine = Engine.load(provider="cuda", precision="fp32", self_check=False)  # the stand-in computes nothing
 os.environ[{fail!r}] = {planted!r}
 try:
     engine.embed_audio([np.ones(48_000, np.float32)])

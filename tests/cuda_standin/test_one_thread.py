@@ -32,7 +32,7 @@ EVERY_CALL_OF_A_RUN = {"cudaMemcpy", "cudaStreamSynchronize", REPLAY}
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """Return an engine with the demo model on a GPU."""
-    with Engine.load(provider="cuda", precision="fp32") as engine:
+    with Engine.load(provider="cuda", precision="fp32", self_check=False) as engine:
         yield engine
 
 
@@ -48,7 +48,7 @@ def clips(count: int) -> tuple[Float32Array, BoolArray]:
 
 def test_every_size_is_captured_once_before_the_first_clip() -> None:
     calls = Calls(Path(os.environ[LOG]))
-    with Engine.load(provider="cuda", precision="fp32") as opened:
+    with Engine.load(provider="cuda", precision="fp32", self_check=False) as opened:
         assert calls.counts()[CAPTURE] == len(BUCKETS)
         since = Calls(Path(os.environ[LOG]))
         for _ in range(3):

@@ -14,7 +14,8 @@ from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.kit import selftest
-from clapedge.kit.selftest import TOLERANCES, compare, read
+from clapedge.kit.selftest import compare, read
+from clapedge.model.proof import TOLERANCES
 
 pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
 

@@ -20,12 +20,12 @@ import onnxruntime
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.atomic_file import atomic_write
 from clapedge.cache_dir import default_directory
-from clapedge.errors import StorageError
+from clapedge.errors import ProviderError, StorageError
 from clapedge.features.clips import ClipMaker
 from clapedge.model.bundle import Bundle, BundleFile, Proof, Variant
 from clapedge.model.cpu import processor_features
 from clapedge.model.proof_inputs import FORMULA, PROMPTS, proof_clips
-from clapedge.model.providers import Provider, ProviderConfig, describe_gpu
+from clapedge.model.providers import Gpu, Provider, ProviderConfig, describe_gpu
 from clapedge.model.saturation import saturates
 
 PROOF_COSINE = "proof_min_cosine"
@@ -159,7 +159,6 @@ class VariantCheck:
         if root is None or self._expected is None:
             return None
         config = self._provider_config
-        gpu = describe_gpu(config.device_id) if config.on_gpu else None
         facts = (
             self.file.sha256,
             hashlib.sha256(self._expected.tobytes()).hexdigest(),
@@ -169,9 +168,17 @@ class VariantCheck:
             onnxruntime.__version__,
             config.provider,
             sorted(config.options.items()),
-            gpu and (gpu.name, gpu.compute_capability),
+            _gpu_of(config),
         )
         return root / "proofs" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.json"
+
+
+def _gpu_of(config: ProviderConfig) -> Gpu | None:
+    """Return the GPU of a provider, None for one on the processor, or where opening it will say what is wrong."""
+    try:
+        return describe_gpu(config.device_id) if config.on_gpu else None
+    except ProviderError:
+        return None
 
 
 def embed_audio(tower: AudioEmbedder, maker: ClipMaker) -> Float32Array:

@@ -54,7 +54,7 @@ def recordings(front_end: FrontEnd) -> Iterator[Float32Array]:
 def triangle(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return a triangle wave within ± TURN / 4, given the steps by which each sample goes on."""
     phase = np.cumsum(steps) % TURN
-    return np.abs(phase - TURN // 2) - TURN // 4
+    return np.asarray(np.abs(phase - TURN // 2) - TURN // 4, np.int64)
 
 
 def noise(samples: int) -> npt.NDArray[np.int64]:
@@ -63,4 +63,4 @@ def noise(samples: int) -> npt.NDArray[np.int64]:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
     mixed ^= mixed >> np.uint32(16)
-    return (mixed >> np.uint32(8)).astype(np.int64) - TURN // 2
+    return np.asarray((mixed >> np.uint32(8)).astype(np.int64) - TURN // 2)
