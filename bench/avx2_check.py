@@ -38,7 +38,7 @@ for variant in Bundle.open(sys.argv[1]).variants("audio"):
         found[variant] = dataclasses.asdict(engine.check_variant())
 print(json.dumps(found))
 """
-"""What runs on the emulated processor: whether its products saturate, and how near each audio tower comes to its model."""
+"""What runs on the processor: whether its products saturate, and how near each audio tower comes to its model."""
 
 
 def check(emulator: str, processor: str | None, bundle: Path, products: str) -> dict[str, Any]:

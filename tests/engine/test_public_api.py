@@ -37,8 +37,8 @@ MEMBERS = {
     "Decision": "margin multi threshold unsure_margin",
     "EmbeddedLabels": "embed embeddings label_set load save temperature text_tower",
     "Engine": "audio_tower bundle check_variant clip_maker close count_tokens embed_audio embed_labels embed_many "
-    "embed_stream embed_text fusion has_embedded load provenance provider_config result score score_many scorer shared_tower "
-    "stored_labels stream timeline timeline_of variant",
+    "embed_stream embed_text fusion has_embedded load provenance provider_config result score score_many scorer "
+    "shared_tower stored_labels stream timeline timeline_of variant",
     "Event": "end label peak probability similarity start",
     "EventRule": "merge_gap min_duration multi off on thresholds",
     "Label": "hidden name prompts threshold",
