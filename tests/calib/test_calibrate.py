@@ -16,6 +16,7 @@ from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, BundleError, StorageError, UsageError
 from clapedge.model.bundle import Bundle, demo_directory, write_manifest
+from clapedge.model.proof import PROOF_COSINE
 from clapedge_calib import calibrate as calibrating
 from clapedge_calib import graph_runner
 from clapedge_calib.calibration_data import CalibrationData, read_clips
@@ -61,6 +62,7 @@ def test_a_tower_that_holds_is_installed_and_the_bundle_is_whole(bundle: Path, t
     assert opened.variants("audio") == ("fp32", "int8")
     assert {path.name for path in bundle.iterdir()} == {file.path for file in opened.manifest.files} | {"manifest.json"}
     assert entry.checks["mean_cosine"] > 0.99
+    assert entry.checks[PROOF_COSINE] > 0.9  # what it is held against when it is opened
     assert any(note.startswith("INT8 audio tower") for note in opened.manifest.notes)
     with Engine.load(bundle, precision="int8") as engine, Engine.load(bundle, precision="fp32") as reference:
         path = tones / "whistle" / "3.wav"
