@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from clapedge.arrays import Float32Array
 from clapedge.cli.bundle import bundle as bundle_command
 from clapedge.engine import Engine
-from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
+from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError, ParityError
 from clapedge.kit import selftest
 from clapedge.kit.selftest import compare, read
-from clapedge.model.proof import TOLERANCES
+from clapedge.model.proof import TOLERANCES, Reproduction
 
 pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
 
@@ -53,6 +53,17 @@ def test_a_machine_that_computes_otherwise_fails_with_the_name_of_the_clip(
     done = CliRunner().invoke(bundle_command, ["selftest", str(kit)])
     assert isinstance(done.exception, BundleDamagedError)
     assert "siren.flac" in str(done.exception)
+
+
+def test_a_tower_that_does_not_reproduce_its_model_fails_whatever_was_found_before(
+    kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = Reproduction(cosine=0.99, difference=0.1, required=0.995, holds=False)
+    monkeypatch.setattr(Engine, "check_variant", lambda _: poor)
+    done = CliRunner().invoke(bundle_command, ["selftest", str(kit)])
+    assert isinstance(done.exception, ParityError)
+    assert "audio.int8.onnx does not reproduce its model on this machine" in str(done.exception)
+    assert "least cosine 0.990000 (at least 0.995)" in str(done.exception)
 
 
 @pytest.mark.parametrize("error", [2e-4, 5e-5])

@@ -41,6 +41,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
         count: actors.
         cpus: processor cores of each; operators of the tower use so many threads.
         gpus: graphics processors of each; a fraction shares one.
+        self_check: see `Engine.load`.
     """
 
     bundle: str
@@ -51,6 +52,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     cpus: float = 1.0
     gpus: float = 0.0
+    self_check: bool = True
 
     def load(self) -> Engine:
         """Load the engine of an actor."""
@@ -60,6 +62,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
             precision=self.precision,
             fusion=self.fusion,
             threads=max(1, int(self.cpus)),
+            self_check=self.self_check,
         )
 
     def like(self, config: EmbeddingConfig) -> "Actors":

@@ -11,7 +11,7 @@ import numpy as np
 
 from clapedge.diagnostics.benchmark import peak_memory
 from clapedge.engine import Engine
-from clapedge.errors import ClapEdgeWarning, ProviderError
+from clapedge.errors import ClapEdgeWarning, ParityError, ProviderError
 from clapedge.features.clips import ClipMaker, ClipOptions
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_cores
@@ -117,7 +117,7 @@ def measure(bundle: str | None = None, *, provider: ProviderWish = "auto") -> De
         for threads in sorted({1, 2, usable_cores()} & {*range(1, usable_cores() + 1)}):
             try:
                 used, figures = _measure(bundle, provider, variant, threads)
-            except ProviderError as error:
+            except (ParityError, ProviderError) as error:
                 failure = str(error)
                 break
             measured.append(figures)
