@@ -298,8 +298,8 @@ class Engine:
     @property
     def provenance(self) -> Provenance:
         """What results of this engine say of how they were made."""
-        manifest = self.bundle.manifest
-        return Provenance(manifest.model, manifest.weights, self.variant, self.provider_config.provider)
+        of, variant = self.bundle.manifest, self.variant
+        return Provenance(of.model, of.weights, variant, self.provider_config.provider, of.spaces[variant])
 
     def result(self, recording: RecordingEmbeddings, scorer: Scorer, decision: Decision | None = None) -> Result:
         """Return the result of an embedded recording."""

@@ -32,6 +32,7 @@ RECORD_FIELDS = [
     "weights",
     "variant",
     "provider",
+    "space",
     "ms",
 ]
 LABELS = ("-l", "rain", "-l", "siren")

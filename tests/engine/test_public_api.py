@@ -35,7 +35,7 @@ MEMBERS = {
     "Coverage": "duration end start to_dict",
     "DecidedScore": "name present probability similarity threshold",
     "Decision": "margin multi threshold unsure_margin",
-    "EmbeddedLabels": "embed embeddings label_set load save temperature text_tower",
+    "EmbeddedLabels": "embed embeddings label_set load save space temperature text_tower",
     "Engine": "audio_tower bundle check_variant clip_maker close count_tokens embed_audio embed_labels embed_many "
     "embed_stream embed_text fusion has_embedded load provenance provider_config result score score_many scorer "
     "shared_tower stored_labels stream timeline timeline_of variant",
@@ -44,7 +44,7 @@ MEMBERS = {
     "Label": "hidden name prompts threshold",
     "LabelSet": "from_file labels of parse prompts",
     "LiveEvent": "end kind label number peak probability similarity start",
-    "Provenance": "model provider to_dict variant weights",
+    "Provenance": "model provider space to_dict variant weights",
     "ReadOptions": "channel duration resample sample_rate start trim_silence",
     "Result": "coverage file from_dict labels provenance timing to_dict top unsure warnings",
     "Score": "name probability similarity",

@@ -52,6 +52,7 @@ FIELDS = [
     "weights",
     "variant",
     "provider",
+    "space",
 ]
 
 

@@ -117,15 +117,14 @@ def _begin(path: Path) -> None:
 def _check_config(path: Path, config: EmbeddingConfig) -> None:
     """Write `archive.json` where nothing was added yet, or check that what was added was made in the same way."""
     found = read_config(path)
-    if found == config:
+    difference = found and found.difference(config)
+    if found and not difference:
         return
     if found is None or is_empty(path):
         with atomic_write(path / CONFIG_NAME) as temporary:
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
         return
-    raise UsageError(
-        f"{path} was made with {found.difference(config)}; use the same options and bundle, or another directory"
-    )
+    raise UsageError(f"{path} was made with {difference}; use the same options and bundle, or another directory")
 
 
 def _blank(index: Path, lines: Sequence[tuple[int, int]]) -> None:

@@ -23,6 +23,7 @@ from clapedge.engine import Engine
 from clapedge.errors import AudioError, LabelError, UsageError
 from clapedge.events.timeline import Timeline
 from clapedge.labels import EmbeddedLabels
+from clapedge.model.space import words_of
 from clapedge.pipeline import RecordingOptions
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Coverage, Result
@@ -286,8 +287,8 @@ def _extent(spans: Sequence[tuple[float, float]], cosines: Float32Array, free: B
 
 def _check_space(store: EmbeddingStore, labels: EmbeddedLabels) -> None:
     """Raise if labels lie in another space than the embeddings."""
-    if labels.text_tower != store.config.text_tower:
+    if labels.space != words_of(store.config.space):
         raise LabelError(
-            f"the embeddings in {store.directory} were made by {store.config.model}, the labels by another model; "
-            "use the bundle with which the embeddings were made"
+            f"the embeddings in {store.directory} were made by {store.config.model} (space {store.config.space}), the "
+            f"labels by another model (space {labels.space}); use the bundle with which the embeddings were made"
         )

@@ -15,6 +15,7 @@ import msgspec
 from clapedge.batch.fingerprint import Stamp
 from clapedge.errors import ClapEdgeError, StorageError
 from clapedge.features.front_end import FrontEnd
+from clapedge.model.space import clip_space
 from clapedge.scoring.result import Coverage, Provenance
 from clapedge.validation import describe_mismatch
 
@@ -48,22 +49,39 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     fusion: str
     options: dict[str, OptionValue] = msgspec.field(name="hearing")
     """The fields of `RecordingOptions` that were given."""
+    space: str = ""
+    """Name of the embedding space, see `clapedge.model.space`; always computed, as older stores do not hold it."""
+
+    def __post_init__(self) -> None:
+        """Name the embedding space."""
+        space = clip_space(
+            text_tower=self.text_tower, audio_tower=self.audio_tower, front_end=self.front_end, variant=self.variant
+        )
+        msgspec.structs.force_setattr(self, "space", space)
 
     @property
     def provenance(self) -> Provenance:
         """What made the embeddings, as results carry it."""
-        return Provenance(self.model, self.weights, self.variant, self.provider)
+        return Provenance(self.model, self.weights, self.variant, self.provider, self.space)
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one embedding."""
         return 4 * self.embedding_size
 
-    def difference(self, other: "EmbeddingConfig") -> str:
-        """Return the first option that differs, and both of its values."""
+    def difference(self, other: "EmbeddingConfig") -> str | None:
+        """Return what keeps embeddings of two kinds from being mixed, and both of its values; None if nothing does.
+
+        That is another space, or another provider or option: a row says of neither which one made it.
+        """
         mine, its = _flat(self), _flat(other)
-        name = next(name for name in {**mine, **its} if mine.get(name) != its.get(name))
-        return f"{name} {mine.get(name)}, not {its.get(name)}"
+        apart = self.space != other.space
+        deciding = mine.keys() | its.keys() if apart else {"provider", "fusion", *self.options, *other.options}
+        name = next((name for name in {**mine, **its} if name in deciding and mine.get(name) != its.get(name)), None)
+        if name is None:
+            return None
+        spaces = f": its embedding space is {self.space}, not {other.space}" if apart else ""
+        return f"{name} {mine.get(name)}, not {its.get(name)}{spaces}"
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -57,6 +57,7 @@ def info(directory: str | None, *, as_json: bool) -> None:
         "licence": manifest.licence,
         "input": f"{manifest.front_end.clip_seconds:g} s clips at {manifest.front_end.sample_rate} Hz, {longer} that",
         "embeddings": f"{manifest.embedding_size} numbers, logit scale {manifest.logit_scale:.3f}",
+        "spaces": ", ".join(manifest.spaces.values()),
     }
     for name, value in rows.items():
         click.echo(f"{name:11} {printable(str(value))}")

@@ -85,7 +85,8 @@ def _check_bundle(directory: str | None) -> tuple[Finding, ...]:
         return tuple(Finding("bundle", "bad", fault) for fault in faults)
     manifest, variants = bundle.manifest, ", ".join(bundle.variants("audio"))
     detail = f"{bundle.directory}: {manifest.model}, {manifest.weights} weights, {variants}"
-    return (Finding("bundle", "ok", detail),)
+    spaces = (Finding("embedding space", "ok", space) for space in manifest.spaces.values())
+    return (Finding("bundle", "ok", detail), *spaces)
 
 
 def _check_provider(provider: Provider, directory: str | None) -> Finding:

@@ -15,6 +15,7 @@ from clapedge.errors import LabelError
 from clapedge.labels.label import Label
 from clapedge.labels.label_set import LabelSet
 from clapedge.labels.npz import Arrays, read_arrays
+from clapedge.model.space import words_space
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
 
@@ -32,7 +33,7 @@ class EmbeddedLabels:
     Attributes:
         label_set: the labels.
         embeddings: (labels, E) float32, rows of unit norm.
-        text_tower: SHA-256 of the text tower's FP32 file, which identifies the embedding space.
+        text_tower: SHA-256 of the text tower's FP32 file, of which `space` is made.
         temperature: divides the logits before the softmax, fitted to labelled clips; 1 changes nothing.
     """
 
@@ -58,6 +59,11 @@ class EmbeddedLabels:
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return cls(label_set, means.astype(np.float32), text_tower)
 
+    @property
+    def space(self) -> str:
+        """Name of the space that they lie in: the first part of the names of fitting clips' spaces."""
+        return words_space(self.text_tower)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` without pickles, atomically.
 
@@ -79,6 +85,7 @@ class EmbeddedLabels:
             "hidden": np.array([label.hidden for label in labels], np.bool_),
             "embeddings": self.embeddings,
             "text_tower": np.array(self.text_tower, np.str_),
+            "space": np.array(self.space, np.str_),
             "temperature": np.array(self.temperature, np.float64),
         }
 

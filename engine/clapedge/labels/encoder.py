@@ -16,6 +16,7 @@ from clapedge.model.bundle import Bundle, BundleFile, Variant
 from clapedge.model.precision import preferred_variants
 from clapedge.model.proof import Reproduction, VariantCheck, misses
 from clapedge.model.providers import choose
+from clapedge.model.space import words_space
 from clapedge.model.towers import TextTower
 
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
@@ -71,10 +72,10 @@ class LabelEncoder:
         """Embed labels once, see `Engine.embed_labels`."""
         own = self._bundle.manifest.text_tower
         if isinstance(labels, EmbeddedLabels):
-            if labels.text_tower != own:
+            if labels.space != words_space(own):
                 raise LabelError(
-                    "the labels were embedded by another model than this bundle's; "
-                    f"embed them again: clapedge labels embed --bundle {self._bundle.directory}"
+                    f"the labels were embedded by another model (space {labels.space}) than this bundle's (space "
+                    f"{words_space(own)}); embed them again: clapedge labels embed --bundle {self._bundle.directory}"
                 )
             return labels
         label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)

@@ -35,6 +35,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         weights: `pretrained`, `random` or `demo`.
         variant: precision of the audio tower.
         provider: where the tower ran.
+        space: name of the embedding space; empty in records of older versions.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     variant: str
     provider: str
+    space: str = ""
 
     @property
     def key(self) -> str:

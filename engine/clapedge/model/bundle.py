@@ -14,6 +14,7 @@ import msgspec
 
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.features.front_end import Count, FrontEnd
+from clapedge.model.space import clip_space
 from clapedge.validation import describe_mismatch
 
 Used = TypeVar("Used")
@@ -82,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Longest prompt that the text tower reads, special tokens included."""
     text_tower: str | None = None
     """SHA-256 of the text tower's FP32 file, present in the bundle or not: it names the space of label embeddings."""
+    spaces: dict[Variant, str] = {}
+    """Name of the embedding space of each variant of the audio tower, see `clapedge.model.space`; always computed."""
     files: tuple[BundleFile, ...]
     proof: Proof | None = None
     """By which variants prove themselves where they run; None in bundles that were exported without."""
@@ -89,6 +92,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Versions of the packages that made it."""
     notes: tuple[str, ...] = ()
     """Sentences that a user should know about this model."""
+
+    def __post_init__(self) -> None:
+        """Name the embedding spaces, whatever was given: a manifest of an older version does not, one may be wrong."""
+        towers: dict[Variant, BundleFile] = {}
+        for file in sorted(self.files, key=lambda file: len(file.providers)):  # that for every provider first
+            if file.role == "audio" and file.variant is not None:
+                towers.setdefault(file.variant, file)
+        spaces = {
+            variant: clip_space(
+                text_tower=self.text_tower, audio_tower=file.sha256, front_end=self.front_end, variant=variant
+            )
+            for variant, file in sorted(towers.items())
+        }
+        msgspec.structs.force_setattr(self, "spaces", spaces)
 
 
 class Bundle:

@@ -46,7 +46,9 @@ PROVENANCE_COLUMNS = tuple(
     Column(name, "string", f"provenance.{name}") for name in ("model", "weights", "variant", "provider")
 )
 
-RESULT_COLUMNS = (
+SPACE_COLUMN = Column("space", "string", "provenance.space")
+
+_FIRST_COLUMNS = (
     Column("file", "string", "result.file"),
     Column("rank", "int32", "rank"),
     Column("label", "string", "score.name"),
@@ -61,12 +63,15 @@ RESULT_COLUMNS = (
     Column("warnings", "string", "warnings"),
     Column("error", "string", "error"),
 )
+
+RESULT_COLUMNS = (*_FIRST_COLUMNS, SPACE_COLUMN)
 """Of a table with a row a label. New columns are put at the end."""
 
 DECIDED_COLUMNS = (
-    *RESULT_COLUMNS,
+    *_FIRST_COLUMNS,
     Column("threshold", "float64", "score.threshold"),
     Column("present", "bool", "score.present"),
+    SPACE_COLUMN,
 )
 """Of the same table where each label has its own threshold."""
 
@@ -79,6 +84,7 @@ EVENT_COLUMNS = (
     Column("probability", "float64", "event.probability"),
     Column("similarity", "float32", "event.similarity"),
     *PROVENANCE_COLUMNS,
+    SPACE_COLUMN,
 )
 """Of a table with a row an event."""
 

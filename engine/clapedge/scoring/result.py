@@ -46,16 +46,18 @@ class Provenance:
         weights: `pretrained`, `random` or `demo`.
         variant: precision of the audio tower.
         provider: where the tower ran.
+        space: name of the embedding space, see `clapedge.model.space`; empty in records of older versions.
     """
 
     model: str
     weights: str
     variant: str
     provider: str
+    space: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Return the fields as records hold them, beside those of the answer."""
-        return {"model": self.model, "weights": self.weights, "variant": self.variant, "provider": self.provider}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,10 @@ class Result:
             unsure=record["unsure"],
             coverage=Coverage(heard["start"], heard["end"], heard["of"]),
             warnings=tuple(record["warnings"]),
-            provenance=Provenance(*(record[name] for name in ("model", "weights", "variant", "provider"))),
+            provenance=Provenance(
+                **{name: record[name] for name in ("model", "weights", "variant", "provider")},
+                space=record.get("space", ""),
+            ),
             timing=None if ms is None else Timing(**ms),
         )
 

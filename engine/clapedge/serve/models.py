@@ -37,6 +37,7 @@ class ModelInfo:
         label_sets: names of the label sets that it holds.
         reads_words: whether it has a text tower, so that labels may be any words.
         embedding_size: numbers in an embedding.
+        space: name of the embedding space of clips, see `clapedge.model.space`.
     """
 
     bundle: str
@@ -50,6 +51,7 @@ class ModelInfo:
     label_sets: tuple[str, ...]
     reads_words: bool
     embedding_size: int
+    space: str
 
 
 class Model:
@@ -93,6 +95,7 @@ class Model:
             label_sets=tuple(self.stored),
             reads_words=self.reads_words,
             embedding_size=manifest.embedding_size,
+            space=self.engine.provenance.space,
         )
 
     def tower(self, *, alone: bool) -> Embedder:

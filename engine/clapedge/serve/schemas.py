@@ -108,6 +108,7 @@ class ProvenanceRecord(BaseModel):
     weights: str
     variant: str
     provider: str
+    space: str = Field(description="Name of the embedding space: embeddings of equal names may be mixed.")
 
 
 class EventRecord(ProvenanceRecord):
@@ -251,6 +252,7 @@ class TextEmbeddings(BaseModel):
     embeddings: list[list[float]] = Field(description="Each of unit norm.")
     model: str
     weights: str
+    space: str = Field(description="Name of the space that they lie in: the first part of those of fitting clips.")
 
 
 class ModelRecord(BaseModel):
@@ -269,6 +271,7 @@ class ModelRecord(BaseModel):
     label_sets: list[str] = Field(default=[], description="Names of its label sets.")
     reads_words: bool | None = Field(default=None, description="Whether labels may be any words.")
     embedding_size: int | None = None
+    space: str | None = Field(default=None, description="Name of the embedding space of its clips.")
 
 
 class ModelList(BaseModel):

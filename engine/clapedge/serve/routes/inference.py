@@ -16,6 +16,7 @@ from clapedge.events.rules import EventRule
 from clapedge.events.stream import EventStream
 from clapedge.events.timeline import default_window, window_options
 from clapedge.labels import DEFAULT_TEMPLATE, LabelSet
+from clapedge.model.space import words_of
 from clapedge.output.columns import event_record
 from clapedge.scoring.decision import THRESHOLD, Decision
 from clapedge.serve import openapi
@@ -120,7 +121,7 @@ async def embed_text(request: Request, prompts: Prompts) -> Response:
     service: Service = request.app.state.service
     rows, provenance = await result_of(request, service.submit_text(prompts.prompts))
     content = {"embeddings": np.asarray(rows).tolist(), "model": provenance.model, "weights": provenance.weights}
-    return JsonResponse(content)
+    return JsonResponse({**content, "space": words_of(provenance.space)})
 
 
 def with_form(query: Parameters, request: Request, upload: Upload) -> Parameters:
