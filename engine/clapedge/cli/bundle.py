@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import log_to_stderr
+from clapedge.cli.bundle_vectors import vectors
 from clapedge.cli.hints import report_error
 from clapedge.cli.options import parse_provider_options, provider_option
 from clapedge.errors import BundleDamagedError, MissingExtraError
@@ -27,6 +28,9 @@ KIT_PACKAGES = frozenset({"packaging", "cyclonedx", "packageurl"})
 @click.group()
 def bundle() -> None:
     """Inspect a bundle, check it, prepare it for a device."""
+
+
+bundle.add_command(vectors)
 
 
 @bundle.command()

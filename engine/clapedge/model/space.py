@@ -1,7 +1,7 @@
 """One name for an embedding space: `WORDS-SOUNDS-VARIANT`, such as `1f0c7a52-9be4d310-int8`.
 
 Embeddings of clips may be mixed, in one archive or in one mean, where the whole names are equal: the cosine of one clip
-embedded twice is then at least 0.9999, wherever the variant reproduces (measured for FP32 and INT8, see docs/bundle.md).
+embedded twice is then at least 0.9999, where the variant reproduces (measured for FP32 and INT8, see docs/bundle.md).
 Each variant is a space of its own, since an export promises less between two: a cosine of 0.995 from FP32 to INT8, and
 of 0.9999 from FP32 to FP16, which leaves 0.9996 where errors add up. Two INT8 files, exported and calibrated, differ as
 much as INT8 and FP32.
@@ -19,6 +19,9 @@ from clapedge.features.front_end import FrontEnd
 
 RULES = {"windowing": "10 s clips, see clapedge.features.clips", "pooling": "mean of unit rows, normalised"}
 """How a recording becomes clips, and clips one embedding. Whoever changes what is computed changes these words."""
+
+SAME_COSINE = 0.9999
+"""Least cosine of the embeddings of one clip in spaces of equal names."""
 
 PART = 8
 """Hexadecimal digits of a part: 32 bits, so that two of a thousand models share one by a chance of 1 in 8,600."""
