@@ -132,7 +132,7 @@ def embeddings(path: Path) -> dict[str, dict[str, str]]:
     about, arrays = read(path)
     return {
         space: {
-            one["name"]: base64.b64encode(arrays[f"{one['name']}.{variant}.embedding"].astype("<f4")).decode()
+            one["name"]: base64.b64encode(arrays[f"{one['name']}.{variant}.embedding"].astype("<f4").tobytes()).decode()
             for one in about["recordings"]
         }
         for variant, space in about["spaces"].items()

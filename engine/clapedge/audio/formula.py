@@ -1,6 +1,7 @@
 """Recordings by a formula in whole numbers: the same bits on every machine and in every language, without a file.
 
-Every sample is a multiple of 2^-18 below 1, so that float32 holds it exactly. `docs/bundle.md` has the formula in words.
+Every sample is a multiple of 2^-18 below 1, so that float32 holds it exactly. `docs/bundle.md` has the formula
+in words.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ def sweep(samples: int, *, step: int, change: int) -> Float32Array:
     """
     n = np.arange(samples, dtype=np.int64)
     phase = (step * n + change * (n * (n - 1) // 2)) % 2**32 >> 16
-    return (np.abs(phase - 2**15) / 2**14 - 1).astype(np.float32)
+    return np.asarray(np.abs(phase - 2**15) / 2**14 - 1, np.float32)
 
 
 def noise(samples: int, *, seed: int) -> Float32Array:
@@ -46,9 +47,9 @@ def noise(samples: int, *, seed: int) -> Float32Array:
         h ^= h >> np.uint32(shift)
         h *= np.uint32(factor)
     h ^= h >> np.uint32(16)
-    return ((h >> np.uint32(16)).astype(np.float32) / np.float32(2**15)) - np.float32(1)
+    return np.asarray((h >> np.uint32(16)) / 2**15 - 1, np.float32)
 
 
 def _bursts(samples: int) -> Float32Array:
     """Return 1 and 0 (samples,) float32 in turns."""
-    return (np.arange(samples) // BURST % 2 == 0).astype(np.float32)
+    return np.asarray(np.arange(samples) // BURST % 2 == 0, np.float32)
