@@ -309,6 +309,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self, entry: Entry, name: str, **headers: str) -> None:
         """Send a file, or the range of it that was asked for; break off and falsify where a test wants that."""
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if start >= entry.size > 0:
+            self._answer(416, b"", {"Content-Range": f"bytes */{entry.size}"})
+            return
         headers |= {"ETag": f'"{entry.etag}"', "Accept-Ranges": "bytes", "Content-Length": str(entry.size - start)}
         if start:
             headers["Content-Range"] = f"bytes {start}-{entry.size - 1}/{entry.size}"

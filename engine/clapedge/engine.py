@@ -81,7 +81,7 @@ class Engine:
         """Open a bundle.
 
         Args:
-            bundle: its directory; None means `CLAPEDGE_BUNDLE`, else the built-in demo model.
+            bundle: its directory, or `hf:ORG/NAME`, see `locate`; None means `CLAPEDGE_BUNDLE`, else the demo model.
             provider: where to run; `auto` takes a GPU where one is usable.
             precision: variant of the audio tower; `auto` takes the fastest present that reproduces the model here.
             threads: threads within an operator; None means every usable core.

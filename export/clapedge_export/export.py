@@ -17,7 +17,6 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeError, ClapEdgeWarning, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.model.bundle import (
-    MANIFEST_NAME,
     Bundle,
     BundleFile,
     Manifest,
@@ -30,6 +29,7 @@ from clapedge.model.bundle import (
 from clapedge.model.proof import make_proof
 from clapedge.model.proof_inputs import PROMPTS
 from clapedge.model.towers import TextTower as RunningTextTower
+from clapedge.model.transfer.placement import check_place, take_place
 from clapedge_export import graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint
@@ -76,7 +76,7 @@ def export_bundle(
         UsageError: `out` is in use, or an option means nothing.
     """
     options, out = options or ExportOptions(), out.absolute()
-    _check_target(out, force=force)
+    check_place(out, force=force)
     progress(f"loading {model}")
     checkpoint = load_checkpoint(model, revision=options.revision, tokenizer=options.tokenizer, seed=options.seed)
     with _staged(out) as directory:
@@ -253,18 +253,6 @@ def _manifest(checkpoint: Checkpoint, parts: _Parts) -> Manifest:
     )
 
 
-def _check_target(out: Path, *, force: bool) -> None:
-    """Refuse a target that is in use, or that is no bundle, before any work is done."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UsageError(f"{out} is not a directory; name another")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / MANIFEST_NAME).is_file():
-        raise UsageError(f"{out} holds something else than a bundle; name another directory")
-    if not force:
-        raise UsageError(f"{out} holds a bundle already; replace it with force=True, or name another directory")
-
-
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     """Give a temporary sibling of `out` that takes its place when all went well, and is removed otherwise."""
@@ -276,17 +264,10 @@ def _staged(out: Path) -> Iterator[Path]:
             f"{out.parent} cannot be written to ({error.strerror}); name another directory with -o"
         ) from error
     try:
-        fresh, old = staging / "new", staging / "old"
+        fresh = staging / "new"
         fresh.mkdir()  # with the permissions that a user expects, which the private directory around it lacks
         yield fresh
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
+        take_place(fresh, out)
     except OSError as error:
         if isinstance(error, ClapEdgeError):  # some of them are OSErrors too
             raise

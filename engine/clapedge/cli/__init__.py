@@ -81,6 +81,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line: errors are one line on stderr, never a traceback."""
     warnings.showwarning = _show_warning
+    _show_transfers()
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it was closed by whoever started us
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -189,6 +190,14 @@ def log_to_stderr(line: str = "%(message)s", *, times: bool = False) -> None:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter(line))
     logger.handlers = [handler]
+
+
+def _show_transfers() -> None:
+    """Print on stderr what is downloaded, whichever command asks for it: it may take minutes."""
+    logger = logging.getLogger("clapedge.model.transfer")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [_StderrHandler()]
 
 
 def drop_output() -> None:

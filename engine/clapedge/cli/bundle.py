@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import log_to_stderr
+from clapedge.cli.bundle_transfer import pull, push
 from clapedge.cli.bundle_vectors import vectors
 from clapedge.cli.hints import report_error
 from clapedge.cli.options import parse_provider_options, provider_option
@@ -30,7 +31,8 @@ def bundle() -> None:
     """Inspect a bundle, check it, prepare it for a device."""
 
 
-bundle.add_command(vectors)
+for command in (pull, push, vectors):
+    bundle.add_command(command)
 
 
 @bundle.command()

@@ -71,7 +71,7 @@ bundle_options = option_group(
     click.option(
         "--bundle",
         type=click.Path(),
-        help="Bundle directory. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
+        help="Bundle directory, or hf:ORG/NAME. [default: $CLAPEDGE_BUNDLE, else the built-in demo model]",
     ),
     provider_option,
     click.option(

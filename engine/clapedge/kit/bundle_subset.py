@@ -12,6 +12,7 @@ from clapedge.labels import find_file
 from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle, BundleFile, Variant, describe, write_manifest
 from clapedge.model.precision import preferred_variant
+from clapedge.model.transfer.selection import select_towers
 
 DEMO_CLIPS = Path(__file__).parents[1] / "demo_clips"
 """Recordings that every kit can score, and the labels that fit them."""
@@ -38,18 +39,10 @@ def copy_subset(
         LabelError: a label file is not understood, or two sets have the same name.
     """
     directory.mkdir(parents=True)
-    for precision in precisions:
-        bundle.file("audio", precision)  # which says what there is, if not this
-    kept = [file for file in bundle.files("audio") if file.variant in precisions]
-    kept += bundle.files("frontend") if "fp16" in precisions else ()
+    kept = select_towers(bundle, variants=precisions, text=text)
     held = {Path(file.path).stem: file for file in bundle.files("labels")}
     embedded = [name for name in labels if name not in held]
     kept += [held[name] for name in (dict.fromkeys(labels) if labels else held) if name in held]
-    if text:
-        kept += [
-            bundle.file("text", preferred_variant(bundle, "text", "cpu", like=precisions[0])),
-            bundle.file("tokenizer"),
-        ]
     for file in kept:
         target = directory / file.path
         target.parent.mkdir(parents=True, exist_ok=True)

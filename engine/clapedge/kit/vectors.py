@@ -38,10 +38,10 @@ README = """\
 Recordings are made by the formula of docs/bundle.md; 'samples' and 'sha256' (of their float32, little-endian) tell
 whether a port makes the same. NAME.log_mel (clips, channels, frames, mels) in dB and NAME.is_longer (clips,) are what
 the audio tower takes; compare these first. NAME.VARIANT.clips (clips, E) are unit embeddings, NAME.VARIANT.embedding
-(E,) is their mean, normalised again. labels.VARIANT (labels, E) are the embeddings of 'labels': the mean of those of the
-prompts, normalised again. NAME.VARIANT.similarities are the products of the two, NAME.VARIANT.probabilities the
-softmax of similarities times 'logit_scale'. A port has the space of 'spaces' if every cosine of its embedding and the one here
-is at least 'min_cosine'. Embeddings were made by ONNX Runtime on the processor."""
+(E,) is their mean, normalised again. labels.VARIANT (labels, E) are the embeddings of 'labels': the mean of those of
+the prompts, normalised again. NAME.VARIANT.similarities are the products of the two, NAME.VARIANT.probabilities the
+softmax of similarities times 'logit_scale'. A port has the space of 'spaces' if every cosine of its embedding and the
+one here is at least 'min_cosine'. Embeddings were made by ONNX Runtime on the processor."""
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,13 @@ class Bundle:
         """Read the manifest of a bundle.
 
         Args:
-            directory: the bundle; None means the environment variable `CLAPEDGE_BUNDLE`, else the built-in demo model.
+            directory: the bundle, see `locate`.
 
         Raises:
             BundleNotFoundError: there is no bundle.
             BundleDamagedError: its manifest cannot be understood.
         """
-        path = Path(directory) if directory is not None else default_directory()
+        path = locate(directory)
         manifest_path = path / MANIFEST_NAME
         if manifest_path.is_symlink() or (manifest_path.exists() and not manifest_path.is_file()):
             raise BundleDamagedError(
@@ -143,7 +143,7 @@ class Bundle:
             ) from None
         except OSError as error:
             raise BundleError(f"{manifest_path} cannot be read ({error.strerror}); check its permissions") from error
-        return cls(path, _parse_manifest(raw, manifest_path))
+        return cls(path, parse_manifest(raw, manifest_path))
 
     def files(self, role: Role) -> tuple[BundleFile, ...]:
         """Return the files of one role, in the manifest's order."""
@@ -177,7 +177,7 @@ class Bundle:
         wanted = f"{role} tower in {variant}" if variant else f"{role} file"
         present = ", ".join(file.path for file in self.files(role)) or "none"
         raise BundleError(
-            f"bundle {self.directory} holds no {wanted} (present: {present}); export it again with that part"
+            f"bundle {self.directory} holds no {wanted} (present: {present}); export or pull it again with that part"
         )
 
     def read(self, file: BundleFile) -> bytes:
@@ -214,8 +214,26 @@ class Bundle:
         return [
             f"{self.directory / file.path} {fault}"
             for file in self.manifest.files
-            if (fault := _fault(self.directory, file))
+            if (fault := fault_of(self.directory, file))
         ]
+
+
+def locate(name: str | os.PathLike[str] | None) -> Path:
+    """Return the directory of a bundle.
+
+    Args:
+        name: a directory, or `hf:ORG/NAME` for a repository of the hub, which is fetched the first time that it is
+            used; None means the environment variable `CLAPEDGE_BUNDLE`, else the built-in demo model.
+
+    Raises:
+        BundleError: a repository has not been fetched yet, and cannot be had.
+    """
+    path = Path(name) if name is not None else default_directory()
+    if os.fspath(path).startswith("hf:"):
+        from clapedge.model.transfer.pull import kept_copy
+
+        return kept_copy(os.fspath(path))
+    return path
 
 
 def default_directory() -> Path:
@@ -256,8 +274,17 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """Decode a manifest and refuse what this version cannot read."""
+def parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """Decode a manifest.
+
+    Args:
+        raw: the JSON.
+        path: where it was read, for messages.
+
+    Raises:
+        BundleDamagedError: it is not understood, or contradicts itself.
+        BundleError: it is of a newer layout.
+    """
     try:
         version = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get("schema")
         if version is not None and msgspec.json.decode(version, type=int) > SCHEMA_VERSION:
@@ -303,7 +330,7 @@ def _refuse(path: Path, fault: str | None) -> None:
         raise BundleDamagedError(f"{path} {fault}; copy the bundle again, or export it again")
 
 
-def _fault(directory: Path, file: BundleFile) -> str | None:
+def fault_of(directory: Path, file: BundleFile) -> str | None:
     """Return what is wrong with a file of a bundle, as the rest of a sentence, or None."""
     return _misfit(directory, file) or _alteration(directory / file.path, file)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, ClapEdgeError
-from clapedge.model.bundle import MANIFEST_NAME, Bundle, default_directory
+from clapedge.model.bundle import MANIFEST_NAME, Bundle, locate
 from clapedge.serve.models import Model, load
 from clapedge.serve.service import LabelSetName, Service
 
@@ -40,7 +40,7 @@ class BundleWatcher:
     def __init__(self, service: Service) -> None:
         """Watch the directory of a service's settings; `begin` loads the first model."""
         self._service = service
-        self._place = service.settings.bundle or default_directory()
+        self._place = locate(service.settings.bundle)
         self._served: FoundBundle | None = None
         self._seen: tuple[FoundBundle, ...] = ()
         self._refused: dict[FoundBundle, str] = {}

@@ -1,0 +1,1 @@
+"""Bundles from elsewhere and to elsewhere: a repository of the hub, an archive behind a URL, an archive on disk."""
