@@ -120,6 +120,7 @@ def _hub_errors(repository: Repository, path: str | None = None) -> Iterator[Any
     try:
         import huggingface_hub as hub
         from huggingface_hub import constants, errors
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # that of its HTTP client
     except ImportError as error:
         raise MissingExtraError(f"{repository}", "hub") from error
     if constants.HF_HUB_OFFLINE:
@@ -139,7 +140,7 @@ def _hub_errors(repository: Repository, path: str | None = None) -> Iterator[Any
     except errors.EntryNotFoundError as error:
         what = "is no bundle (it has no manifest.json)" if path == MANIFEST_NAME else f"lacks {path}"
         raise BundleNotFoundError(f"{repository} {what}; make one with: clapedge bundle push") from error
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of whichever HTTP client it uses
+    except (HTTPError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BundleError(f"{repository} cannot be reached ({reason}); check the network and HF_ENDPOINT") from error
 
