@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clapedge.errors import ClapEdgeError
-from clapedge.model.sessions import ONNX_RUNTIME_ERRORS
+from clapedge.model.runtime_errors import ONNX_RUNTIME_ERRORS
 from gpu.report import Check, Report
 
 SURVIVED: tuple[type[Exception], ...] = (

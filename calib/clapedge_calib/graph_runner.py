@@ -11,7 +11,8 @@ from onnx import ModelProto
 from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError
 from clapedge.model.cpu import usable_cores
-from clapedge.model.sessions import ONNX_RUNTIME_ERRORS, session_options
+from clapedge.model.runtime_errors import ONNX_RUNTIME_ERRORS
+from clapedge.model.sessions import session_options
 from clapedge_calib.calibration_data import Clip
 from clapedge_calib.progress import Steps, gather
 from clapedge_calib.workers import Result, side_by_side

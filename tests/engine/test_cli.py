@@ -150,7 +150,7 @@ def test_a_damaged_bundle_ends_with_3_wherever_it_is_opened(run: Run, noise: Pat
 def test_a_provider_that_is_not_there_ends_with_4(run: Run, noise: Path) -> None:
     done = run("score", noise, *LABELS, "--provider", "openvino")
     assert done.code == 4
-    assert "pip install onnxruntime-openvino" in done.complaint
+    assert "pip install onnxruntime-ep-openvino" in done.complaint
 
 
 def test_a_name_with_control_characters_stays_on_its_line(run: Run, tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ def option_group(*options: Decorator) -> Callable[[Command], Command]:
 
 provider_option = click.option(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino", "qnn", "tensorrt-rtx", "webgpu", "plugin"]),
     default="auto",
     show_default=True,
-    help="Where to run.",
+    help="Where to run; plugin is a library for ONNX Runtime: --provider-option library=PATH.",
 )
 
 label_options = option_group(

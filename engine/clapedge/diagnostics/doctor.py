@@ -15,6 +15,7 @@ from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_cores
+from clapedge.model.plugins import ANY
 from clapedge.model.precision import PREFERRED
 from clapedge.model.providers import Provider, installed_packages, unavailable_reason
 
@@ -38,10 +39,11 @@ def diagnose(bundle: str | None = None) -> Diagnosis:
     Args:
         bundle: directory of a bundle; None means that of `Engine.load`.
     """
+    providers = tuple(_check_provider(provider, bundle) for provider in get_args(Provider) if provider != ANY)
     return Diagnosis(
         packages=(*_check_packages(), _check_runtime(), *check_cuda()),
         bundle=_check_bundle(bundle),
-        providers=tuple(_check_provider(provider, bundle) for provider in get_args(Provider)),
+        providers=providers,
         variants=tuple(_check_variants(bundle)),
     )
 

@@ -11,6 +11,10 @@ PrecisionWish = Literal["auto", "fp32", "fp16", "int8"]
 PREFERRED: dict[Provider, tuple[Variant, ...]] = {
     "cpu": ("int8", "fp32", "fp16"),
     "openvino": ("fp32",),
+    "qnn": ("fp32", "fp16"),
+    "tensorrt-rtx": ("fp32", "fp16"),
+    "webgpu": ("fp32", "fp16"),
+    "plugin": ("fp32", "fp16"),
     "cuda": ("fp16", "fp32"),
     "tensorrt": ("fp16", "fp32"),
 }

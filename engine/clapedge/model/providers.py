@@ -14,9 +14,10 @@ from typing import Literal, TypeAlias
 import onnxruntime
 
 from clapedge.errors import ProviderError, UsageError
+from clapedge.model import plugins
 
-Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
-ProviderWish = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "qnn", "tensorrt-rtx", "webgpu", "plugin"]
+ProviderWish = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "qnn", "tensorrt-rtx", "webgpu", "plugin"]
 ProviderOptions: TypeAlias = Mapping[str, str]
 
 GPU_PROVIDERS: frozenset[Provider] = frozenset({"cuda", "tensorrt"})
@@ -34,7 +35,7 @@ PACKAGES: dict[Provider, str] = {
     "tensorrt": "onnxruntime-gpu",
     "openvino": "onnxruntime-openvino",
 }
-"""The distribution that carries each provider. They overwrite each other's files: only one may be installed."""
+"""The distribution that was built with each provider. They overwrite each other's files: only one may be installed."""
 
 AUTO_ORDER: tuple[Provider, ...] = ("cuda", "cpu")
 """What `auto` tries. TensorRT takes a minute to build an engine and OpenVINO is a matter of measuring: ask for them."""
@@ -68,7 +69,11 @@ DEFAULT_OPTIONS: dict[Provider, dict[str, str]] = {
         "trt_builder_optimization_level": "3",
         "trt_cuda_graph_enable": "1",
     },
-    "openvino": {"device_type": "CPU"},
+    "openvino": {plugins.DEVICE_TYPE: "CPU"},
+    "qnn": {},
+    "tensorrt-rtx": {},
+    "webgpu": {},
+    "plugin": {},
 }
 
 
@@ -89,7 +94,14 @@ class ProviderConfig:
     @property
     def onnx_runtime_name(self) -> str:
         """ONNX Runtime's name of the provider."""
+        if self.is_plugin:
+            return str(plugins.device(self.provider, self.options).ep_name)
         return ONNX_RUNTIME_NAMES[self.provider]
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether it is a library that ONNX Runtime loads, see `clapedge.model.plugins`."""
+        return plugins.is_plugin(self.provider, self.options)
 
     @property
     def on_gpu(self) -> bool:
@@ -138,10 +150,11 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
     if wish == "cpu" and options:
         raise UsageError(f"provider cpu takes no options, found {', '.join(options)}; leave provider_options out")
     if wish != "auto":
-        reason = unavailable_reason(wish)
+        config = _provider_config(wish, options, ())
+        reason = plugins.unavailable_reason(wish, config.options) if config.is_plugin else unavailable_reason(wish)
         if reason:
             raise ProviderError(f"provider {wish} cannot be used: {reason}")
-        return _provider_config(wish, options, ())
+        return config
     fallback_reasons: list[str] = []
     for provider in AUTO_ORDER:
         reason = unavailable_reason(provider)
@@ -160,6 +173,9 @@ def choose(wish: ProviderWish = "auto", *, options: ProviderOptions | None = Non
 
 def unavailable_reason(provider: Provider) -> str | None:
     """Return why a provider cannot be used here, with the fix, or None where nothing is known to stand against it."""
+    config = _provider_config(provider, None, ())
+    if config.is_plugin or (provider in plugins.PLUGINS and not _compiled_in(provider)):
+        return plugins.unavailable_reason(provider, config.options)
     if provider in GPU_PROVIDERS and (reason := _cuda_unavailable_reason()):
         return reason
     if not _compiled_in(provider):

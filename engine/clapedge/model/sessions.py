@@ -18,19 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError, GpuLostError, GpuMemoryError, ProviderError, UsageError
+from clapedge.model import plugins
 from clapedge.model.cpu import usable_cores
 from clapedge.model.providers import Provider, ProviderConfig
+from clapedge.model.runtime_errors import ONNX_RUNTIME_ERRORS
 from clapedge.model.saturation import EXACT_PRODUCTS, saturates
-
-ONNX_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,  # what a GPU provider raises when its device or its libraries fail
-    *(error for error in vars(onnxruntime_state).values() if isinstance(error, type) and issubclass(error, Exception)),
-)
-"""Everything that ONNX Runtime raises: classes of its own without a common base."""
 
 LOG_ERRORS_ONLY = 3
 LOG_NOTHING = 4
@@ -155,9 +150,6 @@ def open_session(
         ProviderError: the session does not run where it was asked to.
     """
     options = session_options(threads, spinning=spinning, batch=batch)
-    providers = [(provider_config.onnx_runtime_name, dict(provider_config.options))]
-    if provider_config.provider == "openvino":  # it has threads of its own
-        providers[0][1].setdefault("num_of_threads", str(options.intra_op_num_threads))
     if provider_config.on_gpu:
         preload_libraries(provider_config.provider)
         options.log_severity_level = LOG_NOTHING
@@ -165,7 +157,9 @@ def open_session(
             options.add_session_config_entry(entry, "1")
     try:
         with _silence() if provider_config.on_gpu else contextlib.nullcontext():
-            session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+            session = _start(model, options, provider_config)
+    except ProviderError:
+        raise
     except ONNX_RUNTIME_ERRORS as error:
         traceback.clear_frames(error.__traceback__)  # they would keep what was opened of the session
         reason = " ".join(str(error).split())
@@ -180,7 +174,23 @@ def open_session(
     if fault:
         del session  # the error's traceback would keep it
         raise fault
+    if provider_config.is_plugin:
+        plugins.warn_of_strays(strays(session, provider_config.onnx_runtime_name), provider_config.provider)
     return session
+
+
+def _start(
+    model: Path, options: onnxruntime.SessionOptions, provider_config: ProviderConfig
+) -> onnxruntime.InferenceSession:
+    """Open a session on a provider, a plug-in or not."""
+    if provider_config.is_plugin:
+        options.add_session_config_entry(RECORD_PLACEMENT, "1")
+        plugins.attach(options, provider_config.provider, provider_config.options)
+        return onnxruntime.InferenceSession(model, options, enable_fallback=0)
+    providers = [(provider_config.onnx_runtime_name, dict(provider_config.options))]
+    if provider_config.provider == "openvino":  # it has threads of its own
+        providers[0][1].setdefault("num_of_threads", str(options.intra_op_num_threads))
+    return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
 
 
 def session_options(
