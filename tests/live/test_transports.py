@@ -2,9 +2,6 @@
 
 import base64
 import http.server
-import os
-import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.live.brokers import Broker
 from tests.live.staging import PATIENCE, eventually, give, spool_of
 
 from clapedge.errors import UsageError
@@ -128,32 +126,9 @@ def test_a_web_server_that_is_down_may_come_back() -> None:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Callable[[], tuple[int, "subprocess.Popen[bytes]"]]]:
     """Return what starts a broker, always at the same port."""
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
-    if program is None:
-        pytest.skip("mosquitto is not installed; on Debian: apt install mosquitto")
-    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed; pip install 'clapedge[mqtt]'")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> tuple[int, "subprocess.Popen[bytes]"]:
-        started.append(subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL))
-        eventually(lambda: answers(port))
-        return port, started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def answers(port: int) -> bool:
-    """Return whether a server listens at a port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    made = Broker(tmp_path)
+    yield lambda: (made.port, made.start())
+    made.kill()
 
 
 class Subscriber:

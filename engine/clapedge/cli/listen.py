@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clapedge.live.records import EventSink
     from clapedge.live.session import Session
     from clapedge.live.sources import Source
+    from clapedge.live.tls import TlsFiles
 
 MICROPHONE = "mic"
 
@@ -118,6 +119,12 @@ _sink_options = _with_options(
     click.option(
         "--webhook", metavar="URL", envvar="CLAPEDGE_WEBHOOK", show_envvar=True, help="Post each record to it."
     ),
+    click.option(
+        "--ca", type=click.Path(), metavar="FILE", help="Trust these authorities (PEM) too: mqtts://, https://, rtsps://."
+    ),
+    click.option(
+        "--cert", type=click.Path(), metavar="FILE", help="Show this certificate, its key in the same file (PEM)."
+    ),
     click.option("--spool", type=click.Path(), metavar="DIR", help="Where records wait for --mqtt and --webhook."),
     click.option(
         "--spool-bytes",
@@ -149,7 +156,6 @@ _sink_options = _with_options(
 @bundle_options
 def listen(
     *,
-    source: str,
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
@@ -168,7 +174,7 @@ def listen(
     log_to_stderr("note: %(message)s")
     listen_options = _listen_options(options)
     reader_options = ReaderOptions(options["buffer"], options["retries"], _parse_time(options["began"]))
-    opened = _open_source(source, options)
+    opened = _open_source(options["source"], options)
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads, spinning=spinning))
     labels = read_labels(engine_of, words, label_file, template)
     if not options["multi"] and not any(label.hidden for label in labels.label_set.labels):
@@ -243,6 +249,7 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
         jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
         sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout))
         closing.callback(sinks[-1].close)
+    tls = _tls_files(options)
     for name, transport_type in (("mqtt", MqttTransport), ("webhook", WebhookTransport)):
         if not options[name]:
             continue
@@ -250,9 +257,21 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
             raise UsageError(f"--{name} needs a directory where messages wait for delivery; give --spool DIR")
         spool = Spool(Path(options["spool"]) / name, max_bytes=options["spool_bytes"], sync=options["spool_sync"])
         closing.callback(spool.close)
-        sinks.append(SpooledSink(spool, transport_type(options[name])))
+        sinks.append(SpooledSink(spool, transport_type(options[name], tls=tls)))
         closing.callback(sinks[-1].close)
     return sinks
+
+
+def _tls_files(options: Mapping[str, Any]) -> "TlsFiles":
+    """Return the certificates of one's own; raise if no address would use them."""
+    from clapedge.live.tls import TlsFiles
+
+    addresses = (options[name] or "" for name in ("source", "mqtt", "webhook"))
+    encrypted = any(address.startswith(("mqtts://", "https://", "rtsps://")) for address in addresses)
+    for name in ("ca", "cert"):
+        if options[name] and not encrypted:
+            raise UsageError(f"--{name} is for mqtts://, https:// and rtsps://; no address here begins with one of them")
+    return TlsFiles(options["ca"], options["cert"])
 
 
 def _open_clip_store(options: Mapping[str, Any]) -> "ClipStore | None":

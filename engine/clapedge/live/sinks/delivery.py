@@ -68,6 +68,7 @@ class SpooledSink:
         """
         self._spool, self._transport = spool, transport
         self._refused = self._failures = 0
+        self._logged: set[str] = set()
         self._stop = stop or threading.Event()
         if len(spool):
             logger.info("%s: %d messages of an earlier run wait and go first", transport.name, len(spool))
@@ -115,10 +116,12 @@ class SpooledSink:
             if self._failures:
                 logger.info("%s accepts messages again; %d wait", self._transport.name, len(self._spool))
             self._failures = 0
+            self._logged.clear()
 
     def _pause(self, error: UndeliveredError) -> None:
-        """Wait before the next try, and log some of the failures."""
+        """Wait before the next try, and log some of the failures: every reason once, and then more and more rarely."""
         self._failures += 1
-        if is_power_of_two(self._failures):
+        if is_power_of_two(self._failures) or str(error) not in self._logged:
+            self._logged.add(str(error))
             logger.warning("%s: %s; %d messages wait in the spool", self._transport.name, error, len(self._spool))
         self._stop.wait(backoff(self._failures) if error.pause is None else error.pause)

@@ -12,6 +12,7 @@ from clapedge import __version__
 from clapedge.errors import UsageError
 from clapedge.live.addresses import origin
 from clapedge.live.sinks.delivery import RefusedError, UndeliveredError
+from clapedge.live.tls import TlsFiles, failure_reason
 
 TOKEN_VARIABLE = "CLAPEDGE_WEBHOOK_TOKEN"  # noqa: S105 - its name alone
 """Environment variable with a token, sent as `Authorization: Bearer`: arguments can be seen by every user."""
@@ -44,16 +45,17 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 class WebhookTransport:
     """Posts messages to one address."""
 
-    def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS, tls: TlsFiles | None = None) -> None:
         """Prepare to send.
 
         Args:
             address: http:// or https://, with user:password@ where the server asks for them; certificates are
                 checked, proxies taken from the environment.
             timeout: seconds to wait for an answer.
+            tls: certificates for https://; None means those of the system.
 
         Raises:
-            UsageError: the address cannot be used.
+            UsageError: the address, or a certificate, cannot be used.
         """
         self.name = origin(address)
         parts = urlsplit(address)
@@ -61,7 +63,8 @@ class WebhookTransport:
             raise UsageError(f"{self.name} is not an HTTP address; give http://… or https://…")
         user, _, place = parts.netloc.rpartition("@")
         self._address, self._timeout = parts._replace(netloc=place, fragment="").geturl(), timeout
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        handlers = [urllib.request.HTTPSHandler(context=tls.context())] if tls else []
+        self._opener = urllib.request.build_opener(_NoRedirects, *handlers)
         self._headers = {"Content-Type": "application/json", "User-Agent": f"clapedge/{__version__}"}
         if user:
             secret = base64.b64encode(unquote(user).encode()).decode()
@@ -87,7 +90,8 @@ class WebhookTransport:
                     raise RefusedError(answered) from error
                 raise UndeliveredError(answered, _asked_pause(error.headers.get("Retry-After"))) from error
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            reason = failure_reason(cause) if isinstance(cause, OSError) else cause
             raise UndeliveredError(f"it cannot be reached ({reason})") from error
 
     def close(self) -> None:
