@@ -38,7 +38,9 @@ def authority(directory: Path) -> Authority:
     """Make an authority."""
     directory.mkdir()
     made = Authority(directory)
-    _openssl("req", "-x509", *EC_KEY, "-keyout", directory / "ca.key", "-subj", "/CN=own", "-days", "2", "-out", made.ca)
+    _openssl(
+        "req", "-x509", *EC_KEY, "-keyout", directory / "ca.key", "-subj", "/CN=own", "-days", "2", "-out", made.ca
+    )
     return made
 
 

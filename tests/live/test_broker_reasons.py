@@ -110,7 +110,9 @@ def test_a_certificate_for_another_name_and_a_port_without_tls_are_what_the_log_
     for place in places:
         place.mkdir()
     brokers += [encrypted(places[0], own.sign("other")), Broker(places[1])]
-    for broker, place, word in zip(brokers, places, ("mismatch", "is it the right port, for TLS or without?"), strict=True):
+    for broker, place, word in zip(
+        brokers, places, ("mismatch", "is it the right port, for TLS or without?"), strict=True
+    ):
         broker.start()
         transport = MqttTransport(f"mqtts://127.0.0.1:{broker.port}/yard/sounds", tls=TlsFiles(own.ca))
         reasons(transport, place, caplog, word)

@@ -120,7 +120,10 @@ _sink_options = _with_options(
         "--webhook", metavar="URL", envvar="CLAPEDGE_WEBHOOK", show_envvar=True, help="Post each record to it."
     ),
     click.option(
-        "--ca", type=click.Path(), metavar="FILE", help="Trust these authorities (PEM) too: mqtts://, https://, rtsps://."
+        "--ca",
+        type=click.Path(),
+        metavar="FILE",
+        help="Trust these authorities (PEM) too: mqtts://, https://, rtsps://.",
     ),
     click.option(
         "--cert", type=click.Path(), metavar="FILE", help="Show this certificate, its key in the same file (PEM)."
@@ -221,7 +224,7 @@ def _open_source(name: str, options: Mapping[str, Any]) -> "Source":
     if kind == MICROPHONE and not Path(name).exists():
         return MicrophoneSource(device, sample_rate=sample_rate, channels=channels, timeout=stall)
     if is_address(name):
-        return NetworkSource(name, timeout=stall)
+        return NetworkSource(name, timeout=stall, tls=_tls_files(options))
     return FileSource(name, speed=options["speed"])
 
 
@@ -270,7 +273,9 @@ def _tls_files(options: Mapping[str, Any]) -> "TlsFiles":
     encrypted = any(address.startswith(("mqtts://", "https://", "rtsps://")) for address in addresses)
     for name in ("ca", "cert"):
         if options[name] and not encrypted:
-            raise UsageError(f"--{name} is for mqtts://, https:// and rtsps://; no address here begins with one of them")
+            raise UsageError(
+                f"--{name} is for mqtts://, https:// and rtsps://; no address here begins with one of them"
+            )
     return TlsFiles(options["ca"], options["cert"])
 
 
