@@ -1,8 +1,5 @@
 """Addresses: sound alone is asked for, and TLS with certificates of one's own fails with the true reason."""
 
-import http.server
-import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest
 import soundfile
 from tests.live.camera import Camera
 from tests.live.certificates import Authority, authority
+from tests.live.web import files_of, web_server
 
 from clapedge.arrays import Float32Array
 from clapedge.live.sources import SourceLostError
@@ -93,27 +91,12 @@ def test_a_certificate_that_is_not_checked_is_noted(
 def test_a_stream_over_https_is_checked_as_well(own: Authority, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", np.full(8000, 0.25, np.float32), 16_000)
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own.sign("web", "IP:127.0.0.1"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"https://127.0.0.1:{server.server_port}/tone.wav"
-    try:
-        blocks, _ = sound_of(NetworkSource(address, timeout=5.0, tls=TlsFiles(own.ca)))
+    with web_server(files_of(tmp_path, []), certificate=own.sign("web", "IP:127.0.0.1")) as address:
+        source = f"{address}/tone.wav"
+        blocks, _ = sound_of(NetworkSource(source, timeout=5.0, tls=TlsFiles(own.ca)))
         assert sum(map(len, blocks)) == 8000
         other = authority(tmp_path / "other")
-        assert "not trusted" in sound_of(NetworkSource(address, timeout=5.0, tls=TlsFiles(other.ca)))[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+        assert "not trusted" in sound_of(NetworkSource(source, timeout=5.0, tls=TlsFiles(other.ca)))[1]
 
 
 def segments(directory: Path, count: int) -> None:
@@ -152,23 +135,8 @@ def test_of_a_playlist_with_pictures_the_sound_alone_is_fetched_on(tmp_path: Pat
     segments(tmp_path, 30)
     fetched: list[str] = []
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
-
-        def log_message(self, *words: object) -> None:
-            """Keep what was asked for."""
-            fetched.append(self.path)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        sound_of(NetworkSource(f"http://127.0.0.1:{server.server_port}/film.m3u8", timeout=5.0))
-    finally:
-        server.shutdown()
-        server.server_close()
-    counts = {
-        name: len({path for path in fetched if path.endswith(".ts") and name in path}) for name in ("audio", "video")
-    }
-    assert counts["audio"] == 30
-    assert counts["video"] < 15
+    with web_server(files_of(tmp_path, fetched)) as address:
+        sound_of(NetworkSource(f"{address}/film.m3u8", timeout=5.0))
+    fetched_segments = {path for path in fetched if path.endswith(".ts")}
+    assert len({path for path in fetched_segments if "audio" in path}) == 30
+    assert len({path for path in fetched_segments if "video" in path}) < 15

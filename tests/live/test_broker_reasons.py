@@ -1,10 +1,8 @@
-"""Why a broker or a server cannot be used: the log names the true reason, and certificates of one's own are an option."""
+"""Why a broker or a server cannot be used: the log names the true reason; certificates of one's own are an option."""
 
 import http.server
 import shutil
-import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tests.live.brokers import Broker
 from tests.live.certificates import Authority, authority
 from tests.live.staging import eventually, give, spool_of
 from tests.live.test_transports import Hasty, Subscriber
+from tests.live.web import web_server
 
 from clapedge.cli import cli
 from clapedge.errors import UsageError
@@ -30,7 +29,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def brokers(tmp_path: Path) -> Iterator[list[Broker]]:
+def brokers() -> Iterator[list[Broker]]:
     """Return a list of brokers, which are killed at the end."""
     started: list[Broker] = []
     yield started
@@ -173,21 +172,12 @@ def test_a_web_server_with_an_authority_of_ones_own(own: Authority, *, trusted: 
         def log_message(self, *_: object) -> None:
             """Log nothing."""
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own.sign("web", "IP:127.0.0.1"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"https://127.0.0.1:{server.server_port}/"
-    try:
+    with web_server(Handler, certificate=own.sign("web", "IP:127.0.0.1")) as address:
         if trusted:
             WebhookTransport(address, tls=TlsFiles(own.ca)).send("k", b"{}")
-        else:
-            with pytest.raises(UndeliveredError, match='name the authority that signed it: ca="FILE"'):
-                WebhookTransport(address).send("k", b"{}")
-    finally:
-        server.shutdown()
-        server.server_close()
+            return
+        with pytest.raises(UndeliveredError, match='name the authority that signed it: ca="FILE"'):
+            WebhookTransport(address).send("k", b"{}")
 
 
 def test_a_file_that_holds_no_certificate_is_an_error_before_anything_is_read(own: Authority, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import base64
 import http.server
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -17,6 +17,9 @@ from clapedge.live.records import EventRecord
 from clapedge.live.sinks.delivery import RefusedError, SpooledSink, Transport, UndeliveredError
 from clapedge.live.sinks.mqtt import MqttTransport
 from clapedge.live.sinks.webhook import TOKEN_VARIABLE, WebhookTransport
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Server:

@@ -273,9 +273,7 @@ def _tls_files(options: Mapping[str, Any]) -> "TlsFiles":
     encrypted = any(address.startswith(("mqtts://", "https://", "rtsps://")) for address in addresses)
     for name in ("ca", "cert"):
         if options[name] and not encrypted:
-            raise UsageError(
-                f"--{name} is for mqtts://, https:// and rtsps://; no address here begins with one of them"
-            )
+            raise UsageError(f"--{name} is for mqtts://, https:// and rtsps://; no address begins with one of them")
     return TlsFiles(options["ca"], options["cert"])
 
 
