@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,48 @@ class Broker:
         for process in self._started:
             process.kill()
             process.wait()
+
+
+class OldBroker(socketserver.ThreadingTCPServer):
+    """A broker that knows MQTT 3.1.1 alone.
+
+    Attributes:
+        versions: protocol levels of the clients that connected.
+        published: topic and payload of each message.
+    """
+
+    daemon_threads = allow_reuse_address = True
+
+    def __init__(self) -> None:
+        """Start."""
+        super().__init__(("127.0.0.1", 0), _OldConnection)
+        self.versions: list[int] = []
+        self.published: list[tuple[str, bytes]] = []
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _OldConnection(socketserver.StreamRequestHandler):
+    """Refuses other versions, and acknowledges messages of QoS 1."""
+
+    server: OldBroker
+
+    def handle(self) -> None:
+        """Answer packet after packet."""
+        while first := self.rfile.read(1):
+            length = shift = 0
+            while True:
+                byte = self.rfile.read(1)[0]
+                length, shift = length | (byte & 0x7F) << shift, shift + 7
+                if byte < 0x80:
+                    break
+            body = self.rfile.read(length)
+            if first[0] >> 4 == 1:  # CONNECT
+                self.server.versions.append(body[6])
+                self.wfile.write(bytes([0x20, 2, 0, body[6] != 4]))
+                if body[6] != 4:
+                    return
+            if first[0] >> 4 == 3:  # PUBLISH
+                end = 2 + int.from_bytes(body[:2], "big")
+                self.server.published.append((body[2:end].decode(), body[end + 2 :]))
+                self.wfile.write(b"\x40\x02" + body[end : end + 2])
