@@ -63,20 +63,23 @@ def _with_options(*options: Callable[[Command], Command]) -> Callable[[Command],
 
 _source_options = _with_options(
     click.option(
-        "--rate", type=int, help="Sample rate of - (required) and mic, in Hz. [default: the microphone's own]"
+        "--rate", type=int, help="Sample rate of - (required, unless it is WAV) and mic, in Hz. [default: its own]"
     ),
     click.option(
         "--format",
         "sample_format",
-        default="s16le",
-        show_default=True,
-        help="Sample format of -: u8, s16le, s24le, s32le, f32le, …",
+        help="Sample format of -: u8, s16le, s24le, s32le, f32le, … [default: s16le]",
     ),
-    click.option(
-        "--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of channels of - and mic."
-    ),
+    click.option("--channels", type=click.IntRange(1, 64), help="Number of channels of - and mic. [default: 1]"),
     click.option("--channel", type=click.IntRange(min=0), help="Use this channel, from 0 on. [default: their mean]"),
     click.option("--buffer", type=float, default=30.0, show_default=True, help="Seconds of sound that may wait."),
+    click.option(
+        "--overload",
+        type=click.Choice(["auto", "wait", "drop"]),
+        default="auto",
+        show_default=True,
+        help="If that is full, let the source wait or drop the oldest; auto lets recordings wait, in pipes too.",
+    ),
     click.option(
         "--stall", type=float, default=10.0, show_default=True, help="Seconds without sound after which events end."
     ),
@@ -168,15 +171,17 @@ def listen(
 ) -> None:
     """Listen all day, and report events as JSON Lines: a line when one begins, goes on or ends.
 
-    SOURCE is - for raw samples on standard input, mic or mic:DEVICE for a sound card, an address (rtsp://, http://) for
-    a stream, or a recording. Give an address with a password in $CLAPEDGE_SOURCE: arguments are visible to every user.
+    SOURCE is - for samples on standard input (raw or WAV), mic or mic:DEVICE for a sound card, an address (rtsp://,
+    http://) for a stream, or a recording. Give an address with a password in $CLAPEDGE_SOURCE: arguments are visible
+    to every user.
     """
     from clapedge.live.reader import ReaderOptions
     from clapedge.live.session import Outputs, Session
 
     log_to_stderr("note: %(message)s")
     listen_options = _listen_options(options)
-    reader_options = ReaderOptions(options["buffer"], options["retries"], _parse_time(options["began"]))
+    began = _parse_time(options["began"])
+    reader_options = ReaderOptions(options["buffer"], options["retries"], began, options["overload"])
     opened = _open_source(options["source"], options)
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads, spinning=spinning))
     labels = read_labels(engine_of, words, label_file, template)
@@ -209,20 +214,24 @@ def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
 
 def _open_source(name: str, options: Mapping[str, Any]) -> "Source":
     """Return the source of that name."""
+    from clapedge.audio import SAMPLE_RATE
     from clapedge.live.sources.local import FileSource, MicrophoneSource
     from clapedge.live.sources.network import NetworkSource, is_address
     from clapedge.live.sources.pcm import PcmFormat, PcmSource
 
-    sample_rate, channels, stall = options["rate"], options["channels"], options["stall"]
+    rate, channels, stall = options["rate"], options["channels"], options["stall"]
     if name == STANDARD_INPUT:
-        if sample_rate is None:
-            raise UsageError("raw samples do not name their sample rate; give --rate, for example --rate 16000")
         standard = sys.stdin.buffer
         read = getattr(standard, "raw", standard).read  # what is there, without waiting for a buffer to be full
-        return PcmSource(read, PcmFormat(sample_rate, channels, options["sample_format"]))
+        stated = {"rate": rate, "channels": channels, "format": options["sample_format"]}
+        pcm = PcmFormat(SAMPLE_RATE if rate is None else rate, channels or 1, stated["format"] or "s16le")
+        try:
+            return PcmSource(read, pcm, stated=[option for option, value in stated.items() if value is not None])
+        except UsageError as error:
+            raise UsageError(f"{error}; give --rate, for example --rate 16000") from error
     kind, _, device = name.partition(":")
     if kind == MICROPHONE and not Path(name).exists():
-        return MicrophoneSource(device, sample_rate=sample_rate, channels=channels, timeout=stall)
+        return MicrophoneSource(device, sample_rate=rate, channels=channels or 1, timeout=stall)
     if is_address(name):
         return NetworkSource(name, timeout=stall, tls=_tls_files(options))
     return FileSource(name, speed=options["speed"])

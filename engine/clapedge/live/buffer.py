@@ -1,4 +1,9 @@
-"""The bounded buffer between the thread that reads a source and the listener; when it is full, the oldest goes."""
+"""The bounded buffer between the thread that reads a source and the listener.
+
+When it is full, either the source waits or the oldest sound goes. A recording waits. A sound card cannot: what is not
+read is lost there, uncounted and bit by bit, so that it is better dropped here. A pipe may carry either, and its pace
+tells them apart: no live source fills the buffer in less time than its sound lasts.
+"""
 
 import threading
 from collections import deque
@@ -10,6 +15,12 @@ from clapedge.errors import AudioError
 
 KEPT_SHARE = 0.5
 """Share of a full buffer that is kept: dropping bit by bit would leave no window without a gap."""
+
+FAST_SHARE = 0.5
+"""A pipe that filled the buffer within this share of the time that its sound lasts is not live. Live ones are far from
+it: they begin with what waited in the pipe and the sound card, two seconds of 16 kHz."""
+
+Overload = Literal["auto", "wait", "drop"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +66,15 @@ class AudioBuffer:
         failure: why the source was given up, if it was.
     """
 
-    def __init__(self, seconds: float, *, lossless: bool = False) -> None:
+    def __init__(self, seconds: float, *, lossless: bool = False, adaptive: bool = False) -> None:
         """Make an empty buffer.
 
         Args:
             seconds: of sound that it holds at most.
             lossless: whether `push` waits for room, as with a file; else the oldest chunks are dropped.
+            adaptive: whether it does so from the time on when the buffer was filled faster than in real time.
         """
-        self._capacity, self._lossless = seconds, lossless
+        self._capacity, self._lossless, self._adaptive = seconds, lossless, adaptive
         self._chunks: deque[Chunk] = deque()
         self._held = 0.0
         self._closed = False
@@ -74,6 +86,8 @@ class AudioBuffer:
     def push(self, chunk: Chunk) -> None:
         """Add a chunk; a closed buffer ignores it."""
         with self._changed:
+            if self._adaptive and self._held + chunk.seconds > self._capacity and self._is_fast(chunk):
+                self._lossless = True
             while self._lossless and self._held >= self._capacity and not self._closed:
                 self._changed.wait()
             if self._closed:
@@ -89,6 +103,10 @@ class AudioBuffer:
                     self.dropped += len(oldest.frames)
                     self.dropped_seconds += oldest.seconds
             self._changed.notify_all()
+
+    def _is_fast(self, chunk: Chunk) -> bool:
+        """Return whether what is held came faster than a live source delivers, up to a chunk that is to be added."""
+        return bool(self._chunks) and chunk.monotonic - self._chunks[0].monotonic < FAST_SHARE * self._held
 
     def pop(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:
         """Return the oldest chunk, waiting up to `timeout` seconds for one, or what is left after `close`."""

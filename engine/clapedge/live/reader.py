@@ -7,7 +7,7 @@ from datetime import datetime
 
 from clapedge.errors import AudioError, UsageError
 from clapedge.live.backoff import backoff
-from clapedge.live.buffer import AudioBuffer, Chunk
+from clapedge.live.buffer import AudioBuffer, Chunk, Overload
 from clapedge.live.clock import Clock
 from clapedge.live.sources import Source, SourceLostError
 
@@ -25,16 +25,30 @@ class ReaderOptions:
         buffer: seconds of sound that may wait to be processed.
         retries: how often in a row a lost source is opened again; None means without end.
         began: time of the first sample; None takes the clock, and for a recording the time at which listening began.
+        overload: what happens when the buffer is full: the source waits, or the oldest sound is dropped. By `auto`
+            recordings wait, and pipes that deliver faster than in real time.
     """
 
     buffer: float = 30.0
     retries: int | None = None
     began: datetime | None = None
+    overload: Overload = "auto"
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if the buffer is too small or too large."""
         if not SHORTEST_BUFFER <= self.buffer <= LONGEST_BUFFER:
             raise UsageError(f"buffer is {self.buffer} s; give {SHORTEST_BUFFER:g} to {LONGEST_BUFFER:g} s")
+
+    def buffer_for(self, source: Source) -> AudioBuffer:
+        """Return an empty buffer for a source.
+
+        Raises:
+            UsageError: the source cannot wait, and should.
+        """
+        if self.overload == "wait" and source.reopens:
+            raise UsageError(f'{source.name} cannot wait; use overload="drop", or a longer buffer')
+        waits = self.overload == "wait" or (self.overload == "auto" and not source.live)
+        return AudioBuffer(self.buffer, lossless=waits, adaptive=self.overload == "auto" and not source.reopens)
 
 
 class Reader:

@@ -16,7 +16,6 @@ from clapedge.atomic_file import atomic_write
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
-from clapedge.live.buffer import AudioBuffer
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
 from clapedge.live.listener import Listener
@@ -96,7 +95,7 @@ class Session:
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
         context = ListenerContext(source.name, outputs.run_id, clock, Stamps(began), outputs.sinks, outputs.clip_store)
         self._listener = Listener(engine, labels, options, context)
-        self._buffer = AudioBuffer(reader_options.buffer, lossless=not source.live)
+        self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
         self._began, self._cpu_began = clock.monotonic(), time.process_time()

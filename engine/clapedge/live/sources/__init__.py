@@ -25,7 +25,7 @@ class Source(Protocol):
     Attributes:
         name: what messages and records call it, without passwords.
         live: whether sound that is not read in time is lost; else the source waits.
-        reopens: whether it can be opened again.
+        reopens: whether it can be opened again, as devices and servers can; a pipe cannot, but it can wait.
     """
 
     name: str

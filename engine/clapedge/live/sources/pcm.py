@@ -1,93 +1,27 @@
-"""Raw samples as a sound card delivers them: bytes without a header."""
+"""Samples from a pipe: bytes without a header, or with that of a WAV file, which is then believed."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from clapedge import audio
 from clapedge.arrays import Float32Array
-from clapedge.audio.decoder import to_float
 from clapedge.errors import AudioError, UsageError
 from clapedge.live.sources import BLOCK_SECONDS, Frames
+from clapedge.live.sources.pace import Pace
+from clapedge.live.sources.pcm_format import FORMATS, PcmFormat
+from clapedge.live.sources.wav_stream import ByteStream, WavHeader, read_header, skip_chunks
 
-SAMPLE_TYPES: dict[str, str] = {
-    "u8": "u1",
-    "s8": "i1",
-    **{f"s{bits}{end}": f"{order}i{bits // 8}" for bits in (16, 32) for end, order in (("le", "<"), ("be", ">"))},
-    **{f"f{bits}{end}": f"{order}f{bits // 8}" for bits in (32, 64) for end, order in (("le", "<"), ("be", ">"))},
-}
-"""NumPy's names of sample formats by FFmpeg's; NumPy has no type of 24 bits."""
+logger = logging.getLogger("clapedge.live")
 
-PACKED_BYTES = 3
-PACKED_24 = {"s24le": "<i4", "s24be": ">i4"}
-"""Formats of three bytes a sample, and as what they are read once a fourth byte is added."""
+__all__ = ["FORMATS", "PcmFormat", "PcmSource"]
 
-FORMATS = (*SAMPLE_TYPES, *PACKED_24)
-
-ALSA_NAMES = {"s24_3le": "s24le", "s24_3be": "s24be", "float_le": "f32le", "float64_le": "f64le"}
-"""What arecord calls formats whose names differ by more than an underscore."""
-
-ALSA_24 = frozenset({"s24_le", "s24_be"})
-"""arecord's formats of 24 bits in four bytes, whose names look like those of three."""
-
-
-@dataclass(frozen=True)
-class PcmFormat:
-    """How samples lie in a stream of bytes.
-
-    Attributes:
-        sample_rate: Hz.
-        channels: samples of a frame, interleaved.
-        sample_format: one of `FORMATS`, or arecord's name for it (`S16_LE`, `S24_3LE`).
-    """
-
-    sample_rate: int
-    channels: int = 1
-    sample_format: str = "s16le"
-
-    def __post_init__(self) -> None:
-        """Normalise the name of the format; raise `UsageError` if it or the sample rate is not supported."""
-        lowest, highest = audio.MIN_SAMPLE_RATE, audio.MAX_SAMPLE_RATE
-        if not lowest <= self.sample_rate <= highest:
-            raise UsageError(f"the sample rate is {self.sample_rate} Hz; give {lowest} to {highest} Hz")
-        given = self.sample_format
-        name = given.lower()
-        if name in ALSA_24:
-            raise UsageError(f"{given} of arecord has four bytes a sample; record with -f S24_3LE or -f S32_LE")
-        object.__setattr__(self, "sample_format", ALSA_NAMES.get(name, name.replace("_", "")))
-        if self.sample_format not in FORMATS:
-            raise UsageError(f"the sample format is {given!r}; give one of {', '.join(FORMATS)}")
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one sample of each channel."""
-        packed = self.sample_format in PACKED_24
-        return (PACKED_BYTES if packed else np.dtype(SAMPLE_TYPES[self.sample_format]).itemsize) * self.channels
-
-    def frames(self, data: bytes) -> Float32Array:
-        """Return whole frames as (n, channels) in ±1."""
-        packed = self.sample_format in PACKED_24
-        samples = (
-            _unpacked(data, self.sample_format) if packed else np.frombuffer(data, SAMPLE_TYPES[self.sample_format])
-        )
-        return to_float(samples).reshape(-1, self.channels)
-
-
-def _unpacked(data: bytes, sample_format: str) -> npt.NDArray[np.int32]:
-    """Return samples of three bytes as integers of four, the added byte being the lowest."""
-    packed = np.frombuffer(data, np.uint8).reshape(-1, PACKED_BYTES)
-    wide = np.zeros((len(packed), PACKED_BYTES + 1), np.uint8)
-    wide[:, 1:] = packed
-    if sample_format == "s24be":
-        wide = np.roll(wide, -1, axis=1)
-    return wide.view(PACKED_24[sample_format])[:, 0]
+OPTIONS = {"rate": "sample_rate", "channels": "channels", "format": "sample_format"}
+"""Attributes of a format by the options that state them."""
 
 
 class PcmSource:
-    """Raw samples that another program writes.
+    """Samples that another program writes, raw or as WAV.
 
     Attributes:
         torn: bytes at the end that were less than a frame.
@@ -96,31 +30,54 @@ class PcmSource:
     live: ClassVar[bool] = True
     reopens: ClassVar[bool] = False
 
-    def __init__(self, read: Callable[[int], bytes | None], pcm: PcmFormat, name: str = "standard input") -> None:
-        """Prepare to read.
+    def __init__(
+        self,
+        read: Callable[[int], bytes | None],
+        pcm: PcmFormat,
+        name: str = "standard input",
+        *,
+        stated: Sequence[str] = tuple(OPTIONS),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to read; without a stated sample rate, the header is read now.
 
         Args:
             read: returns up to so many bytes, waiting for the first; none at the end.
-            pcm: how samples lie in them.
+            pcm: how samples lie in them if there is no header.
             name: what messages and records call it.
+            stated: those of `OPTIONS` that a user has chosen, which a header may contradict; without `rate` there must
+                be one.
+            monotonic: returns the time in seconds.
+
+        Raises:
+            UsageError: there is neither a sample rate nor a header.
+            AudioError: there is one, of samples that are not understood.
         """
         self.name = name
-        self._read, self._pcm = read, pcm
+        self._bytes, self._pcm, self._stated, self._monotonic = ByteStream(read), pcm, stated, monotonic
+        self._header = None if "rate" in stated else self._read_header()
+        if "rate" not in stated and self._header is None:
+            raise UsageError("raw samples do not name their sample rate, and no WAV header does")
         self.torn = 0
 
     def frames(self) -> Iterator[Frames]:
         """Yield frames as they come, however the bytes are cut."""
-        size = self._pcm.frame_bytes
-        most = max(1, round(BLOCK_SECONDS * self._pcm.sample_rate)) * size
-        held, came = b"", False
-        while data := self._read(most - len(held)):
-            held += data
-            whole = len(held) - len(held) % size
-            if whole:
+        came = False
+        header = self._header or self._read_header()
+        while True:
+            pcm = header.pcm if header else self._pcm
+            pace = None if header else Pace(self.name, pcm.sample_rate, pcm.channels)
+            for frames in self._samples(pcm, header):
                 came = True
-                yield self._pcm.sample_rate, self._pcm.frames(held[:whole])
-                held = held[whole:]
-        self.torn = len(held)
+                if pace:
+                    pace.push(len(frames), self._monotonic())
+                yield pcm.sample_rate, frames
+            if header is None or not skip_chunks(self._bytes):
+                break
+            header = self._read_header()  # of a file behind the first; arecord writes one after two gigabytes
+            if header is None:
+                logger.warning("%s goes on where its WAV header says that it ends; all of it is read", self.name)
+                header = WavHeader(pcm, None)
         if not came:
             raise AudioError(f"{self.name} ended without a sound; see what the program before the pipe prints")
 
@@ -129,3 +86,37 @@ class PcmSource:
         if not self.torn:
             return []
         return [f"{self.name} ended within a frame ({self.torn} bytes); check the sample format and the channels"]
+
+    def _samples(self, pcm: PcmFormat, header: WavHeader | None) -> Iterator[Float32Array]:
+        """Yield frames until the end, or until that of the samples that a header announces."""
+        size = pcm.frame_bytes
+        most = max(1, round(BLOCK_SECONDS * pcm.sample_rate)) * size
+        left = header.bytes and header.bytes - header.bytes % size if header else None
+        held = b""
+        while data := self._bytes.some(most - len(held) if left is None else min(most - len(held), left)):
+            left = None if left is None else left - len(data)
+            held += data
+            whole = len(held) - len(held) % size
+            if whole:
+                yield pcm.frames(held[:whole])
+                held = held[whole:]
+        self.torn = len(held)
+
+    def _read_header(self) -> WavHeader | None:
+        """Read the header, if there is one, and log what it says."""
+        header = read_header(self._bytes, self.name)
+        if header is None:
+            return None
+        pcm = header.pcm
+        found = f"{pcm.sample_rate} Hz, channels: {pcm.channels}, {pcm.sample_format}"
+        differing = [
+            f"{option}={getattr(self._pcm, name)}"
+            for option, name in OPTIONS.items()
+            if option in self._stated and getattr(self._pcm, name) != getattr(pcm, name)
+        ]
+        if differing:
+            wrong = ", ".join(differing)
+            logger.warning("%s is WAV (%s), which contradicts %s; its header is used", self.name, found, wrong)
+        else:
+            logger.info("%s is WAV: %s", self.name, found)
+        return header
