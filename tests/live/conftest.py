@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from tests.live.staging import CLIPS, PLANTED, RATE, SECONDS, ListenerSetup, MemorySink, StillClock
+from tests.live.staging import CLIPS, FEED_RATE, PLANTED, RATE, SECONDS, ListenerSetup, MemorySink, StillClock
 
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
 from clapedge.arrays import Float32Array
@@ -62,3 +62,18 @@ def listening(engine: Engine, labels: EmbeddedLabels) -> Callable[..., ListenerS
         return ListenerSetup(Listener(engine, labels, ListenOptions(**chosen), context), clock, sink)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def raw(planted: Float32Array) -> bytes:
+    """Return the planted recording as 16-bit stereo at 16 kHz."""
+    samples = np.round(planted[:: RATE // FEED_RATE] * 32767).astype("<i2")
+    return np.repeat(samples[:, None], 2, axis=1).tobytes()
+
+
+@pytest.fixture(scope="session")
+def label_file(labels: EmbeddedLabels, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a file with the labels of what is planted."""
+    path = tmp_path_factory.mktemp("labels") / "labels.npz"
+    labels.save(path)
+    return str(path)

@@ -11,6 +11,7 @@ import msgspec
 
 import clapedge
 from clapedge.arrays import Float32Array
+from clapedge.events.event import Kind
 from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.listener import Listener
 from clapedge.live.records import EventRecord
@@ -19,6 +20,8 @@ from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sinks.spool import Spool
 
 RATE = 48_000
+FEED_RATE = 16_000
+"""Of raw samples, in Hz."""
 CLIPS = Path(clapedge.__file__).parent / "demo_clips"
 PLANTED = {"siren": (5.0, 4.0), "smoke alarm": (15.0, 5.0), "telephone ringing": (26.5, 4.0)}
 """What is planted: from which second on, and for how many."""
@@ -126,16 +129,30 @@ class Impatient(threading.Event):
         return self.is_set()
 
 
+class Hold(threading.Event):
+    """An event that does something instead of waiting."""
+
+    def __init__(self, instead: Callable[[], object]) -> None:
+        super().__init__()
+        self._instead = instead
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as an event waits
+        """Do it, and return at once."""
+        self._instead()
+        return self.is_set()
+
+
 PATIENCE = 20.0
 """Seconds after which a test gives up; none takes a hundredth of it."""
 
 
-def record_of(number: int) -> EventRecord:
-    """Return a record."""
+def record_of(number: int, kind: Kind = "end", sequence: int = 0) -> EventRecord:
+    """Return a record; one alone is an end, after which nothing is missing."""
     return EventRecord(
-        kind="begin", id=f"0a1b-{number}", sequence=0, label="siren", start=1.0, end=2.0, peak=1.5, probability=0.9,
+        kind=kind, id=f"0a1b-{number}", sequence=sequence, label="siren", start=1.0, end=2.0, peak=1.5, probability=0.9,
         similarity=0.5, at="2026-01-01T00:00:01.000Z", until="2026-01-01T00:00:02.000Z", latency_ms=1.0, delay_ms=2.0,
-        reason=None, clip=None, source="test", model="m", weights="demo", variant="int8", provider="cpu",
+        reason="quiet" if kind == "end" else None, clip=None, source="test", model="m", weights="demo", variant="int8",
+        provider="cpu",
     )  # fmt: skip
 
 

@@ -9,37 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
-from tests.live.staging import PLANTED, RATE, eventually
+from tests.live.staging import FEED_RATE, PLANTED, RATE, eventually
 
-from clapedge import EmbeddedLabels
 from clapedge.arrays import Float32Array
 from clapedge.cli import cli
 from clapedge.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::clapedge.errors.ClapEdgeWarning")
 
-FEED_RATE = 16_000
 RAW = ("-", "--rate", str(FEED_RATE), "--channels", "2", "--window", "2", "--merge-gap", "1.5", "--min-duration", "1")
 COMMAND = (sys.executable, "-m", "clapedge.cli", "listen", *RAW)
-
-
-@pytest.fixture(scope="module")
-def raw(planted: Float32Array) -> bytes:
-    """Return the planted recording as 16-bit stereo at 16 kHz."""
-    samples = np.round(planted[:: RATE // FEED_RATE] * 32767).astype("<i2")
-    return np.repeat(samples[:, None], 2, axis=1).tobytes()
-
-
-@pytest.fixture(scope="module")
-def label_file(labels: EmbeddedLabels, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a file with the labels of what is planted."""
-    path = tmp_path_factory.mktemp("labels") / "labels.npz"
-    labels.save(path)
-    return str(path)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.live.staging import StillClock
+from tests.live.staging import FEED_RATE, StillClock
 from tests.live.test_buffer_and_clock import chunk
-from tests.live.test_command_line import FEED_RATE, RAW, label_file, listen, raw  # noqa: F401 - fixtures
+from tests.live.test_command_line import RAW, listen
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import AudioError, UsageError
@@ -197,14 +197,14 @@ def test_who_waits_is_an_option(tmp_path: Path) -> None:
         ReaderOptions(overload="wait").buffer_for(NetworkSource("rtsp://host/", timeout=1.0))
 
 
-def test_a_recording_in_a_pipe_loses_nothing_by_default(raw: bytes, label_file: str) -> None:  # noqa: F811
+def test_a_recording_in_a_pipe_loses_nothing_by_default(raw: bytes, label_file: str) -> None:
     done = listen(*RAW, "--labels", label_file, "--buffer", "10", data=raw)
     assert f"samples: {len(raw) // 4} read, {len(raw) // 4} heard, 0 dropped" in done.stderr
     assert "delivered 30.0 s of sound in" in done.stderr
     assert "if it is live, --rate 16000 or --channels 2 is wrong; a recording waits" in done.stderr
 
 
-def test_a_wav_stream_needs_no_options_and_finds_the_same(raw: bytes, label_file: str) -> None:  # noqa: F811
+def test_a_wav_stream_needs_no_options_and_finds_the_same(raw: bytes, label_file: str) -> None:
     stereo = np.frombuffer(raw, "<i2").reshape(-1, 2)
     words = ("--labels", label_file, *RAW[5:], "--began", "2026-01-31T22:00:00Z")
     events = []

@@ -9,7 +9,7 @@ from clapedge.terminal import printable
 KEYWORD = re.compile(r'(?<!--provider-option )\b([a-z_]+)=(?:"([^"]*)"|(\d+(?:\.\d+)?)|True|(False))(?!\.?\w)')
 """A keyword argument in a message, such as `window="slide"`, `hop=2` or `force=True`; not a part of a file name."""
 
-FLAGS = {"max_bytes": "spool-bytes", "timeout": "on-event-timeout"}
+FLAGS = {"max_age": "spool-age", "max_bytes": "spool-bytes", "timeout": "on-event-timeout"}
 """Flags that are not called like their keyword arguments."""
 
 PROVIDER_OPTION = re.compile(r'provider_options=\{"(\w+)": "?(\w+)"?\}')

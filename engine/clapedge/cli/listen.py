@@ -140,6 +140,12 @@ _sink_options = _with_options(
         help="Its size for each of the two; the oldest go.",
     ),
     click.option(
+        "--spool-age",
+        type=click.FloatRange(min=1.0),
+        metavar="SECONDS",
+        help="Give events up that are over and waited longer. [default: never; age_s of a record says how long]",
+    ),
+    click.option(
         "--spool-sync/--no-spool-sync", default=True, show_default=True, help="Flush each message to the disk."
     ),
     click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the sound of events as FLAC."),
@@ -267,7 +273,8 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
             continue
         if not options["spool"]:
             raise UsageError(f"--{name} needs a directory where messages wait for delivery; give --spool DIR")
-        spool = Spool(Path(options["spool"]) / name, max_bytes=options["spool_bytes"], sync=options["spool_sync"])
+        bounds = {"max_bytes": options["spool_bytes"], "max_age": options["spool_age"], "sync": options["spool_sync"]}
+        spool = Spool(Path(options["spool"]) / name, **bounds)
         closing.callback(spool.close)
         sinks.append(SpooledSink(spool, transport_type(options[name], tls=tls)))
         closing.callback(sinks[-1].close)

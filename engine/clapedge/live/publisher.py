@@ -81,6 +81,7 @@ class EventPublisher:
             reason=reason if update.kind == "end" else None,
             clip=None,
             source=context.source,
+            age_s=0.0,
             **self._provenance.to_dict(),
         )
         if recorder:

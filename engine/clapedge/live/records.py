@@ -7,7 +7,7 @@ import msgspec
 
 from clapedge.events.event import Kind
 
-Reason = Literal["quiet", "gap", "end"]
+Reason = Literal["quiet", "gap", "end", "interrupted"]
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +27,8 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         until: the time of `end`.
         latency_ms: from the arrival of the sound that decided to this record.
         delay_ms: from the beginning of the event to this record.
-        reason: why it ended: `quiet` (the label is not present any more), `gap` (the sound was interrupted) or `end`
-            (listening ended).
+        reason: why it ended: `quiet` (the label is not present any more), `gap` (the sound was interrupted), `end`
+            (listening ended) or `interrupted` (the process or the machine did, which the next run reports).
         clip: name of the file that holds its sound.
         source: name of the source.
         model: model id of the bundle.
@@ -36,6 +36,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         variant: precision of the audio tower.
         provider: where the tower ran.
         space: name of the embedding space; empty in records of older versions.
+        age_s: seconds for which the record waited in a spool before it was sent.
     """
 
     kind: Kind
@@ -59,6 +60,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     provider: str
     space: str = ""
+    age_s: float = 0.0
 
     @property
     def key(self) -> str:

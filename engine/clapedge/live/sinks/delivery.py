@@ -7,6 +7,7 @@ from typing import Protocol
 
 from clapedge.live.backoff import backoff, is_power_of_two
 from clapedge.live.records import EventRecord
+from clapedge.live.sinks.messages import with_age
 from clapedge.live.sinks.spool import Spool
 
 logger = logging.getLogger("clapedge.live")
@@ -67,7 +68,7 @@ class SpooledSink:
             stop: set to end pauses between tries; None makes an event.
         """
         self._spool, self._transport = spool, transport
-        self._refused = self._failures = 0
+        self._refused = self._failures = self._damaged = 0
         self._logged: set[str] = set()
         self._stop = stop or threading.Event()
         if len(spool):
@@ -77,7 +78,7 @@ class SpooledSink:
 
     def write(self, record: EventRecord, data: bytes) -> None:
         """Put a record into the spool."""
-        self._spool.put(record.key, data)
+        self._spool.put(record.key, data, kind=record.kind)
 
     def close(self) -> None:
         """Send what can be sent soon, and leave the rest in the spool."""
@@ -92,10 +93,17 @@ class SpooledSink:
     def notes(self) -> Sequence[str]:
         """Return what waits and what was lost."""
         name, notes = self._transport.name, []
-        if len(self._spool):
-            notes.append(f"{name}: {len(self._spool)} messages wait in the spool for the next run")
+        lost = self._spool.unwritten
+        if lost:
+            notes.append(f"{name}: {lost} messages are lost with this process: the disk had no room for them")
+        if waiting := len(self._spool) - lost:
+            notes.append(f"{name}: {waiting} messages wait in the spool for the next run")
         if self._spool.dropped:
             notes.append(f"{name}: {self._spool.dropped} messages were lost: the spool had no room")
+        if self._spool.expired:
+            notes.append(f"{name}: {self._spool.expired} messages of events that were over were too old, and given up")
+        if self._damaged:
+            notes.append(f"{name}: {self._damaged} messages in the spool were damaged, and given up")
         if self._refused:
             notes.append(f"{name}: {self._refused} messages were refused and given up")
         return notes
@@ -104,15 +112,20 @@ class SpooledSink:
         """Send messages, each until it is accepted or refused."""
         while first := self._spool.peek():
             message, data = first
+            sent = False
             try:
-                self._transport.send(message.key, data)
+                self._transport.send(message.key, with_age(data, self._spool.age(message)))
+                sent = True
             except UndeliveredError as error:
                 self._pause(error)
                 continue
             except RefusedError as error:
                 self._refused += 1
                 logger.warning("%s refuses a message, which is given up: %s", self._transport.name, error)
-            self._spool.remove(message)
+            except ValueError as error:  # as after a power cut without sync
+                self._damaged += 1
+                logger.warning("%s: a message in the spool is given up: %s", self._transport.name, error)
+            self._spool.remove(message, sent=sent)
             if self._failures:
                 logger.info("%s accepts messages again; %d wait", self._transport.name, len(self._spool))
             self._failures = 0
