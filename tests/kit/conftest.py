@@ -1,11 +1,13 @@
 """Kits for the tests: a real one of the packages that are installed here, and tiny ones that install in no time."""
 
+import os
 import shutil
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from tests.kit.installing import SYSTEMCTL
 from tests.kit.making import PYTHON, installed_wheel, needed_here, this_machine, tiny_options
 
 from clapedge.kit import tarball as archive
@@ -74,3 +76,23 @@ def real_kit_files(tmp_path_factory: pytest.TempPathFactory, real_kit: Kit) -> P
     shutil.unpack_archive(real_kit.path, place)
     (kit,) = place.iterdir()
     return kit
+
+
+@pytest.fixture
+def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the services of the machine that runs the tests out of them."""
+    place = tmp_path / "without"
+    place.mkdir()
+    (place / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+    (place / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Path:
+    """Return a directory with a systemctl that only writes down its calls."""
+    place = tmp_path / "systemd"
+    place.mkdir()
+    (place / "systemctl").write_text(SYSTEMCTL.format(place=place))
+    (place / "systemctl").chmod(0o755)
+    return place

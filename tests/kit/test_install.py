@@ -1,7 +1,6 @@
 """The installer on this machine: without a network, against damage, and interrupted wherever it can be."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.kit.installing import install, run, running
 from tests.kit.making import PYTHON
 
 UNIT = "clapedge-listen"
@@ -29,59 +29,10 @@ exec {real} "$@"
 """
 """Stands before a command and kills the whole installation at one of the calls."""
 
-SYSTEMCTL = """#!/bin/sh
-echo "$@" >>{place}/calls
-[ "$1" != restart ] || touch {place}/restarted
-case $1 in
-is-active) [ ! -f {place}/restarted ] || [ ! -f {place}/broken ] || exit 3 ;;
-esac
-"""
-"""Stands for systemctl: it writes down its calls; a unit that was restarted is dead where a file `broken` lies."""
-
-pytestmark = pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model")
-
-
-def run(kit: Path, *words: str | Path, path: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Call the installer of a kit, with commands of a directory before all others, in a group of its own."""
-    environment = {**os.environ, "CLAPEDGE_SETTLE": "0", **variables}
-    environment["PATH"] = f"{path}:{Path(sys.executable).parent}:{os.environ['PATH']}" if path else os.environ["PATH"]
-    command = [str(kit / "install.sh"), *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, start_new_session=True)
-
-
-def install(kit: Path, prefix: Path, *words: str, path: Path | None = None, **variables: str) -> str:
-    """Install a kit with this Python and return what it says; fail where it does."""
-    done = run(kit, "--prefix", prefix, "--python", sys.executable, *words, path=path, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
-def running(prefix: Path) -> str:
-    """Return the version that an installation runs, after making sure that its bundle is whole."""
-    said = subprocess.run([prefix / "bin" / "clapedge"], capture_output=True, check=True, text=True).stdout.split()
-    assert (Path(said[1]) / "manifest.json").is_file()
-    assert Path(said[1]).is_relative_to((prefix / "current").resolve())
-    return said[0]
-
-
-@pytest.fixture(autouse=True)
-def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the services of the machine that runs the tests out of them."""
-    place = tmp_path / "without"
-    place.mkdir()
-    (place / "systemctl").write_text("#!/bin/sh\nexit 1\n")
-    (place / "systemctl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
-
-
-@pytest.fixture
-def systemd(tmp_path: Path) -> Path:
-    """Return a directory with a systemctl that only writes down its calls."""
-    place = tmp_path / "systemd"
-    place.mkdir()
-    (place / "systemctl").write_text(SYSTEMCTL.format(place=place))
-    (place / "systemctl").chmod(0o755)
-    return place
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:clapedge-demo is the built-in demo model"),
+    pytest.mark.usefixtures("no_systemd"),
+]
 
 
 def test_the_scripts_are_plain_posix_shell(tiny_kits: dict[str, Path]) -> None:

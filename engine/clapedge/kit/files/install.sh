@@ -11,7 +11,7 @@ usage() {
     cat <<'EOF'
 usage: ./install.sh [--prefix DIR] [--python FILE] [--service] [--no-selftest]
        ./install.sh --verify
-       PREFIX/current/install.sh --selftest | --rollback | --uninstall
+       PREFIX/current/install.sh --selftest | --labels FILE | --rollback | --uninstall
 
   --prefix DIR    where to install [default: /opt/clapedge]
   --python FILE   the Python to use [default: the version that the kit is made for, then python3]
@@ -19,6 +19,7 @@ usage: ./install.sh [--prefix DIR] [--python FILE] [--service] [--no-selftest]
   --no-selftest   do not score the packed clips before the new version is used
   --verify        only compare every file of the kit with SHA256SUMS
   --selftest      score the packed clips again
+  --labels FILE   copy a label set to PREFIX/labels, once it is known to fit, and restart the unit; upgrades keep it
   --rollback      go back to the version before
   --uninstall     remove every version and the unit; settings in /etc/clapedge and recorded sounds stay
 EOF
@@ -28,11 +29,30 @@ say() { printf '%s\n' "$*" >&2; }
 
 refuse() {
     say "error: $*"
+    refused=yes
     exit 1
 }
 
+# whatever ends this script, it says so, and leaves no half of a version
+finish() {
+    status=$?
+    trap - EXIT
+    if [ -n "$unfinished" ]; then
+        rm -rf "$unfinished" || true
+    fi
+    [ "$status" = 0 ] || [ -n "$refused" ] || say "error: a command failed, see above; what ran before runs still"
+    exit "$status"
+}
+
 # every file is as it was when the kit was made, and there is no other
-verify() (
+verify() {
+    compare_files || {
+        refused=yes # which the subshell said
+        exit 1
+    }
+}
+
+compare_files() (
     cd "$here"
     [ -f SHA256SUMS ] || refuse "$here has no SHA256SUMS, so it is no whole kit; unpack the archive again"
     if ! found=$(LC_ALL=C sha256sum -c SHA256SUMS 2>&1); then
@@ -84,13 +104,61 @@ selftest() {
     CLAPEDGE_BUNDLE="$1/bundle" "$1/venv/bin/clapedge" bundle selftest "$1"
 }
 
+# nobody else changes the installation while this script does
+lock() {
+    (: >>"$prefix/.lock") 2>/dev/null || refuse "$prefix cannot be written (a read-only or full disk?); run this as root, or name another --prefix"
+    exec 9>"$prefix/.lock"
+    flock -n 9 || refuse "another installation into $prefix is running; wait for it"
+}
+
+# the disk holds what the wheels unpack to, their compiled modules, and the other parts
+check_space() {
+    "$python" - "$here" "$prefix" <<'EOF' || refuse "there is not enough room in $prefix, see above; make room, or name another --prefix"
+import pathlib, shutil, sys, zipfile
+here, prefix = map(pathlib.Path, sys.argv[1:])
+parts = [path for path in here.rglob("*") if path.is_file() and path.suffix != ".whl"]
+needed = 32 * 2**20 + sum(path.stat().st_size for path in parts)
+for wheel in here.glob("wheels/*.whl"):
+    for file in zipfile.ZipFile(wheel).infolist():
+        needed += file.file_size * (2 if file.filename.endswith(".py") else 1)
+free = shutil.disk_usage(prefix).free
+if free < needed:
+    sys.exit(f"{free / 1e6:.0f} MB are free, and {needed / 1e6:.0f} MB are needed")
+EOF
+}
+
+# every file of a version is as it was when it was installed
+is_whole() (
+    cd "$1" && [ -f .complete ] && [ -f installed.sums ] && [ -x venv/bin/python ] &&
+        LC_ALL=C sha256sum --quiet -c installed.sums >&2
+)
+
+# sets $version to a whole copy of this kit, else to a place for one: a damaged copy stays until another one runs
+choose_version() {
+    for version in "$prefix/versions/$id" "$prefix/versions/$id".*; do
+        [ -f "$version/.complete" ] || continue
+        if is_whole "$version"; then
+            return
+        fi
+        say "note: $version is damaged; the kit is installed anew"
+    done
+    version=$prefix/versions/$id
+    copy=1
+    while [ -f "$version/.complete" ]; do
+        copy=$((copy + 1))
+        version=$prefix/versions/$id.$copy
+    done
+}
+
 # makes $version, whole and tested, or nothing that is used
 build() {
     if [ -f "$version/.complete" ]; then
-        say "this kit is installed already"
+        say "this kit is installed already, and whole"
         return
     fi
     rm -rf "$version"
+    check_space
+    unfinished=$version
     mkdir -p "$version"
     say "installing into $version ..."
     "$python" -m venv --without-pip "$version/venv"
@@ -109,18 +177,36 @@ EOF
     chmod 755 "$version/clapedge" "$version/install.sh"
     if [ "$test" = yes ]; then
         selftest "$version" || refuse "the self-test failed; nothing was changed"
+        for each in "$prefix"/labels/*; do
+            [ ! -f "$each" ] || fits "$version" "$each" ||
+                refuse "$each does not fit this kit, see above; embed it again with this model (clapedge labels embed), or remove it"
+        done
     fi
+    (cd "$version" && find . -type f ! -path './installed.sums*' -exec sha256sum {} +) >"$version/installed.sums.new"
+    mv -f "$version/installed.sums.new" "$version/installed.sums"
     sync
     : >"$version/.complete"
+    unfinished=''
+}
+
+# a version can score with a label set
+fits() {
+    for clip in "$1"/selftest/*; do
+        case $clip in
+        *.json) ;;
+        *) break ;;
+        esac
+    done
+    CLAPEDGE_BUNDLE="$1/bundle" "$1/venv/bin/clapedge" score "$clip" --labels "$2" >/dev/null
 }
 
 # makes $version the one that runs
 activate() {
-    old=$(readlink "$prefix/current" || true)
-    if [ -n "$old" ] && [ "$old" != "versions/$id" ]; then
-        flip "$prefix/previous" "$old"
-    fi
-    flip "$prefix/current" "versions/$id"
+    case $before in
+    '' | "versions/$id" | "versions/$id".*) ;; # none, or a copy of the same version
+    *) flip "$prefix/previous" "$before" ;;
+    esac
+    flip "$prefix/current" "versions/${version##*/}"
     mkdir -p "$prefix/bin"
     flip "$prefix/bin/clapedge" ../current/clapedge
     sync
@@ -130,6 +216,11 @@ activate() {
 restart() {
     has_systemd || return 0
     systemctl is-active --quiet "$unit" || return 0
+    start_again
+}
+
+# starts the unit anew, whether it runs or not; returns 1 if it does not come up
+start_again() {
     say "restarting $unit ..."
     systemctl restart "$unit" || return 1
     sleep "$settle"
@@ -144,6 +235,29 @@ prune() {
         *) rm -rf "$each" ;;
         esac
     done
+}
+
+# makes what ran before the one that runs again, and removes what does not run
+go_back() {
+    target=versions/${version##*/}
+    if [ "$before" = "$target" ]; then
+        refuse "$unit does not run, and there was no other version in use before; see: journalctl -u $unit"
+    fi
+    if [ -z "$before" ]; then
+        rm -rf "$prefix/current" "$prefix/bin/clapedge" "$version"
+        refuse "$unit does not run with the new version, which was removed; there was none before. See: journalctl -u $unit"
+    fi
+    flip "$prefix/current" "$before"
+    if [ -n "$previous" ]; then
+        flip "$prefix/previous" "$previous"
+    else
+        rm -f "$prefix/previous"
+    fi
+    rm -rf "$version"
+    sync
+    back="went back to $before, which runs"
+    start_again || back="went back to $before, which does not run either"
+    refuse "$unit does not run with the new version; $back. See: journalctl -u $unit"
 }
 
 install_unit() {
@@ -173,19 +287,16 @@ install_kit() {
     case $prefix in
     *[!A-Za-z0-9/._-]*) refuse "$prefix has characters that scripts and units stumble over; name another --prefix" ;;
     esac
-    exec 9>"$prefix/.lock"
-    flock -n 9 || refuse "another installation into $prefix is running; wait for it"
+    lock
     sums=$(sha256sum <"$here/SHA256SUMS")
     id=$(fact clapedge)-$(printf '%.12s' "$sums")
-    version=$prefix/versions/$id
+    choose_version
     build
     before=$(readlink "$prefix/current" || true)
+    previous=$(readlink "$prefix/previous" || true)
     activate
     [ "$service" = no ] || install_unit
-    if ! restart; then
-        [ -n "$before" ] && flip "$prefix/current" "$before" && systemctl restart "$unit"
-        refuse "$unit does not run with the new version; went back to ${before:-nothing}. See: journalctl -u $unit"
-    fi
+    restart || go_back
     prune
     [ "$service" = no ] || start_unit
     say "installed: $prefix/bin/clapedge"
@@ -199,10 +310,12 @@ find_prefix() {
 
 rollback() {
     find_prefix
+    lock
     back=$(readlink "$prefix/previous") || refuse "there is no version before this one; install an older kit"
     now=$(readlink "$prefix/current")
     [ "$back" != "$now" ] || refuse "there is no version before this one; install an older kit"
     [ -f "$prefix/$back/.complete" ] || refuse "the version before is not whole; install its kit again"
+    is_whole "$prefix/$back" || refuse "the version before is damaged; install its kit again"
     flip "$prefix/current" "$back"
     flip "$prefix/previous" "$now"
     sync
@@ -212,6 +325,7 @@ rollback() {
 
 uninstall() {
     find_prefix
+    lock
     if has_systemd && [ -f "$units/$unit.service" ]; then
         systemctl disable --now "$unit"
         rm -f "$units/$unit.service"
@@ -225,15 +339,20 @@ uninstall() {
 main() {
     here=$(cd "$(dirname "$0")" && pwd -P)
     prefix=/opt/clapedge python='' test=yes service=no action=install_kit
-    unit=clapedge-listen
+    unit=clapedge-listen unfinished='' refused='' labels=''
+    trap finish EXIT
     units=${CLAPEDGE_UNITS:-/etc/systemd/system}
     settings=${CLAPEDGE_SETTINGS:-/etc/clapedge/listen.env}
     settle=${CLAPEDGE_SETTLE:-5} # seconds after which a unit that still runs is taken to be well
     while [ $# -gt 0 ]; do
         case $1 in
-        --prefix | --python)
+        --prefix | --python | --labels)
             [ $# -ge 2 ] || refuse "$1 needs a value; see ./install.sh --help"
-            [ "$1" = --prefix ] && prefix=$2 || python=$2
+            case $1 in
+            --prefix) prefix=$2 ;;
+            --python) python=$2 ;;
+            --labels) labels=$2 action=copy_labels ;;
+            esac
             shift
             ;;
         --service) service=yes ;;
@@ -251,6 +370,25 @@ main() {
         shift
     done
     "$action"
+}
+
+# copies a label set to where upgrades leave it
+copy_labels() {
+    find_prefix
+    [ -f "$labels" ] || refuse "$labels is no file; name a label set (.npz, or .toml, .csv, .txt if the kit has a text tower)"
+    name=${labels##*/}
+    case $name in
+    *[!A-Za-z0-9._-]*) refuse "$name has characters that settings of a unit stumble over; rename it" ;;
+    esac
+    lock
+    fits "$here" "$labels" || refuse "$labels does not fit the installed model, see above; embed it with this model (clapedge labels embed)"
+    mkdir -p "$prefix/labels"
+    cp "$labels" "$prefix/labels/$name.new"
+    chmod 644 "$prefix/labels/$name.new"
+    mv -f "$prefix/labels/$name.new" "$prefix/labels/$name"
+    sync
+    restart || refuse "$unit does not run with it; see: journalctl -u $unit"
+    say "copied: use --labels $prefix/labels/$name"
 }
 
 selftest_again() {
