@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -13,16 +16,16 @@ import pytest
 from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from tests.kit.making import PYTHON, tiny_options, write_wheel
+from tests.kit.making import PYTHON, this_machine, tiny_options, write_wheel
 
 from clapedge.cli.bundle import bundle as bundle_command
-from clapedge.errors import BundleError, LabelError, UsageError
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, UsageError
 from clapedge.kit import pack as packing
 from clapedge.kit import wheelhouse
 from clapedge.kit.pack import Kit, KitOptions, pack
 from clapedge.kit.sbom import write_licences
 from clapedge.kit.targets import TARGETS
-from clapedge.kit.wheel import Wheel
+from clapedge.kit.wheel import Wheel, rebuild
 from clapedge.kit.wheelhouse import WheelRequest, collect_wheels, resolve
 from clapedge.model.bundle import Bundle, demo_directory, sha256
 
@@ -182,6 +185,65 @@ def test_without_a_checkout_the_wheel_of_the_engine_must_be_named(
     monkeypatch.setattr(wheelhouse, "__file__", str(tmp_path / "lib/clapedge/kit/wheelhouse.py"))
     with pytest.raises(UsageError, match='then name it: wheel="FILE"'):
         wheelhouse.engine_wheel(None, tmp_path / "engine")
+
+
+def installed(wheel: Path, site: Path) -> Path:
+    """Install a wheel as pip does, without its scripts; return the directory of its metadata."""
+    shutil.unpack_archive(wheel, site, "zip")
+    (described,) = site.glob("*.dist-info")
+    (described / "INSTALLER").write_text("pip\n")
+    with (described / "RECORD").open("a") as record:
+        record.write(f"{described.name}/INSTALLER,,\n../../../bin/clapedge,,\n")
+    return described
+
+
+def test_the_wheel_that_was_installed_is_made_anew_of_its_files(
+    wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = next((wheelhouse / "own").glob("*.whl"))
+    described = installed(original, tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (tmp_path / "made").mkdir()
+    made = rebuild("clapedge", tmp_path / "made")
+    assert made
+    assert made.name == original.name
+    with zipfile.ZipFile(made) as one, zipfile.ZipFile(original) as other:
+        assert one.testzip() is None
+        contents = [
+            {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+            for archive in (one, other)
+        ]
+    assert contents[0] == contents[1]
+    (described.parent / "clapedge/__init__.py").write_text("changed")
+    with pytest.raises(UsageError, match="install clapedge again"):
+        rebuild("clapedge", tmp_path / "made")
+
+
+def test_a_clapedge_that_was_installed_from_a_wheel_packs_itself(
+    wheelhouse: Path, no_pins: Path, tmp_path: Path
+) -> None:
+    installed(next((wheelhouse / "own").glob("*.whl")), tmp_path / "site")
+    words = ["--target", this_machine(), "--python", PYTHON, "--precision", "int8", "-o", str(tmp_path / "kit.tar.gz")]
+    words += ["--find-links", str(wheelhouse), "--constraint", str(no_pins)]
+    command = [sys.executable, "-m", "clapedge.cli", "bundle", "pack", str(demo_directory()), *words]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "kit.tar.gz") as archive:
+        assert any("/wheels/clapedge-" in name for name in archive.getnames())
+
+
+def test_versions_that_nobody_pinned_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "checkout_constraints", tuple)
+    options = replace(tiny_options(tmp_path / "house", "1.0", tmp_path), constraints=(), find_links=None)
+
+    def collect(*_: object) -> None:
+        raise UsageError("here it ends")
+
+    monkeypatch.setattr(packing, "collect_wheels", collect)
+    with pytest.warns(ClapEdgeWarning, match="no versions are pinned"), pytest.raises(UsageError, match="here it ends"):
+        pack(Bundle.open(demo_directory()), tmp_path / "kit.tar.gz", options)
 
 
 def test_a_jetson_gets_the_runtime_of_its_vendor_and_no_other(tmp_path: Path, no_pins: Path) -> None:

@@ -193,7 +193,7 @@ def compile_engines(
 @click.option(
     "--clip", "clips", multiple=True, type=click.Path(path_type=Path), help="Recording of the self-test; repeats."
 )
-@click.option("--wheel", type=click.Path(path_type=Path), help="Wheel of clapedge. [default: built here]")
+@click.option("--wheel", type=click.Path(path_type=Path), help="Wheel of clapedge. [default: the one that packs]")
 @click.option("--runtime-wheel", type=click.Path(path_type=Path), help="Wheel of ONNX Runtime that the vendor built.")
 @click.option(
     "--constraint",

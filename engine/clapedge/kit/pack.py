@@ -3,12 +3,13 @@
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clapedge.errors import UsageError
+from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.kit import selftest
 from clapedge.kit.bundle_subset import copy_clips, copy_subset, default_precision
 from clapedge.kit.sbom import sbom, write_licences
@@ -104,11 +105,19 @@ def pack(bundle: Bundle, target: Path, options: KitOptions) -> Kit:
         log.info("scoring the clips of the self-test ...")
         selftest.record(kit, copy_clips(options.clips, kit / "selftest"))
         log.info("collecting wheels ...")
+        constraints = options.constraints or checkout_constraints()
+        if not constraints and not options.find_links:
+            warnings.warn(
+                "no versions are pinned, so the newest are taken; name those that were tested: "
+                'constraints="constraints.txt" of the checkout',
+                ClapEdgeWarning,
+                stacklevel=2,
+            )
         request = WheelRequest(
             target=machine,
             python=python,
             extras=extras,
-            constraints=options.constraints or checkout_constraints(),
+            constraints=constraints,
             find_links=options.find_links,
             engine=engine,
             runtime=options.runtime_wheel,

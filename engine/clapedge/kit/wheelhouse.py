@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from clapedge import __version__
 from clapedge.errors import UsageError
 from clapedge.kit.targets import Target
-from clapedge.kit.wheel import Wheel
+from clapedge.kit.wheel import Wheel, rebuild
 from clapedge.model.bundle import sha256
 
 MAX_ROUNDS = 5
@@ -124,14 +124,14 @@ def requirements_of(wheels: Iterable[Wheel]) -> str:
 
 
 def engine_wheel(given: Path | None, directory: Path) -> Path:
-    """Return the wheel of clapedge: the one given, else built from the checkout that this code is part of.
+    """Return the wheel of clapedge: the one given, else built from the checkout that this code is part of, or rebuilt.
 
     Args:
         given: a wheel, or None.
         directory: where it is built.
 
     Raises:
-        UsageError: it is the wheel of another package, or there is no checkout to build from.
+        UsageError: it is the wheel of another package, or there is neither a checkout nor an installed wheel.
     """
     if given is not None:
         found = Wheel.read(given)
@@ -139,12 +139,14 @@ def engine_wheel(given: Path | None, directory: Path) -> Path:
             raise UsageError(f"{given} is a wheel of {found.name}; name one of clapedge")
         return given
     checkout = Path(__file__).parents[3]
-    if not (checkout / "pyproject.toml").is_file() or not (checkout / "engine" / "clapedge").is_dir():
-        raise UsageError(
-            "clapedge was installed from a wheel that is no longer there, so a kit cannot contain it; "
-            f'build or download the wheel of version {__version__}, then name it: wheel="FILE"'
-        )
     directory.mkdir(parents=True)
+    if not (checkout / "pyproject.toml").is_file() or not (checkout / "engine" / "clapedge").is_dir():
+        if rebuilt := rebuild("clapedge", directory):
+            return rebuilt
+        raise UsageError(
+            "clapedge was not installed from a wheel, and its checkout is not here, so a kit cannot contain it; build "
+            f'that of version {__version__} where the checkout is (pip wheel --no-deps .), then name it: wheel="FILE"'
+        )
     _pip(["wheel", "--no-deps", *_isolation(), "--wheel-dir", str(directory), str(checkout)])
     return next(directory.glob("*.whl"))
 
@@ -193,6 +195,8 @@ def _isolation() -> list[str]:
 
 def _pip(arguments: Sequence[str]) -> None:
     """Run pip as a program of its own."""
+    if importlib.util.find_spec("pip") is None:
+        raise UsageError("pip is not installed here, which collects the wheels; run: python -m ensurepip")
     command = [sys.executable, "-m", "pip", *arguments, "--disable-pip-version-check", "--progress-bar", "off"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own Python and pip
     if done.returncode == 0:
