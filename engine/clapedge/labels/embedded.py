@@ -12,9 +12,11 @@ import numpy.typing as npt
 from clapedge.arrays import Float32Array
 from clapedge.atomic_file import atomic_write
 from clapedge.errors import LabelError
+from clapedge.labels.examples import Examples
 from clapedge.labels.label import Label
 from clapedge.labels.label_set import LabelSet
 from clapedge.labels.npz import Arrays, read_arrays
+from clapedge.labels.placement import Placement, Rejection
 from clapedge.model.space import words_space
 
 TextEncoder: TypeAlias = Callable[[Sequence[str]], Float32Array]
@@ -35,12 +37,18 @@ class EmbeddedLabels:
         embeddings: (labels, E) float32, rows of unit norm.
         text_tower: SHA-256 of the text tower's FP32 file, of which `space` is made.
         temperature: divides the logits before the softmax, fitted to labelled clips; 1 changes nothing.
+        placement: how cosines of taught labels become similarities; None where every label is of words alone.
+        examples: embeddings of the clips that teach labels.
+        rejection: what "none of these" is decided by; None decides it never.
     """
 
     label_set: LabelSet
     embeddings: Float32Array
     text_tower: str
     temperature: float = 1.0
+    placement: Placement | None = None
+    examples: Examples | None = None
+    rejection: Rejection | None = None
 
     @classmethod
     def embed(cls, label_set: LabelSet, encode: TextEncoder, text_tower: str) -> "EmbeddedLabels":
@@ -50,7 +58,13 @@ class EmbeddedLabels:
             label_set: the labels.
             encode: prompts to (prompts, E) float32 of unit norm.
             text_tower: SHA-256 of the text tower's FP32 file.
+
+        Raises:
+            LabelError: a label was taught by clips, so that words alone do not make it.
         """
+        for label in label_set.labels:
+            if label.examples:
+                raise LabelError(f"label {label.name!r} was taught by clips; use the .npz file that holds them")
         prompts = label_set.prompts
         parts = [encode(prompts[first : first + PROMPTS_AT_ONCE]) for first in range(0, len(prompts), PROMPTS_AT_ONCE)]
         rows = np.concatenate(parts)
@@ -87,7 +101,15 @@ class EmbeddedLabels:
             "text_tower": np.array(self.text_tower, np.str_),
             "space": np.array(self.space, np.str_),
             "temperature": np.array(self.temperature, np.float64),
+            **self._taught_arrays(),
         }
+
+    def _taught_arrays(self) -> dict[str, Any]:
+        """Return the arrays that only taught or calibrated sets have."""
+        counts = np.array([label.examples for label in self.label_set.labels], np.int64)
+        parts = (self.placement, self.examples, self.rejection)
+        found: dict[str, Any] = {"example_counts": counts} if counts.any() else {}
+        return found | {name: array for part in parts if part is not None for name, array in part.arrays().items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "EmbeddedLabels":
@@ -117,20 +139,35 @@ def _restored(arrays: Arrays) -> EmbeddedLabels:
     if missing:
         raise ValueError(f"it has no array {min(missing)!r}")
     try:
-        ends = np.cumsum(arrays["prompt_counts"])
-        prompts = iter(np.split(arrays["prompts"], ends[:-1]))
-        rows = zip(arrays["names"], arrays["thresholds"], arrays["hidden"], prompts, strict=True)
-        labels = tuple(
-            Label(str(name), tuple(map(str, own)), None if np.isnan(limit) else float(limit), bool(hidden))
-            for name, limit, hidden, own in rows
-        )
+        labels = _restored_labels(arrays)
         temperature = float(arrays.get("temperature", np.array(1.0)))
     except (TypeError, IndexError, ValueError) as error:
         raise ValueError("its arrays do not fit together") from error
-    _check_rows(arrays["embeddings"], len(labels))
+    embeddings = arrays["embeddings"]
+    _check_rows(embeddings, len(labels))
     if not 0 < temperature < np.inf:
         raise ValueError(f"its temperature is {temperature}")
-    return EmbeddedLabels(LabelSet(labels), arrays["embeddings"], str(arrays["text_tower"]), temperature)
+    return EmbeddedLabels(
+        LabelSet(labels),
+        embeddings,
+        str(arrays["text_tower"]),
+        temperature,
+        placement=Placement.restored(arrays, count=len(labels)),
+        examples=Examples.restored(arrays, size=embeddings.shape[1]),
+        rejection=Rejection.restored(arrays, count=len(labels)),
+    )
+
+
+def _restored_labels(arrays: Arrays) -> tuple[Label, ...]:
+    """Return the labels of stored arrays."""
+    ends = np.cumsum(arrays["prompt_counts"])
+    prompts = iter(np.split(arrays["prompts"], ends[:-1]))
+    counts = arrays.get("example_counts", np.zeros(len(ends), np.int64))
+    rows = zip(arrays["names"], arrays["thresholds"], arrays["hidden"], prompts, counts, strict=True)
+    return tuple(
+        Label(str(name), tuple(map(str, own)), None if np.isnan(limit) else float(limit), bool(hidden), int(count))
+        for name, limit, hidden, own, count in rows
+    )
 
 
 def _check_rows(embeddings: npt.NDArray[np.generic], count: int) -> None:

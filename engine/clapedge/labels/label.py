@@ -22,12 +22,14 @@ class Label:
         prompts: what the text tower reads; their embeddings are averaged.
         threshold: similarity from which the label is present, or None.
         hidden: whether it shares in the probability without being reported.
+        examples: clips that teach it; one with examples needs no prompts.
     """
 
     name: str
     prompts: tuple[str, ...]
     threshold: float | None = None
     hidden: bool = False
+    examples: int = 0
 
 
 def fill(template: str, word: str) -> str:
@@ -53,7 +55,8 @@ def check_labels(labels: Sequence[Label]) -> None:
     """
     seen: set[str] = set()
     for label in labels:
-        if not label.name.strip() or not label.prompts or not all(prompt.strip() for prompt in label.prompts):
+        has_words = label.prompts or label.examples
+        if not label.name.strip() or not has_words or not all(prompt.strip() for prompt in label.prompts):
             raise LabelError(f"label {label.name!r} has no words; give it a name and at least one prompt")
         if not all(_is_text(words) for words in (label.name, *label.prompts)):
             raise LabelError(f"label {label.name!r} has bytes that are not UTF-8; write it as UTF-8")

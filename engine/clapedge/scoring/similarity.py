@@ -26,10 +26,25 @@ class Scorer:
         self.visible = [index for index, label in enumerate(every) if not label.hidden]
         self.names = tuple(every[index].name for index in self.visible)
         self.thresholds = tuple(every[index].threshold for index in self.visible)
+        self._limits = np.array([np.nan if limit is None else limit for limit in self.thresholds])
 
     def similarities(self, embeddings: Float32Array) -> Float32Array:
-        """Return the cosines (N, labels), hidden labels included, of unit embeddings (N, E)."""
-        return similarities(embeddings, self.labels.embeddings)
+        """Return the similarities (N, labels), hidden labels included, of unit embeddings (N, E).
+
+        They are cosines; those of taught labels are moved to where cosines of words lie, see `Placement`.
+        """
+        cosines = similarities(embeddings, self.labels.embeddings)
+        placement = self.labels.placement
+        return cosines if placement is None else cosines * placement.scales + placement.offsets
+
+    def fits(self, similarity: Float32Array) -> Float64Array | None:
+        """Return how well labels fit, (N, visible labels), see `Rejection`; None for labels that were not calibrated.
+
+        Args:
+            similarity: (N, visible labels).
+        """
+        rejection = self.labels.rejection
+        return None if rejection is None else rejection.fits(similarity, self.visible, self._limits)
 
     def visible_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
         """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E).

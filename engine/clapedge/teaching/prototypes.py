@@ -1,0 +1,135 @@
+"""Kept embeddings of clips to labels that stand beside words: closed form, and the same whenever it is repeated.
+
+A taught label is a linear discriminant: the mean of its clips against a pool of other sounds, in the metric of that
+pool. Its similarity is moved to where words lie, so that both share one label set; docs/teach.md has the ablation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from clapedge.arrays import Float64Array
+from clapedge.errors import LabelError
+from clapedge.labels import EmbeddedLabels, Label, LabelSet
+from clapedge.labels.examples import Examples
+from clapedge.labels.placement import Placement
+
+RIDGE = 0.1
+"""Of the pool's mean variance, added to each direction: what so few clips do not show."""
+
+SCALE = 3.0
+"""How far the similarity of a taught label falls between its clips and other sounds. This, `SHIFT` and `RIDGE` were
+chosen with sounds that take no part in the test, see bench/bench_teach.py."""
+
+SHIFT = -0.15
+"""How far other sounds are, for a taught label, below where they are for words on average."""
+
+FEWEST_OTHERS = 32
+"""Other sounds that are needed: with fewer, what is special about a clip cannot be told from what all sounds share."""
+
+NEGATIVE_SHARE = 0.5
+"""What a clip of `--not` may reach at most, as a share of what the clips of the label reach."""
+
+
+def teach(labels: EmbeddedLabels, examples: Examples, pool: npt.NDArray[np.floating]) -> EmbeddedLabels:
+    """Return a label set that knows the taught labels of its examples, and no other taught ones.
+
+    Calibration is lost: similarities are others afterwards.
+
+    Args:
+        labels: words, and perhaps labels taught before.
+        examples: every clip that teaches a label.
+        pool: (N, E) unit embeddings of other sounds.
+
+    Raises:
+        LabelError: there are too few other sounds.
+    """
+    if len(pool) < FEWEST_OTHERS:
+        raise LabelError(
+            f"{len(pool)} other sounds are known, and {FEWEST_OTHERS} are needed to tell what is special about a clip; "
+            "give recordings of many different sounds: others=FOLDER"
+        )
+    words, examples = _words_of(labels, examples)
+    taught = list(dict.fromkeys(examples.where(kind="example").labels))
+    counts = {name: len(examples.where(label=name, kind="example")) for name in taught}
+    word_rows = {label.name: row for label, row in words}
+    every = [replace(label, examples=counts.get(label.name, 0), threshold=None) for label, _ in words]
+    every += [Label(name, (), examples=counts[name]) for name in taught if name not in word_rows]
+    placed = _Placer(np.asarray(pool, np.float64), list(word_rows.values()))
+    rows, offsets = [], []
+    for label in every:
+        row, offset = placed.place(examples, label.name) if label.examples else (word_rows[label.name], 0.0)
+        if label.examples and label.prompts:
+            row, offset = (row + word_rows[label.name]) / 2, offset / 2
+        rows.append(row)
+        offsets.append(offset)
+    matrix = np.array(rows)
+    scales = np.array([np.linalg.norm(row) if label.examples else 1.0 for label, row in zip(every, matrix, strict=True)])
+    placement = Placement(scales.astype(np.float32), np.array(offsets, np.float32)) if taught else None
+    embeddings = np.asarray(matrix / scales[:, None], np.float32)
+    return EmbeddedLabels(
+        LabelSet(tuple(every)), embeddings, labels.text_tower, labels.temperature, placement=placement, examples=examples
+    )
+
+
+def _words_of(labels: EmbeddedLabels, examples: Examples) -> tuple[list[tuple[Label, Float64Array]], Examples]:
+    """Return the labels that have words, with the embeddings of these, and the examples, which keep them too.
+
+    The row of a label with words and clips holds both, so that its words are kept as an example of their own.
+    """
+    found = []
+    for label, row in zip(labels.label_set.labels, labels.embeddings, strict=True):
+        if not label.prompts:
+            continue
+        kept = examples.where(label=label.name, kind="words")
+        if not len(kept):
+            kept = Examples.of(row[None], label=label.name, kind="words", clips=("",))
+            if len(examples.where(label=label.name, kind="example")):
+                examples += kept
+            else:
+                kept = None
+        found.append((label, (row if kept is None else kept.vectors()[0]).astype(np.float64)))
+    return found, examples
+
+
+class _Placer:
+    """Places labels among words, with a pool of other sounds."""
+
+    def __init__(self, pool: Float64Array, words: Sequence[Float64Array]) -> None:
+        """Measure the pool.
+
+        Args:
+            pool: (N, E) unit embeddings.
+            words: unit embeddings of the words beside which taught labels stand.
+        """
+        self._mean = pool.mean(axis=0)
+        centred = pool - self._mean
+        variance = max(float((centred**2).mean()), np.finfo(np.float64).tiny)
+        self._directions = centred / np.sqrt(len(pool) * variance)
+        self._inner = RIDGE * np.eye(len(pool)) + self._directions @ self._directions.T
+        self._level = float(np.mean([word @ self._mean for word in words])) if len(words) else 0.0
+
+    def place(self, examples: Examples, label: str) -> tuple[Float64Array, float]:
+        """Return the row (E,) and the offset that give a label's similarity to any embedding."""
+        own = examples.where(label=label, kind="example").vectors().astype(np.float64).mean(axis=0) - self._mean
+        row = self._whitened(own)
+        negatives = examples.where(label=label, kind="negative").vectors().astype(np.float64)
+        if len(negatives):
+            row = self._against(own, negatives.mean(axis=0) - self._mean)
+        value = max(float(row @ own), np.finfo(np.float64).tiny)
+        row *= SCALE / np.sqrt(np.linalg.norm(row) * value)
+        return row, self._level + SHIFT - float(row @ self._mean)
+
+    def _whitened(self, direction: Float64Array) -> Float64Array:
+        """Return a direction in the metric of the pool: the inverse of its covariance, by Woodbury's identity."""
+        seen = np.linalg.solve(self._inner, self._directions @ direction)
+        return np.asarray((direction - self._directions.T @ seen) / RIDGE)
+
+    def _against(self, own: Float64Array, other: Float64Array) -> Float64Array:
+        """Return the direction of a label of which another sound reaches `NEGATIVE_SHARE` at most."""
+        row, its = self._whitened(own), self._whitened(other)
+        excess = row @ other - NEGATIVE_SHARE * (row @ own)
+        room = its @ other - NEGATIVE_SHARE * (its @ own)
+        return np.asarray(row - its * (excess / room)) if excess > 0 and room > 0 else row
