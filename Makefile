@@ -54,6 +54,7 @@ demo-model: $(DEV) ## train the built-in model again, export and measure it: ESC
 	@test -n '$(ESC10)' || { echo "make demo-model trains on ESC-10; name its directory: make demo-model ESC10=DIR" >&2; exit 2; }
 	@$(BIN)/python demo/make_model.py --esc10 '$(ESC10)'
 	@$(BIN)/clapedge export demo/checkpoint -o engine/clapedge/demo_model --precision fp32,int8 --force
+	@$(BIN)/python demo/make_pool.py '$(ESC10)'
 	@$(BIN)/python demo/make_clips.py
 	@$(BIN)/python demo/gauge.py --esc10 '$(ESC10)' --card demo/checkpoint/README.md
 

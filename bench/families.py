@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - the figures of a recipe are the recipe
 """Sounds to choose a method of teaching with: recipes that neither the demo model's training nor `unseen.py` holds.
 
 A recipe takes two generators: `thing` draws what this pump or that bird is, `rng` draws what happens in one clip of it.
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
+
 from clapedge_demo.synth.parts import (
     RATE,
     Random,
@@ -116,7 +118,9 @@ def bubbling(thing: Random, rng: Random, seconds: float) -> Samples:
 def wobbling_fan(thing: Random, rng: Random, seconds: float) -> Samples:
     """A bathroom fan off its axis: air noise that comes and goes with each turn, and a soft knock."""
     turn, low = thing.uniform(5, 11), thing.uniform(200, 500)
-    swell = 1 + thing.uniform(0.4, 0.8) * np.sin(2 * np.pi * np.cumsum(turn * (1 + 0.02 * wander(rng, seconds, 1))) / RATE)
+    swell = 1 + thing.uniform(0.4, 0.8) * np.sin(
+        2 * np.pi * np.cumsum(turn * (1 + 0.02 * wander(rng, seconds, 1))) / RATE
+    )
     air = band(noise(rng, seconds, slope=3.0), low, 6 * low) * swell
     total = air / air.std()
     for start in steady_starts(rng, seconds, 1 / turn, jitter=0.02):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
+
 from clapedge.arrays import Float32Array
 from clapedge_demo.synth.parts import (
     Random,
@@ -57,7 +58,11 @@ def workshop(rng: Random, seconds: float) -> Samples:
     total = 0.4 * harmonics(rng.uniform(24, 50), seconds, rng.uniform(0.1, 1.0, 12))
     total += band(noise(rng, seconds, slope=3.0), 60, 3000, order=1)
     for start in poisson_starts(rng, seconds, 0.6):
-        place(total, rng.uniform(0.5, 2.0) * resonate(noise(rng, 0.2) * decay(0.2, 0.03), rng.uniform(300, 1200), 5), start)
+        place(
+            total,
+            rng.uniform(0.5, 2.0) * resonate(noise(rng, 0.2) * decay(0.2, 0.03), rng.uniform(300, 1200), 5),
+            start,
+        )
     return total
 
 
@@ -80,12 +85,15 @@ def chatter(rng: Random, seconds: float) -> Samples:
     return total + 0.3 * noise(rng, seconds, slope=4.0)
 
 
-CHOOSING: Mapping[str, Background] = MappingProxyType({"server room": server_room, "street": street, "kitchen": kitchen})
+CHOOSING: Mapping[str, Background] = MappingProxyType(
+    {"server room": server_room, "street": street, "kitchen": kitchen}
+)
 UNSEEN: Mapping[str, Background] = MappingProxyType({"workshop": workshop, "forest": forest, "chatter": chatter})
 
 
-
-def clip(recipe: Recipe, background: Background, *, thing: int, take: int, snr: float, seconds: float = 5.0) -> Float32Array:
+def clip(
+    recipe: Recipe, background: Background, *, thing: int, take: int, snr: float, seconds: float = 5.0
+) -> Float32Array:
     """Render one recording of a thing at a site.
 
     Args:

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - the figures of a recipe are the recipe
 """Sounds to test a method of teaching with: recipes that no training and no choice of the method has used.
 
 Nothing here may be looked at while a method is chosen; see `families.py` for how a recipe works.
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+
 from clapedge_demo.synth.parts import (
     RATE,
     Random,
@@ -315,10 +317,33 @@ def lift_motor(thing: Random, rng: Random, seconds: float) -> Samples:
 
 
 FAMILIES: Mapping[str, Recipe] = MappingProxyType(
-    {recipe.__name__.replace("_", " "): recipe for recipe in (
-        gear_pump, piston_pump, bearing_fault, gear_mesh, relay, hinge, cuckoo, owl, warbler, steam_valve, blade_fan,
-        handsaw, anvil, ratchet, squeaky_toy, spinning_coin, bouncing_ball, kettle, zipper, sewing_machine, dot_matrix,
-        sliding_gate, lift_motor,
-    )}
+    {
+        recipe.__name__.replace("_", " "): recipe
+        for recipe in (
+            gear_pump,
+            piston_pump,
+            bearing_fault,
+            gear_mesh,
+            relay,
+            hinge,
+            cuckoo,
+            owl,
+            warbler,
+            steam_valve,
+            blade_fan,
+            handsaw,
+            anvil,
+            ratchet,
+            squeaky_toy,
+            spinning_coin,
+            bouncing_ball,
+            kettle,
+            zipper,
+            sewing_machine,
+            dot_matrix,
+            sliding_gate,
+            lift_motor,
+        )
+    }
 )
 """Families that a method is tested with; none of them takes part in choosing it."""

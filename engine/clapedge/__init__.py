@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from clapedge.scoring.result import Coverage as Coverage
     from clapedge.scoring.result import Provenance as Provenance
     from clapedge.scoring.result import Result as Result
+    from clapedge.teaching.teacher import Lesson as Lesson
 
 _MODULES = {
     "audio.options": ("ReadOptions",),
@@ -74,6 +75,7 @@ _MODULES = {
     "model.bundle": ("Bundle",),
     "scoring.decision": ("DecidedScore", "Decision", "Score"),
     "scoring.result": ("Coverage", "Provenance", "Result"),
+    "teaching.teacher": ("Lesson",),
 }
 """Modules and their public names, imported when first used, so that `clapedge --help` loads no NumPy."""
 

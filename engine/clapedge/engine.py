@@ -35,6 +35,7 @@ from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOpti
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
 from clapedge.scoring.similarity import Scorer
+from clapedge.teaching.teacher import Lesson, Teacher
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -240,15 +241,8 @@ class Engine:
             UsageError: an option has an impossible value.
         """
         read_options, clip_options = split_options(options, fusion=self.fusion)
-        return EmbedStream(
-            source,
-            self.clip_maker,
-            tower or self.audio_tower,
-            read_options,
-            clip_options,
-            max_seconds=max_seconds,
-            batch=batch,
-        )
+        parts = (source, self.clip_maker, tower or self.audio_tower, read_options, clip_options)
+        return EmbedStream(*parts, max_seconds=max_seconds, batch=batch)
 
     def embed_many(
         self, sources: Iterable[AudioSource], *, workers: int | None = None, **options: "Unpack[RecordingOptions]"
@@ -303,11 +297,10 @@ class Engine:
 
     def result(self, recording: RecordingEmbeddings, scorer: Scorer, decision: Decision | None = None) -> Result:
         """Return the result of an embedded recording."""
-        ((scores, unsure),) = scorer.decide(recording.embedding[None], decision)
+        (decided,) = scorer.decide(recording.embedding[None], decision)
         return Result(
+            **decided.fields,
             file=recording.file,
-            labels=scores,
-            unsure=unsure,
             coverage=recording.coverage,
             warnings=recording.warnings,
             provenance=self.provenance,
@@ -329,6 +322,15 @@ class Engine:
     def count_tokens(self, prompt: str) -> int:
         """Return the length of a prompt in tokens; of more than `max_tokens` of the manifest the rest is not read."""
         return self._encoder.tower().count_tokens(prompt)
+
+    def teach(self, lesson: Lesson, labels: "Labels | None" = None) -> EmbeddedLabels:
+        """Return labels and, beside them, one that clips teach, see `Teacher.teach`; a known one is taught more."""
+        return self.teacher.teach(lesson, None if labels is None else self.embed_labels(labels))
+
+    @property
+    def teacher(self) -> Teacher:
+        """What teaches labels with this bundle, and lets them be forgotten."""
+        return Teacher(self.bundle, self.embed_stream)
 
     def embed_labels(self, labels: Labels) -> EmbeddedLabels:
         """Embed labels once; the same set is not encoded twice.

@@ -165,11 +165,10 @@ def score_store(
     _check_space(store, scorer.labels)
     for parts, embeddings in (_clip_rows if per_clip else _mean_rows)(store, files):
         decided = scorer.decide(embeddings, decision)
-        for (entry, coverage), (scores, unsure) in zip(parts, decided, strict=True):
+        for (entry, coverage), one in zip(parts, decided, strict=True):
             yield Result(
+                **one.fields,
                 file=entry.file,
-                labels=scores,
-                unsure=unsure,
                 coverage=coverage,
                 warnings=entry.warnings,
                 provenance=store.config.provenance,

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "listen": ("clapedge.cli.listen:listen", "Listen all day, and report events as they happen."),
     "serve": ("clapedge.cli.serve:serve", "Serve over HTTP, with a page at port 7860."),
     "labels": ("clapedge.cli.labels:labels", "Prepare label sets."),
+    "teach": ("clapedge.cli.teach:teach", "Teach a sound by clips of it, beside labels in words."),
     "bundle": ("clapedge.cli.bundle:bundle", "Look into a bundle and check it."),
     "export": ("clapedge_export.command:export", "Make a verified bundle from a checkpoint."),
     "calibrate": ("clapedge_calib.calibrate_command:calibrate", "Make an INT8 variant with sounds of the device."),

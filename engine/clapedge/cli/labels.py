@@ -13,7 +13,7 @@ from clapedge.terminal import counted, printable
 
 if TYPE_CHECKING:
     from clapedge.arrays import Float32Array
-    from clapedge.labels import LabelSet
+    from clapedge.labels import EmbeddedLabels, LabelSet
     from clapedge.labels.lint import Advice
 
 
@@ -64,10 +64,12 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
       clapedge labels check industrial
       clapedge labels check kitchen.csv --bundle bundles/clap-htsat-fused --strict
     """  # noqa: D301 - click reads the control character
-    from clapedge.labels import LabelSet, find_file
+    from clapedge.labels import EmbeddedLabels
+    from clapedge.labels.loader import load_labels
 
-    label_set = LabelSet.from_file(find_file(label_file))
-    found = _advice(label_set, bundle)
+    loaded = load_labels(label_file)
+    label_set = loaded.label_set if isinstance(loaded, EmbeddedLabels) else loaded
+    found = _advice_on_file(loaded) if isinstance(loaded, EmbeddedLabels) else _advice(loaded, bundle)
     for number, advice in enumerate(found, 1):
         concerned = ", ".join(repr(name) for name in advice.labels) or "the whole set"
         click.echo(printable(f"{number}. {concerned}: {advice.found}"))
@@ -76,6 +78,14 @@ def check(ctx: click.Context, /, *, label_file: str, bundle: str | None, strict:
     pieces = counted(len(found), "piece of advice", nouns="pieces of advice") if found else "no advice"
     click.echo(f"{printable(label_file)}: {counted(len(label_set.labels), 'label')}, {pieces}")
     ctx.exit(1 if strict and found else 0)
+
+
+def _advice_on_file(labels: "EmbeddedLabels") -> "tuple[Advice, ...]":
+    """Check labels with the embeddings that their file holds, and those that clips taught with their clips."""
+    from clapedge.labels import lint
+    from clapedge.teaching.advice import check_taught
+
+    return (*lint.check(labels.label_set, embeddings=labels.embeddings), *check_taught(labels))
 
 
 def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":

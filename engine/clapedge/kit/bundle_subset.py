@@ -40,6 +40,7 @@ def copy_subset(
     """
     directory.mkdir(parents=True)
     kept = select_towers(bundle, variants=precisions, text=text)
+    kept += bundle.files("pool")
     held = {Path(file.path).stem: file for file in bundle.files("labels")}
     embedded = [name for name in labels if name not in held]
     kept += [held[name] for name in (dict.fromkeys(labels) if labels else held) if name in held]

@@ -12,6 +12,9 @@ from clapedge.arrays import Float32Array, Float64Array
 SMALLEST_STEP = 1e-6
 """Similarity by which a threshold exceeds its floor at least, so that a fit is finite."""
 
+KNEE = 0.5
+"""Similarity from which those of taught labels rise ever more slowly, so that they stay below 1 as cosines do."""
+
 Stored = dict[str, npt.NDArray[Any]]
 
 
@@ -26,6 +29,14 @@ class Placement:
 
     scales: Float32Array
     offsets: Float32Array
+
+    def similarities(self, cosines: Float32Array) -> Float32Array:
+        """Return the similarities (N, labels) of cosines (N, labels); those of words stay as they are, bit for bit."""
+        taught = (self.scales != 1) | (self.offsets != 0)
+        moved = cosines * self.scales + self.offsets
+        excess = np.maximum(moved - KNEE, 0) / (1 - KNEE)
+        moved = np.minimum(moved, KNEE) + (1 - KNEE) * np.tanh(excess)
+        return np.where(taught, np.maximum(moved, -1), cosines).astype(np.float32)
 
     def arrays(self) -> dict[str, Any]:
         """Return what a label file stores, by name."""

@@ -26,7 +26,7 @@ MANIFEST_NAME = "manifest.json"
 BUNDLE_VARIABLE = "CLAPEDGE_BUNDLE"
 """Environment variable that names the default bundle."""
 
-Role = Literal["audio", "frontend", "text", "tokenizer", "labels", "document"]
+Role = Literal["audio", "frontend", "text", "tokenizer", "labels", "pool", "document"]
 Variant = Literal["fp32", "fp16", "int8"]
 Weights = Literal["pretrained", "random", "demo"]
 
@@ -106,6 +106,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             for variant, file in sorted(towers.items())
         }
         msgspec.structs.force_setattr(self, "spaces", spaces)
+
+    @property
+    def caution(self) -> str | None:
+        """A sentence against taking scores for what they are not, or None for pretrained weights."""
+        return {
+            "random": f"the weights of {self.model} are random: its scores mean nothing",
+            "demo": f"{self.model} is the built-in demo model: it knows a few dozen sounds; "
+            "export a pretrained model for real use",
+        }.get(self.weights)
 
 
 class Bundle:

@@ -12,11 +12,6 @@ from clapedge.model.proof import VariantCheck, misses
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
 from clapedge.model.towers import AudioTowers
 
-WEIGHTS_NOTES = {
-    "random": "the weights of {} are random: its scores mean nothing",
-    "demo": "{} is the built-in demo model: it knows a few dozen sounds; export a pretrained model for real use",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TowerWish:
@@ -66,8 +61,8 @@ def open_audio_towers(bundle: Bundle, wish: TowerWish, *, stacklevel: int) -> Op
     config = choose(wish.provider, options=wish.provider_options)
     for reason in config.fallback_reasons:
         warnings.warn(reason, ClapEdgeWarning, stacklevel=stacklevel + 1)
-    if note := WEIGHTS_NOTES.get(bundle.manifest.weights):
-        warnings.warn(note.format(bundle.manifest.model), ClapEdgeWarning, stacklevel=stacklevel + 1)
+    if note := bundle.manifest.caution:
+        warnings.warn(note, ClapEdgeWarning, stacklevel=stacklevel + 1)
     try:
         return _open_on(bundle, config, wish, stacklevel=stacklevel + 1)
     except (ProviderError, ParityError) as error:

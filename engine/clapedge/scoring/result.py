@@ -100,6 +100,9 @@ class Result:
         warnings: sentences about the recording.
         provenance: what made the scores.
         timing: where the time went; None in a batch, whose rows are the same in every run.
+        fit: how well the best label fits at all: 0 as background does, 1 as its threshold asks; comparable among label
+            sets. None unless the labels were calibrated with background.
+        unknown: whether it fits too little, so that the sound is none of the labels; None likewise.
     """
 
     file: str
@@ -109,6 +112,8 @@ class Result:
     warnings: tuple[str, ...]
     provenance: Provenance
     timing: Timing | None
+    fit: float | None = None
+    unknown: bool | None = None
 
     @property
     def top(self) -> Score:
@@ -129,6 +134,7 @@ class Result:
             "warnings": list(self.warnings),
             **self.provenance.to_dict(),
             "ms": dict(vars(self.timing)) if self.timing else None,
+            **({} if self.fit is None else {"fit": self.fit, "unknown": self.unknown}),
         }
 
     @classmethod
@@ -150,10 +156,13 @@ class Result:
                 space=record.get("space", ""),
             ),
             timing=None if ms is None else Timing(**ms),
+            fit=record.get("fit"),
+            unknown=record.get("unknown"),
         )
 
     def __repr__(self) -> str:
         """Show the file and its best labels, as a person would read them."""
         best = ", ".join(f"{score.name!r} {score.probability:.1%}" for score in self.labels[:3])
         more = f", and {len(self.labels) - 3} more" if len(self.labels) > 3 else ""  # noqa: PLR2004 - as shown
-        return f"<Result {self.file!r}: {best}{more}{', unsure' if self.unsure else ''}>"
+        doubts = f"{', unsure' if self.unsure else ''}{', unknown' if self.unknown else ''}"
+        return f"<Result {self.file!r}: {best}{more}{doubts}>"

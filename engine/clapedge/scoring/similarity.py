@@ -1,5 +1,7 @@
 """Embeddings to similarities, probabilities, ranks and decisions. Pure NumPy."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,7 +37,7 @@ class Scorer:
         """
         cosines = similarities(embeddings, self.labels.embeddings)
         placement = self.labels.placement
-        return cosines if placement is None else cosines * placement.scales + placement.offsets
+        return cosines if placement is None else placement.similarities(cosines)
 
     def fits(self, similarity: Float32Array) -> Float64Array | None:
         """Return how well labels fit, (N, visible labels), see `Rejection`; None for labels that were not calibrated.
@@ -67,11 +69,31 @@ class Scorer:
             for order, chances, cosines in zip(orders, probability.tolist(), similarity.tolist(), strict=True)
         ]
 
-    def decide(
-        self, embeddings: Float32Array, decision: Decision | None = None
-    ) -> list[tuple[tuple[Score, ...], bool]]:
-        """Return, for each unit embedding (N, E), its ranked scores and whether the decision is unsure."""
-        return [decide(ranked, self.labels.label_set, decision) for ranked in self.rank(embeddings)]
+    def decide(self, embeddings: Float32Array, decision: Decision | None = None) -> list["Decided"]:
+        """Return, for each unit embedding (N, E), its ranked scores and what is decided by them."""
+        decided = (decide(ranked, self.labels.label_set, decision) for ranked in self.rank(embeddings))
+        return [Decided(scores, unsure, *self._fit(scores[0])) for scores, unsure in decided]
+
+    def _fit(self, best: Score) -> tuple[float | None, bool | None]:
+        """Return how well the best label fits, and whether that is too little for any; None if not calibrated."""
+        at = self.names.index(best.name)
+        fits = self.fits(np.full((1, len(self.names)), best.similarity, np.float32))
+        fit = np.nan if fits is None else float(fits[0, at])
+        return (None, None) if np.isnan(fit) else (fit, fit < 1)
+
+
+class Decided(NamedTuple):
+    """What is decided about one embedding, see `Result` for the fields."""
+
+    labels: tuple[Score, ...]
+    unsure: bool
+    fit: float | None
+    unknown: bool | None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `Result` that this makes."""
+        return self._asdict()
 
 
 def similarities(embeddings: Float32Array, labels: Float32Array) -> Float32Array:

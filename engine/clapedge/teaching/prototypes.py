@@ -33,15 +33,18 @@ NEGATIVE_SHARE = 0.5
 """What a clip of `--not` may reach at most, as a share of what the clips of the label reach."""
 
 
-def teach(labels: EmbeddedLabels, examples: Examples, pool: npt.NDArray[np.floating]) -> EmbeddedLabels:
+def teach(
+    labels: EmbeddedLabels | None, examples: Examples, pool: npt.NDArray[np.floating], *, text_tower: str
+) -> EmbeddedLabels:
     """Return a label set that knows the taught labels of its examples, and no other taught ones.
 
     Calibration is lost: similarities are others afterwards.
 
     Args:
-        labels: words, and perhaps labels taught before.
+        labels: words, and perhaps labels taught before; None begins without any.
         examples: every clip that teaches a label.
         pool: (N, E) unit embeddings of other sounds.
+        text_tower: SHA-256 of the text tower, see `EmbeddedLabels`.
 
     Raises:
         LabelError: there are too few other sounds.
@@ -66,31 +69,37 @@ def teach(labels: EmbeddedLabels, examples: Examples, pool: npt.NDArray[np.float
         rows.append(row)
         offsets.append(offset)
     matrix = np.array(rows)
-    scales = np.array([np.linalg.norm(row) if label.examples else 1.0 for label, row in zip(every, matrix, strict=True)])
+    scales = np.array(
+        [np.linalg.norm(row) if label.examples else 1.0 for label, row in zip(every, matrix, strict=True)]
+    )
     placement = Placement(scales.astype(np.float32), np.array(offsets, np.float32)) if taught else None
     embeddings = np.asarray(matrix / scales[:, None], np.float32)
     return EmbeddedLabels(
-        LabelSet(tuple(every)), embeddings, labels.text_tower, labels.temperature, placement=placement, examples=examples
+        LabelSet(tuple(every)),
+        embeddings,
+        text_tower,
+        1.0 if labels is None else labels.temperature,
+        placement=placement,
+        examples=examples,
     )
 
 
-def _words_of(labels: EmbeddedLabels, examples: Examples) -> tuple[list[tuple[Label, Float64Array]], Examples]:
+def _words_of(labels: EmbeddedLabels | None, examples: Examples) -> tuple[list[tuple[Label, Float64Array]], Examples]:
     """Return the labels that have words, with the embeddings of these, and the examples, which keep them too.
 
     The row of a label with words and clips holds both, so that its words are kept as an example of their own.
     """
-    found = []
+    found: list[tuple[Label, Float64Array]] = []
+    if labels is None:
+        return found, examples
     for label, row in zip(labels.label_set.labels, labels.embeddings, strict=True):
         if not label.prompts:
             continue
         kept = examples.where(label=label.name, kind="words")
-        if not len(kept):
+        if not len(kept) and len(examples.where(label=label.name, kind="example")):
             kept = Examples.of(row[None], label=label.name, kind="words", clips=("",))
-            if len(examples.where(label=label.name, kind="example")):
-                examples += kept
-            else:
-                kept = None
-        found.append((label, (row if kept is None else kept.vectors()[0]).astype(np.float64)))
+            examples += kept
+        found.append((label, (kept.vectors()[0] if len(kept) else row).astype(np.float64)))
     return found, examples
 
 

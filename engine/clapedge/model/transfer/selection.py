@@ -50,6 +50,6 @@ def select_files(bundle: Bundle, *, variants: Sequence[Variant] = (), text: bool
         )
     if variants:
         towers = select_towers(bundle, variants=variants, text=text and bool(bundle.files("text")))
-        return tuple(file for file in manifest.files if file in towers or file.role in {"labels", "document"})
+        return tuple(file for file in manifest.files if file in towers or file.role in {"labels", "pool", "document"})
     left_out = set() if text else {"text", "tokenizer"}
     return tuple(file for file in manifest.files if file.role not in left_out)

@@ -1,0 +1,161 @@
+"""`clapedge teach`: clips of a sound to a label, in the same label set as words."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clapedge.cli.hints import note
+from clapedge.cli.options import bundle_options, load_engine
+from clapedge.errors import LabelError, UsageError
+from clapedge.terminal import counted, printable
+
+if TYPE_CHECKING:
+    from clapedge.engine import Engine
+    from clapedge.labels import EmbeddedLabels
+
+EXAMPLES = """\b
+Examples:
+  clapedge teach "garden gate" gate1.wav gate2.wav gate3.wav --labels home -o home.npz
+  clapedge teach pump pump/ --not fan.wav -o home.npz
+  clapedge teach --from sounds/ -o home.npz
+  clapedge teach pump --forget -o home.npz
+  clapedge score yard.wav --labels home.npz
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("name", required=False)
+@click.argument("clips", nargs=-1)
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Label set, a .npz file; what it holds is added to.",
+)
+@click.option("--labels", "label_file", metavar="FILE|NAME", help="Label set to begin with, where the file is new.")
+@click.option(
+    "--not", "negatives", multiple=True, type=click.Path(), help="Clip, or folder, of what it is not; repeats."
+)
+@click.option(
+    "--others",
+    multiple=True,
+    type=click.Path(),
+    help="Folder of many other sounds; for a bundle without a pool of them.",
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Teach many: a folder of a folder a label, or a CSV of file,label.",
+)
+@click.option("--forget", is_flag=True, help="Forget the label, or only the CLIPS that are named.")
+@bundle_options
+def teach(
+    *,
+    name: str | None,
+    clips: Sequence[str],
+    target: Path,
+    label_file: str | None,
+    negatives: Sequence[str],
+    others: Sequence[str],
+    source: Path | None,
+    forget: bool,
+    **options: Any,  # noqa: ANN401 - click has checked them
+) -> None:
+    """Teach the label NAME with CLIPS of it (files or folders); the embeddings of the clips are kept, not their sound.
+
+    Three to five clips are enough for most sounds. A clip of more than 10 s is searched for the part that it has in
+    common with the others.
+    """
+    from clapedge.audio.discovery import find_recordings
+    from clapedge.teaching.teacher import Lesson
+
+    if target.suffix.lower() != ".npz":
+        raise UsageError(f"{printable(str(target))} does not end in .npz, as label sets with embeddings do")
+    if (name is None) == (source is None):
+        raise UsageError("give either the NAME of one sound with its CLIPS, or --from with a folder or CSV of many")
+    with load_engine({**options, "fusion": "long"}, threads=None) as engine:
+        known = _known(engine, target, label_file)
+        if forget:
+            known = _forget(engine, known, name, clips)
+        else:
+            found = find_recordings(others, recursive=True).files
+            lessons: Mapping[str, Sequence[str]]
+            lessons = _lessons(source) if source is not None else {str(name): find_recordings(clips).files}
+            for label, files in lessons.items():
+                not_it = find_recordings(negatives).files
+                known = engine.teach(Lesson(label, files, not_it, found), known)
+                found = ()
+        if known is not None:
+            known.save(target)
+            _report(target, known)
+
+
+def _known(engine: "Engine", target: Path, label_file: str | None) -> "EmbeddedLabels | None":
+    """Return what the file holds, else the labels to begin with, else None."""
+    from clapedge.labels.loader import load_labels
+
+    if target.exists():
+        if label_file:
+            raise UsageError(
+                f"{printable(str(target))} exists, and is added to; leave --labels out, or name another file"
+            )
+        return engine.embed_labels(load_labels(target))
+    return engine.embed_labels(load_labels(label_file, bundle=engine.bundle)) if label_file else None
+
+
+def _forget(
+    engine: "Engine", known: "EmbeddedLabels | None", name: str | None, clips: Sequence[str]
+) -> "EmbeddedLabels":
+    """Return the label set without a taught label, or without some of its clips."""
+    if known is None or name is None:
+        raise LabelError("there is nothing to forget; name a label, and with -o the file that holds it")
+    return engine.teacher.forget(known, name, clips=clips)
+
+
+def _lessons(source: Path) -> Mapping[str, Sequence[str]]:
+    """Return the clips of each label: of a folder a label, or of a CSV.
+
+    Raises:
+        LabelError: there are none, or the CSV lacks a column.
+    """
+    from clapedge.audio.discovery import find_recordings
+
+    lessons: dict[str, list[str]] = {}
+    if source.is_dir():
+        for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+            lessons[folder.name] = list(find_recordings([folder]).files)
+    else:
+        try:
+            with source.open(encoding="utf-8", newline="") as stream:
+                rows = csv.DictReader(stream)
+                if not {"file", "label"} <= set(rows.fieldnames or ()):
+                    raise LabelError(
+                        f"{printable(str(source))} has no columns file and label; name them in its first line"
+                    )
+                for row in rows:
+                    lessons.setdefault(row["label"], []).append(str(source.parent / row["file"]))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise LabelError(f"{printable(str(source))} cannot be read ({error}); give a folder or a CSV") from error
+    if not lessons:
+        raise LabelError(f"{printable(str(source))} holds no folders of clips; make a folder for each label")
+    return lessons
+
+
+def _report(target: Path, known: "EmbeddedLabels") -> None:
+    """Print what the label set knows now, and what to mind."""
+    from clapedge.teaching.advice import check_taught
+
+    for label in known.label_set.labels:
+        if label.examples:
+            words = " and words" if label.prompts else ""
+            click.echo(f"  {printable(label.name)}: {counted(label.examples, 'clip')}{words}")
+    for advice in check_taught(known):
+        note(f"{advice.found}: {advice.better}")
+    count, kilobytes = counted(len(known.label_set.labels), "label"), target.stat().st_size / 1000
+    click.echo(f"{printable(str(target))}: {count}, {kilobytes:.0f} kB")
