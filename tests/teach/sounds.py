@@ -25,4 +25,4 @@ def render(kind: str, take: int, seconds: float = 3.0) -> Samples:
         sound = np.sign(np.sin(2 * np.pi * 130 * now)) * (np.sin(2 * np.pi * 1.5 * now + rng.uniform(0, 6)) > 0)
     else:
         sound = np.zeros_like(now)
-    return (0.3 * sound + 0.004 * rng.standard_normal(len(now))).astype(np.float32)
+    return np.asarray(0.3 * sound + 0.004 * rng.standard_normal(len(now)), np.float32)

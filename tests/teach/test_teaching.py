@@ -215,7 +215,8 @@ def test_a_damaged_file_is_an_error(
 ) -> None:
     path = tmp_path / "sounds.npz"
     taught.save(path)
-    np.savez(path, **{**read_arrays(path), name: value})
+    arrays: dict[str, Any] = {**read_arrays(path), name: value}
+    np.savez(path, **arrays)
     with pytest.raises(LabelError, match="not a label set with embeddings"):
         EmbeddedLabels.load(path)
 

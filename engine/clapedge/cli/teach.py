@@ -22,6 +22,7 @@ Examples:
   clapedge teach pump pump/ --not fan.wav -o home.npz
   clapedge teach --from sounds/ -o home.npz
   clapedge teach pump --forget -o home.npz
+  clapedge teach -o home.npz --background night/ --false-alarms 1/day
   clapedge score yard.wav --labels home.npz
 """
 
@@ -53,9 +54,24 @@ Examples:
     type=click.Path(path_type=Path),
     help="Teach many: a folder of a folder a label, or a CSV of file,label.",
 )
+@click.option(
+    "--background",
+    multiple=True,
+    type=click.Path(),
+    help="Recording, or folder, of the site when nothing happens: gives each label a threshold; repeats.",
+)
+@click.option(
+    "--false-alarms",
+    metavar="RATE",
+    default="1/day",
+    show_default=True,
+    help="Of each label in background: N/day, N/hour of listening, or N/1000 clips.",
+)
+@click.option("--window", type=float, default=2.0, show_default=True, help="Seconds of a window of the background.")
+@click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one of them to the next.")
 @click.option("--forget", is_flag=True, help="Forget the label, or only the CLIPS that are named.")
 @bundle_options
-def teach(
+def teach(  # noqa: PLR0913 - one parameter an option is click's way
     *,
     name: str | None,
     clips: Sequence[str],
@@ -65,6 +81,10 @@ def teach(
     others: Sequence[str],
     source: Path | None,
     forget: bool,
+    background: Sequence[str],
+    false_alarms: str,
+    window: float,
+    hop: float,
     **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Teach the label NAME with CLIPS of it (files or folders); the embeddings of the clips are kept, not their sound.
@@ -73,17 +93,19 @@ def teach(
     common with the others.
     """
     from clapedge.audio.discovery import find_recordings
+    from clapedge.teaching.background import FalseAlarms
     from clapedge.teaching.teacher import Lesson
 
     if target.suffix.lower() != ".npz":
         raise UsageError(f"{printable(str(target))} does not end in .npz, as label sets with embeddings do")
-    if (name is None) == (source is None):
-        raise UsageError("give either the NAME of one sound with its CLIPS, or --from with a folder or CSV of many")
+    alarms = FalseAlarms.parse(false_alarms)
+    if (name is not None and source is not None) or not (name or source or background):
+        raise UsageError("give the NAME of a sound with its CLIPS, --from with many sounds, or --background alone")
     with load_engine({**options, "fusion": "long"}, threads=None) as engine:
         known = _known(engine, target, label_file)
         if forget:
             known = _forget(engine, known, name, clips)
-        else:
+        elif name is not None or source is not None:
             found = find_recordings(others, recursive=True).files
             lessons: Mapping[str, Sequence[str]]
             lessons = _lessons(source) if source is not None else {str(name): find_recordings(clips).files}
@@ -91,9 +113,13 @@ def teach(
                 not_it = find_recordings(negatives).files
                 known = engine.teach(Lesson(label, files, not_it, found), known)
                 found = ()
-        if known is not None:
-            known.save(target)
-            _report(target, known)
+        if known is None:
+            raise LabelError("there are no labels to calibrate; teach a sound, or begin with --labels")
+        if background:
+            files = find_recordings(background, recursive=True).files
+            known = engine.teacher.calibrate(known, files, alarms=alarms, window=window, hop=hop)
+        known.save(target)
+        _report(target, known)
 
 
 def _known(engine: "Engine", target: Path, label_file: str | None) -> "EmbeddedLabels | None":

@@ -15,10 +15,19 @@ def explain(result: Result, decision: Decision | None = None) -> tuple[str, ...]
     coverage = result.coverage
     share = 100 * (coverage.end - coverage.start) / coverage.duration if coverage.duration else 100.0
     return (
+        *_fit(result),
         *(_multi(result, decision) if decision.multi else _together(result, decision)),
         f"heard: {coverage.start:g} to {coverage.end:g} s of {coverage.duration:g} s ({share:.0f} %)",
         *(f"mind: {sentence}" for sentence in result.warnings),
     )
+
+
+def _fit(result: Result) -> list[str]:
+    """Explain how well the best label fits at all, where its set was calibrated with background."""
+    if result.fit is None:
+        return []
+    verdict = "too little: it is none of these" if result.unknown else "enough"
+    return [f"fit: {result.fit:.2f} for {result.top.name!r}, where background is 0 and its threshold 1; {verdict}"]
 
 
 def _together(result: Result, decision: Decision) -> list[str]:

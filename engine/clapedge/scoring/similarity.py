@@ -57,6 +57,12 @@ class Scorer:
         probability = probabilities(similarity, self.logit_scale)
         return probability[:, self.visible], similarity[:, self.visible]
 
+    def event_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
+        """Return the `visible_scores` for events: a calibrated label that does not fit has no probability."""
+        probability, similarity = self.visible_scores(embeddings)
+        fits = self.fits(similarity)
+        return probability if fits is None else np.where(fits < 1, 0.0, probability), similarity
+
     def rank(self, embeddings: Float32Array) -> list[tuple[Score, ...]]:
         """Return, for each unit embedding (N, E), the labels that are not hidden, best first.
 

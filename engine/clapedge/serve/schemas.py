@@ -229,6 +229,13 @@ class ResultRecord(ProvenanceRecord):
         description="Faults of the recording that were corrected, and parts that were left out."
     )
     ms: TimingRecord
+    fit: float | None = Field(
+        default=None,
+        description="How well the best label fits: 0 as background, 1 as its threshold; of calibrated sets alone.",
+    )
+    unknown: bool | None = Field(
+        default=None, description="Whether it is none of the labels; of calibrated sets alone."
+    )
 
 
 class AudioEmbedding(ProvenanceRecord):

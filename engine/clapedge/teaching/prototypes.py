@@ -38,7 +38,7 @@ def teach(
 ) -> EmbeddedLabels:
     """Return a label set that knows the taught labels of its examples, and no other taught ones.
 
-    Calibration is lost: similarities are others afterwards.
+    A label whose row changes loses its threshold, which was that of the old one.
 
     Args:
         labels: words, and perhaps labels taught before; None begins without any.
@@ -58,7 +58,7 @@ def teach(
     taught = list(dict.fromkeys(examples.where(kind="example").labels))
     counts = {name: len(examples.where(label=name, kind="example")) for name in taught}
     word_rows = {label.name: row for label, row in words}
-    every = [replace(label, examples=counts.get(label.name, 0), threshold=None) for label, _ in words]
+    every = [replace(label, examples=counts.get(label.name, 0)) for label, _ in words]
     every += [Label(name, (), examples=counts[name]) for name in taught if name not in word_rows]
     placed = _Placer(np.asarray(pool, np.float64), list(word_rows.values()))
     rows, offsets = [], []
@@ -74,7 +74,7 @@ def teach(
     )
     placement = Placement(scales.astype(np.float32), np.array(offsets, np.float32)) if taught else None
     embeddings = np.asarray(matrix / scales[:, None], np.float32)
-    return EmbeddedLabels(
+    made = EmbeddedLabels(
         LabelSet(tuple(every)),
         embeddings,
         text_tower,
@@ -82,6 +82,28 @@ def teach(
         placement=placement,
         examples=examples,
     )
+    return made if labels is None else _with_thresholds(made, labels)
+
+
+def _with_thresholds(made: EmbeddedLabels, before: EmbeddedLabels) -> EmbeddedLabels:
+    """Return a label set with the thresholds and the calibration of those labels whose rows are as before."""
+    known = {label.name: (at, label) for at, label in enumerate(before.label_set.labels)}
+    every, floors = [], np.full(len(made.embeddings), np.nan)
+    for at, label in enumerate(made.label_set.labels):
+        place, old = known.get(label.name, (0, None))
+        same = old is not None and _row(made, at) == _row(before, place)
+        every.append(replace(label, threshold=old.threshold if old is not None and same else None))
+        if same and before.rejection is not None:
+            floors[at] = before.rejection.floors[place]
+    rejection = None if before.rejection is None else replace(before.rejection, floors=floors)
+    return replace(made, label_set=LabelSet(tuple(every)), rejection=rejection)
+
+
+def _row(labels: EmbeddedLabels, at: int) -> tuple[bytes, float, float]:
+    """Return all that gives a label's similarities."""
+    placement = labels.placement
+    moved = (1.0, 0.0) if placement is None else (float(placement.scales[at]), float(placement.offsets[at]))
+    return (labels.embeddings[at].tobytes(), *moved)
 
 
 def _words_of(labels: EmbeddedLabels | None, examples: Examples) -> tuple[list[tuple[Label, Float64Array]], Examples]:

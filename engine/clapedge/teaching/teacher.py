@@ -12,7 +12,9 @@ from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.examples import Examples, Kind
 from clapedge.labels.npz import read_arrays
 from clapedge.model.bundle import Bundle
-from clapedge.pipeline import EmbedStream
+from clapedge.pipeline import EmbedStream, RecordingOptions
+from clapedge.scoring.similarity import Scorer
+from clapedge.teaching.background import FalseAlarms, calibrate
 from clapedge.teaching.clips import TaughtClip, common_parts, read_clips
 from clapedge.teaching.prototypes import teach
 
@@ -97,6 +99,29 @@ class Teacher:
     def _embed(self, samples: Float32Array, seconds: float, hop: float) -> Float32Array:
         """Embed parts of samples, see `EmbedParts`."""
         return self._embed_stream(samples, window="slide", length=seconds, hop=hop).collect().clips
+
+    def calibrate(
+        self,
+        labels: EmbeddedLabels,
+        background: Iterable[AudioSource],
+        *,
+        alarms: FalseAlarms,
+        window: float,
+        hop: float,
+    ) -> EmbeddedLabels:
+        """Return labels with thresholds against background of the site, see `background.calibrate`.
+
+        Args:
+            labels: the labels.
+            background: recordings in which none of them sounds.
+            alarms: false alarms that are accepted.
+            window: seconds of each window, as they will be scored.
+            hop: seconds from one window to the next.
+        """
+        scorer = Scorer(labels, self._bundle.manifest.logit_scale)
+        options: RecordingOptions = {"window": "slide", "length": window, "hop": hop}
+        batches = (batch for source in background for batch in self._embed_stream(source, **options))
+        return calibrate(labels, (scorer.similarities(one.embeddings) for one in batches), alarms=alarms, hop=hop)
 
     def pool(self, kept: Examples) -> Float32Array:
         """Return the other sounds that labels are taught against: those of the bundle and those that were given."""
