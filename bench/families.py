@@ -40,7 +40,7 @@ def modes(frequency: float, ratios: tuple[float, ...], ring: float) -> Samples:
     """Return a struck body: its modes at ratios of a frequency, the higher ones weaker and shorter."""
     held = min(6 * ring, 1.5)
     tones = (sine(frequency * r, held) * decay(held, ring / r**0.7, attack=0.0005) / r**0.5 for r in ratios)
-    return np.sum(list(tones), axis=0)
+    return np.asarray(np.sum(list(tones), axis=0))
 
 
 def compressor(thing: Random, rng: Random, seconds: float) -> Samples:
@@ -48,7 +48,7 @@ def compressor(thing: Random, rng: Random, seconds: float) -> Samples:
     base, rattle, tone = thing.uniform(45, 62), thing.uniform(7, 15), thing.uniform(300, 900)
     hum = harmonics(base * (1 + 0.003 * wander(rng, seconds, 1)), seconds, thing.uniform(0.1, 1.0, 10))
     knock = resonate(noise(rng, seconds) * (np.sin(2 * np.pi * rattle * times(seconds)) > 0.9), tone, 8)
-    return hum / hum.std() + thing.uniform(0.3, 0.8) * knock / knock.std()
+    return np.asarray(hum / hum.std() + thing.uniform(0.3, 0.8) * knock / knock.std())
 
 
 def contactor(thing: Random, rng: Random, seconds: float) -> Samples:
@@ -125,7 +125,7 @@ def wobbling_fan(thing: Random, rng: Random, seconds: float) -> Samples:
     total = air / air.std()
     for start in steady_starts(rng, seconds, 1 / turn, jitter=0.02):
         place(total, thing.uniform(1.0, 2.0) * modes(thing.uniform(100, 200), (1.0, 2.3), 0.02), start)
-    return total
+    return np.asarray(total)
 
 
 def sander(thing: Random, rng: Random, seconds: float) -> Samples:
@@ -162,7 +162,7 @@ def marble(thing: Random, rng: Random, seconds: float) -> Samples:
         place(total, 3 * modes(tone * 2.2, (1.0, 1.9, 3.3), 0.01), now)
         now += step
         step *= 1.01
-    return total
+    return np.asarray(total)
 
 
 def spray_can(thing: Random, rng: Random, seconds: float) -> Samples:

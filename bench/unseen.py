@@ -40,7 +40,7 @@ def gear_pump(thing: Random, rng: Random, seconds: float) -> Samples:
     phase = np.cumsum(turn * (1 + 0.005 * wander(rng, seconds, 1))) / RATE
     whine = sum(w * np.sin(2 * np.pi * n * teeth * phase) for n, w in enumerate(thing.uniform(0.2, 1.0, 6), 1))
     flow = band(noise(rng, seconds), 300, 1500, order=1)
-    return whine * (1 + 0.5 * np.sin(2 * np.pi * phase)) + thing.uniform(0.2, 0.6) * flow
+    return np.asarray(whine * (1 + 0.5 * np.sin(2 * np.pi * phase)) + thing.uniform(0.2, 0.6) * flow)
 
 
 def piston_pump(thing: Random, rng: Random, seconds: float) -> Samples:
@@ -63,7 +63,7 @@ def bearing_fault(thing: Random, rng: Random, seconds: float) -> Samples:
     where = np.clip((starts * RATE).astype(int), 0, len(hits) - 1)
     hits[where] = 1 + 0.6 * np.sin(2 * np.pi * turn * starts)
     housing = resonate(hits, ring, 12)
-    return housing / housing.std() + 0.5 * harmonics(turn, seconds, thing.uniform(0.1, 1.0, 5))
+    return np.asarray(housing / housing.std() + 0.5 * harmonics(turn, seconds, thing.uniform(0.1, 1.0, 5)))
 
 
 def gear_mesh(thing: Random, rng: Random, seconds: float) -> Samples:
@@ -162,7 +162,7 @@ def blade_fan(thing: Random, rng: Random, seconds: float) -> Samples:
     blade, rush = thing.uniform(60, 160), thing.uniform(0.6, 1.4)
     tones = harmonics(blade * (1 + 0.004 * wander(rng, seconds, 1)), seconds, 1 / np.arange(1, 12) ** 0.8)
     air = band(noise(rng, seconds, slope=2.0), 150, 4000, order=1)
-    return tones / tones.std() + rush * air / air.std()
+    return np.asarray(tones / tones.std() + rush * air / air.std())
 
 
 def handsaw(thing: Random, rng: Random, seconds: float) -> Samples:

@@ -154,7 +154,7 @@ def _restored(arrays: Arrays) -> EmbeddedLabels:
         temperature,
         placement=Placement.restored(arrays, count=len(labels)),
         examples=Examples.restored(arrays, size=embeddings.shape[1]),
-        rejection=Rejection.restored(arrays, count=len(labels)),
+        rejection=Rejection.restored(arrays),
     )
 
 

@@ -1,16 +1,12 @@
 """What a label set knows beside its embeddings: how taught labels compare with words, and when no label fits."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clapedge.arrays import Float32Array, Float64Array
-
-SMALLEST_STEP = 1e-6
-"""Similarity by which a threshold exceeds its floor at least, so that a fit is finite."""
+from clapedge.arrays import Float32Array
 
 KNEE = 0.5
 """Similarity from which those of taught labels rise ever more slowly, so that they stay below 1 as cosines do."""
@@ -58,54 +54,35 @@ class Placement:
         return cls(values[0], values[1])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Rejection:
-    """When no label fits: what background looks like to each of them, and what was promised of false alarms.
-
-    A label's `threshold` is the similarity that background reaches as seldom as was promised.
+    """What was promised of false alarms when labels got their thresholds from background.
 
     Attributes:
-        floors: (labels,) float64, the median similarity of background; NaN where a label was not calibrated.
         share: windows of background, of all, in which a label may reach its threshold.
         windows: windows of background that it was calibrated with.
         hop: seconds from one of them to the next.
     """
 
-    floors: Float64Array
     share: float
     windows: int
     hop: float
 
-    def fits(
-        self, similarities: npt.NDArray[np.floating], visible: Sequence[int], thresholds: Float64Array
-    ) -> Float64Array:
-        """Return how well labels fit, (N, visible): 0 as background does in the middle, 1 as a threshold asks.
-
-        Args:
-            similarities: (N, visible).
-            visible: which labels they are of.
-            thresholds: (visible,) their thresholds; NaN where there is none, which gives NaN.
-        """
-        floors = self.floors[list(visible)]
-        return np.asarray((similarities - floors) / np.maximum(thresholds - floors, SMALLEST_STEP), np.float64)
-
     def arrays(self) -> dict[str, Any]:
         """Return what a label file stores, by name."""
-        return {"floors": self.floors, "promise": np.array([self.share, self.windows, self.hop], np.float64)}
+        return {"promise": np.array([self.share, self.windows, self.hop], np.float64)}
 
     @classmethod
-    def restored(cls, arrays: Stored, *, count: int) -> "Rejection | None":
+    def restored(cls, arrays: Stored) -> "Rejection | None":
         """Return the rejection of stored arrays, or None if they have none.
 
         Raises:
-            ValueError: it does not fit so many labels.
+            ValueError: its values are impossible.
         """
-        if "floors" not in arrays:
+        if "promise" not in arrays:
             return None
-        floors, promise = arrays["floors"], arrays.get("promise", np.empty(0))
-        if floors.shape != (count,) or floors.dtype != np.float64 or promise.shape != (3,):
-            raise ValueError("its calibration does not fit its labels")
-        share, windows, hop = promise.tolist()
+        promise = arrays["promise"]
+        share, windows, hop = promise.tolist() if promise.shape == (3,) else (-1, -1, -1)
         if not (0 <= share <= 1 and windows >= 0 and hop > 0):
             raise ValueError("its calibration has impossible values")
-        return cls(floors, share, int(windows), hop)
+        return cls(share, int(windows), hop)

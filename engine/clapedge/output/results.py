@@ -68,7 +68,7 @@ class TableWriter(Writer):
             name += " " * (width - display_width(name))  # noqa: PLW2901 - filled up
             print(f"  {name}  {_figures(score)}", file=self.stream)
         if result.unknown:
-            print(f"  none of these: the best label fits {result.fit:.2f}, and 1 is its threshold", file=self.stream)
+            print(f"  none of these: the best label fits {result.fit:.2f}, below its threshold", file=self.stream)
         if result.unsure:
             close = "a label is close to its threshold" if self.decision.multi else "the two best labels are close"
             print(f"  unsure: {close}", file=self.stream)

@@ -26,8 +26,8 @@ def _fit(result: Result) -> list[str]:
     """Explain how well the best label fits at all, where its set was calibrated with background."""
     if result.fit is None:
         return []
-    verdict = "too little: it is none of these" if result.unknown else "enough"
-    return [f"fit: {result.fit:.2f} for {result.top.name!r}, where background is 0 and its threshold 1; {verdict}"]
+    verdict = "below its threshold: it is none of these" if result.unknown else "not below its threshold"
+    return [f"fit: {result.fit:.2f} for {result.top.name!r}; {verdict}"]
 
 
 def _together(result: Result, decision: Decision) -> list[str]:

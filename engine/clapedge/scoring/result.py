@@ -100,9 +100,9 @@ class Result:
         warnings: sentences about the recording.
         provenance: what made the scores.
         timing: where the time went; None in a batch, whose rows are the same in every run.
-        fit: how well the best label fits at all: 0 as background does, 1 as its threshold asks; comparable among label
-            sets. None unless the labels were calibrated with background.
-        unknown: whether it fits too little, so that the sound is none of the labels; None likewise.
+        fit: how well the best label fits at all: its similarity, which does not depend on what other labels there are.
+            None unless the labels were calibrated with background.
+        unknown: whether that is below its threshold, so that the sound is none of the labels; None where it has none.
     """
 
     file: str

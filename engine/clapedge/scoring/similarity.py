@@ -39,15 +39,6 @@ class Scorer:
         placement = self.labels.placement
         return cosines if placement is None else placement.similarities(cosines)
 
-    def fits(self, similarity: Float32Array) -> Float64Array | None:
-        """Return how well labels fit, (N, visible labels), see `Rejection`; None for labels that were not calibrated.
-
-        Args:
-            similarity: (N, visible labels).
-        """
-        rejection = self.labels.rejection
-        return None if rejection is None else rejection.fits(similarity, self.visible, self._limits)
-
     def visible_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
         """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E).
 
@@ -60,8 +51,9 @@ class Scorer:
     def event_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
         """Return the `visible_scores` for events: a calibrated label that does not fit has no probability."""
         probability, similarity = self.visible_scores(embeddings)
-        fits = self.fits(similarity)
-        return probability if fits is None else np.where(fits < 1, 0.0, probability), similarity
+        if self.labels.rejection is None:
+            return probability, similarity
+        return np.where(similarity < self._limits, 0.0, probability), similarity
 
     def rank(self, embeddings: Float32Array) -> list[tuple[Score, ...]]:
         """Return, for each unit embedding (N, E), the labels that are not hidden, best first.
@@ -82,10 +74,10 @@ class Scorer:
 
     def _fit(self, best: Score) -> tuple[float | None, bool | None]:
         """Return how well the best label fits, and whether that is too little for any; None if not calibrated."""
-        at = self.names.index(best.name)
-        fits = self.fits(np.full((1, len(self.names)), best.similarity, np.float32))
-        fit = np.nan if fits is None else float(fits[0, at])
-        return (None, None) if np.isnan(fit) else (fit, fit < 1)
+        if self.labels.rejection is None:
+            return None, None
+        limit = self.thresholds[self.names.index(best.name)]
+        return best.similarity, None if limit is None else best.similarity < limit
 
 
 class Decided(NamedTuple):

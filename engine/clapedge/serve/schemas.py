@@ -230,8 +230,7 @@ class ResultRecord(ProvenanceRecord):
     )
     ms: TimingRecord
     fit: float | None = Field(
-        default=None,
-        description="How well the best label fits: 0 as background, 1 as its threshold; of calibrated sets alone.",
+        default=None, description="How well the best label fits, whatever the others are; of calibrated sets alone."
     )
     unknown: bool | None = Field(
         default=None, description="Whether it is none of the labels; of calibrated sets alone."

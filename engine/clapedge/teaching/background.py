@@ -94,8 +94,7 @@ def calibrate(
     every = (
         replace(label, threshold=float(limit)) for label, limit in zip(labels.label_set.labels, limits, strict=True)
     )
-    rejection = Rejection(np.median(similarities, axis=0).astype(np.float64), share, count, hop)
-    return replace(labels, label_set=LabelSet(tuple(every)), rejection=rejection)
+    return replace(labels, label_set=LabelSet(tuple(every)), rejection=Rejection(share, count, hop))
 
 
 def _collected(windows: Iterable[Float32Array]) -> Float32Array:

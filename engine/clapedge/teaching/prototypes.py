@@ -86,17 +86,14 @@ def teach(
 
 
 def _with_thresholds(made: EmbeddedLabels, before: EmbeddedLabels) -> EmbeddedLabels:
-    """Return a label set with the thresholds and the calibration of those labels whose rows are as before."""
+    """Return a label set with the thresholds of those labels whose rows are as before."""
     known = {label.name: (at, label) for at, label in enumerate(before.label_set.labels)}
-    every, floors = [], np.full(len(made.embeddings), np.nan)
+    every = []
     for at, label in enumerate(made.label_set.labels):
         place, old = known.get(label.name, (0, None))
         same = old is not None and _row(made, at) == _row(before, place)
         every.append(replace(label, threshold=old.threshold if old is not None and same else None))
-        if same and before.rejection is not None:
-            floors[at] = before.rejection.floors[place]
-    rejection = None if before.rejection is None else replace(before.rejection, floors=floors)
-    return replace(made, label_set=LabelSet(tuple(every)), rejection=rejection)
+    return replace(made, label_set=LabelSet(tuple(every)), rejection=before.rejection)
 
 
 def _row(labels: EmbeddedLabels, at: int) -> tuple[bytes, float, float]:
