@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clapedge.atomic_file import atomic_write
 from clapedge.errors import LabelError, StorageError
-from clapedge.labels import Label, LabelSet, shipped_sets
+from clapedge.labels import EmbeddedLabels, Label, LabelSet, shipped_sets
+from clapedge.labels.loader import load_labels
 from clapedge.serve.errors import RequestError, UnknownError
 from clapedge.serve.settings import Settings
 
@@ -27,6 +28,7 @@ class LabelStore:
 
     Attributes:
         default: name of the set for requests that name no labels.
+        embedded: that set, if its file holds embeddings, as that of taught sounds does.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,7 +41,10 @@ class LabelStore:
         self._lock = threading.Lock()
         self._put: dict[str, LabelSet] = {}
         self.default = settings.labels.stem if settings.labels else None
-        self._own = {settings.labels.stem: LabelSet.from_file(settings.labels)} if settings.labels else {}
+        loaded = load_labels(settings.labels) if settings.labels else None
+        self.embedded = loaded if isinstance(loaded, EmbeddedLabels) else None
+        own = loaded.label_set if isinstance(loaded, EmbeddedLabels) else loaded
+        self._own = {settings.labels.stem: own} if settings.labels and own else {}
         self._shipped = {name: LabelSet.from_file(path) for name, path in shipped_sets().items()}
         if settings.labels_dir is not None and not settings.labels_dir.is_dir():
             raise LabelError(f"--labels-dir {settings.labels_dir} is not a directory; make it first")

@@ -105,7 +105,9 @@ class Service:
         """Return the named label sets that the model can use: that of `--labels` first, the bundle's own last."""
         with self.models.using() as model:
             stored = {name: embedded.label_set for name, embedded in model.stored.items()}
-            return {**(self.label_store.sets() if model.reads_words else {}), **stored}
+            store = self.label_store
+            own = {store.default: store.embedded.label_set} if store.default and store.embedded else {}
+            return {**own, **(store.sets() if model.reads_words else {}), **stored}
 
     def label_set(self, name: str) -> LabelSet:
         """Return a named label set.
@@ -181,6 +183,8 @@ class Service:
         if isinstance(labels, LabelSetName):
             if labels.name in model.stored:
                 return model.stored[labels.name]
+            if self.label_store.embedded and labels.name == self.label_store.default:
+                return model.engine.embed_labels(self.label_store.embedded)
             labels = self.label_store.get(labels.name)
         check_limits(labels, self.settings)
         self.metrics.labels.labels("hit" if model.engine.has_embedded(labels) else "miss").inc()

@@ -52,7 +52,7 @@ def teach(
     if len(pool) < FEWEST_OTHERS:
         raise LabelError(
             f"{len(pool)} other sounds are known, and {FEWEST_OTHERS} are needed to tell what is special about a clip; "
-            "give recordings of many different sounds: others=FOLDER"
+            'give recordings of many different sounds: others="FOLDER"'
         )
     words, examples = _words_of(labels, examples)
     taught = list(dict.fromkeys(examples.where(kind="example").labels))

@@ -263,11 +263,11 @@ class Page {
 
   show(answer) {
     this.answer = answer;
-    const { labels, unsure, heard, warnings, ms, model, variant, provider } = answer.result;
+    const { labels, unsure, unknown, heard, warnings, ms, model, variant, provider } = answer.result;
     const [best, second] = labels;
     this.at("empty").hidden = true;
     this.at("verdict").replaceChildren(
-      element("strong", { textContent: translate(unsure && second ? "unsure" : "sure", { name: best.name, other: second?.name }) }),
+      element("strong", { textContent: translate(unknown ? "unknown" : unsure && second ? "unsure" : "sure", { name: best.name, other: second?.name }) }),
       element("span", { textContent: translate("certainty", { percent: percent(best.probability) }) }),
     );
     this.at("bars").replaceChildren(
