@@ -1,4 +1,4 @@
-"""Taught sounds where labels are used: the command line, kept embeddings, search, a bundle without words, the service."""
+"""Taught sounds where labels are used: commands, kept embeddings, search, a bundle without words, the service."""
 
 import json
 import shutil
@@ -40,6 +40,23 @@ def test_the_command_teaches_more_forgets_and_scores(record: Recorder, tmp_path:
     clapedge("teach", "relay", "--forget", "-o", target)
     assert "relay" not in [label.name for label in EmbeddedLabels.load(target).label_set.labels]
     assert "exists" in clapedge("teach", "relay", clips[0], "--labels", "home", "-o", target, code=2).stderr
+
+
+def test_an_event_that_was_wrong_is_taught_as_what_the_sound_is_not(record: Recorder, tmp_path: Path) -> None:
+    target, clips = tmp_path / "s.npz", [record("warble", 0), record("clicks", 0), record("warble", 1)]
+    clapedge("teach", "gate", *clips, "--labels", "home", "-o", target)
+    before = EmbeddedLabels.load(target)
+    clapedge("teach", "gate", "--not", record("clicks", 5), "-o", target)
+    after = EmbeddedLabels.load(target)
+    assert after.examples is not None
+    wrong = after.examples.where(kind="negative").vectors()[0]
+
+    def cosine(labels: EmbeddedLabels) -> float:
+        assert labels.placement is not None
+        return float(labels.placement.similarities((wrong @ labels.embeddings.T)[None])[0, -1])
+
+    assert cosine(after) < cosine(before)
+    assert "no clip teaches" in clapedge("teach", "fan", "--not", clips[0], "-o", target, code=2).stderr
 
 
 def test_many_sounds_are_taught_from_folders_and_from_a_table(record: Recorder, tmp_path: Path) -> None:

@@ -71,9 +71,10 @@ def search_like(
     ranking = _standard(cosines)
     if unwanted is not None and len(unwanted):
         ranking = ranking - _standard(np.concatenate([similarities(part, unwanted) for part in parts]))
-    same = (cosines[:, list(sounds)] >= SAME_COSINE).any(axis=1)
+    same: list[bool] = np.asarray((cosines[:, list(sounds)] >= SAME_COSINE).any(axis=1)).tolist()
     best = np.argsort(-ranking, kind="stable")[:count].tolist()
-    return [LikeMatch(*places[at], float(cosines[at].mean()), bool(same[at])) for at in best]
+    found = ((*places[at], float(cosines[at].mean()), same[at]) for at in best)
+    return [LikeMatch(file, start, end, mean, duplicate) for file, start, end, mean, duplicate in found]
 
 
 def _standard(cosines: Float32Array) -> Float64Array:

@@ -229,12 +229,13 @@ class ResultRecord(ProvenanceRecord):
         description="Faults of the recording that were corrected, and parts that were left out."
     )
     ms: TimingRecord
-    fit: float | None = Field(
-        default=None, description="How well the best label fits, whatever the others are; of calibrated sets alone."
-    )
-    unknown: bool | None = Field(
-        default=None, description="Whether it is none of the labels; of calibrated sets alone."
-    )
+
+
+class CalibratedResultRecord(ResultRecord):
+    """The same, of a label set that was calibrated with background."""
+
+    fit: float = Field(description="How well the best label fits, whatever the others are.")
+    unknown: bool | None = Field(description="Whether no label fits; null where the best one has no threshold.")
 
 
 class AudioEmbedding(ProvenanceRecord):

@@ -25,6 +25,7 @@ from clapedge.serve.json_lines import LinesResponse
 from clapedge.serve.responses import JsonResponse
 from clapedge.serve.schemas import (
     AudioEmbedding,
+    CalibratedResultRecord,
     LabelParameters,
     Prompts,
     RecordingParameters,
@@ -41,7 +42,12 @@ router = APIRouter(prefix="/v1")
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
-@router.post("/score", response_model=ResultRecord, responses=openapi.PROBLEMS, **openapi.upload_body("ScoreForm"))
+@router.post(
+    "/score",
+    response_model=ResultRecord | CalibratedResultRecord,
+    responses=openapi.PROBLEMS,
+    **openapi.upload_body("ScoreForm"),
+)
 async def score(request: Request, query: Annotated[ScoreParameters, Query()]) -> Response:
     """Score a recording against labels, best first: the record of `clapedge score --format jsonl`."""
     service: Service = request.app.state.service
