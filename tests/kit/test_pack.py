@@ -91,12 +91,13 @@ def test_a_licence_at_the_root_of_a_wheel_comes_along(tmp_path: Path) -> None:
 
 def test_a_device_gets_the_variants_and_labels_that_were_chosen_and_no_text_tower(tiny_kits: dict[str, Path]) -> None:
     cut = Bundle.open(tiny_kits["1.0"] / "bundle")
-    assert [file.path for file in cut.manifest.files] == ["audio.int8.onnx", "labels/demo-clips.npz"]
+    assert [file.path for file in cut.manifest.files] == ["audio.int8.onnx", "pool.npz", "labels/demo-clips.npz"]
     assert cut.faults() == []
     assert {path.name for path in cut.directory.rglob("*") if path.is_file()} == {
         "audio.int8.onnx",
         "demo-clips.npz",
         "manifest.json",
+        "pool.npz",
     }
 
 
@@ -107,7 +108,8 @@ def test_the_text_tower_and_label_sets_come_along_when_asked_for(tmp_path: Path,
     made = pack(Bundle.open(demo_directory()), tmp_path / "kit.tar.gz", options)
     with tarfile.open(made.path) as archive:
         names = {Path(name).name for name in archive.getnames() if "/bundle/" in name}
-    assert names == {"audio.int8.onnx", "text.int8.onnx", "tokenizer.json", "home.npz", "wildlife.npz", "manifest.json"}
+    sets = {"home.npz", "wildlife.npz", "pool.npz"}
+    assert names == {"audio.int8.onnx", "text.int8.onnx", "tokenizer.json", "manifest.json", *sets}
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class EventStream:
                 update=self._update,
                 numbers=self._numbers,
             )
-        probabilities, similarities = self._scorer.event_scores(batch.embeddings)
+        probabilities, similarities = self._scorer.visible_scores(batch.embeddings)
         for span, chances, cosines in zip(batch.spans, probabilities.tolist(), similarities.tolist(), strict=True):
             yield from self._tracker.push(Span(*span), chances, cosines)
 

@@ -96,7 +96,7 @@ class Timeline:
         """
         coverage = recording.coverage
         centres = np.mean(np.minimum(recording.spans, coverage.end), axis=1)
-        probabilities, similarities = scorer.event_scores(recording.clips)
+        probabilities, similarities = scorer.visible_scores(recording.clips)
         return cls(
             file=recording.file,
             labels=scorer.names,

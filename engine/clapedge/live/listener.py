@@ -131,7 +131,7 @@ class Listener:
             return [0.0] * len(self._scorer.names), [-1.0] * len(self._scorer.names)
         self.counts.windows += 1
         embedding = self._engine.audio_tower.embed(clips.features, clips.is_longer)
-        probability, similarity = self._scorer.event_scores(embedding)
+        probability, similarity = self._scorer.visible_scores(embedding)
         return probability[0].tolist(), similarity[0].tolist()
 
     def _recorder(self, start: float) -> ClipRecorder | None:

@@ -40,27 +40,27 @@ class Scorer:
         return cosines if placement is None else placement.similarities(cosines)
 
     def visible_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
-        """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E).
+        """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E), as events need them.
 
-        Hidden labels take their share of the probability.
+        Hidden labels take their share of the probability. Of a calibrated set, a label below its threshold has none.
         """
-        similarity = self.similarities(embeddings)
-        probability = probabilities(similarity, self.logit_scale)
-        return probability[:, self.visible], similarity[:, self.visible]
-
-    def event_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
-        """Return the `visible_scores` for events: a calibrated label that does not fit has no probability."""
-        probability, similarity = self.visible_scores(embeddings)
+        probability, similarity = self._scores(embeddings)
         if self.labels.rejection is None:
             return probability, similarity
         return np.where(similarity < self._limits, 0.0, probability), similarity
+
+    def _scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
+        """Return probabilities and similarities of the visible labels, whether or not one fits."""
+        similarity = self.similarities(embeddings)
+        probability = probabilities(similarity, self.logit_scale)
+        return probability[:, self.visible], similarity[:, self.visible]
 
     def rank(self, embeddings: Float32Array) -> list[tuple[Score, ...]]:
         """Return, for each unit embedding (N, E), the labels that are not hidden, best first.
 
         Equal ones stay in the user's order.
         """
-        probability, similarity = self.visible_scores(embeddings)
+        probability, similarity = self._scores(embeddings)
         orders = np.argsort(-similarity, axis=-1, kind="stable").tolist()
         return [
             tuple(Score(self.names[i], chances[i], cosines[i]) for i in order)
