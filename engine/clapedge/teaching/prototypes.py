@@ -136,7 +136,7 @@ class _Placer:
         centred = pool - self._mean
         variance = max(float((centred**2).mean()), np.finfo(np.float64).tiny)
         self._directions = centred / np.sqrt(len(pool) * variance)
-        self._inner = RIDGE * np.eye(len(pool)) + self._directions @ self._directions.T
+        self._inner = np.linalg.inv(RIDGE * np.eye(len(pool)) + self._directions @ self._directions.T)
         self._level = float(np.mean([word @ self._mean for word in words])) if len(words) else 0.0
 
     def place(self, examples: Examples, label: str) -> tuple[Float64Array, float]:
@@ -152,7 +152,7 @@ class _Placer:
 
     def _whitened(self, direction: Float64Array) -> Float64Array:
         """Return a direction in the metric of the pool: the inverse of its covariance, by Woodbury's identity."""
-        seen = np.linalg.solve(self._inner, self._directions @ direction)
+        seen = self._inner @ (self._directions @ direction)
         return np.asarray((direction - self._directions.T @ seen) / RIDGE)
 
     def _against(self, own: Float64Array, other: Float64Array) -> Float64Array:
