@@ -105,6 +105,15 @@ def test_a_known_sound_fits_and_another_is_none_of_these(
     assert any("none of these" in sentence for sentence in explain(other))
 
 
+def test_a_taught_label_asks_for_a_share_of_what_its_own_clips_reach(
+    engine: Engine, record: Recorder, calibrated: EmbeddedLabels
+) -> None:
+    own = engine.score(record("warble", 1), calibrated).top.similarity
+    threshold = calibrated.label_set.labels[-1].threshold
+    assert threshold is not None
+    assert 0.5 * own < threshold < 0.7 * own, "background alone, which is so unlike it, would put it far below"
+
+
 def test_the_fit_of_a_label_is_the_same_in_every_set(
     engine: Engine, calibrated: EmbeddedLabels, background: list[Path]
 ) -> None:

@@ -11,12 +11,18 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import AudioError, ClapEdgeWarning, UsageError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.placement import Rejection
+from clapedge.scoring.similarity import similarities
 
 SECONDS = {"day": 86_400.0, "hour": 3_600.0}
 """Seconds of each unit of time in which false alarms are counted."""
 
 LONGEST_CALIBRATION = 200_000
 """Windows that are compared at most: two days and a third of one a second, 200 MB of similarities to 256 labels."""
+
+OWN_SHARE = 0.6
+"""Of what its own clips reach in the middle, that a taught label asks for at least: background may be so unlike it that
+any other sound would pass. It rejects a quarter more of other sounds, and 5 in 1,000 of its own at 0 dB (measured with
+the sounds that the method was chosen with)."""
 
 FEWEST_WINDOWS = 100
 """With fewer, the middle of the background is not known, let alone its end."""
@@ -72,8 +78,8 @@ def calibrate(
     Raises:
         AudioError: there is too little background.
     """
-    similarities = _collected(windows)
-    count = len(similarities)
+    background = _collected(windows)
+    count = len(background)
     if count < FEWEST_WINDOWS:
         raise AudioError(f"{count} windows of background are fewer than {FEWEST_WINDOWS}; record more of it")
     share = alarms.share(hop)
@@ -89,12 +95,25 @@ def calibrate(
             ClapEdgeWarning,
             stacklevel=2,
         )
-    reached = np.partition(similarities, count - rank, axis=0)[count - rank]
-    limits = np.minimum(np.nextafter(reached, np.float32(2)), 1.0)
+    reached = np.partition(background, count - rank, axis=0)[count - rank]
+    limits = np.minimum(np.maximum(np.nextafter(reached, np.float32(2)), _least(labels)), 1.0)
     every = (
         replace(label, threshold=float(limit)) for label, limit in zip(labels.label_set.labels, limits, strict=True)
     )
     return replace(labels, label_set=LabelSet(tuple(every)), rejection=Rejection(share, count, hop))
+
+
+def _least(labels: EmbeddedLabels) -> Float32Array:
+    """Return the least threshold of each label (labels,): of a taught one a share of what its own clips reach."""
+    least = np.full(len(labels.embeddings), -1, np.float32)
+    if labels.examples is None or labels.placement is None:
+        return least
+    for at, label in enumerate(labels.label_set.labels):
+        if label.examples:
+            own = labels.examples.where(label=label.name, kind="example").vectors()
+            reached = labels.placement.similarities(similarities(own, labels.embeddings))[:, at]
+            least[at] = OWN_SHARE * np.median(reached)
+    return least
 
 
 def _collected(windows: Iterable[Float32Array]) -> Float32Array:
