@@ -23,6 +23,7 @@ SHRINKS = 4
 EXAMPLES = """\b
 Examples:
   clapedge calibrate bundles/kitchen --audio recordings
+  clapedge calibrate bundles/kitchen --background night/ --labels home --scores home.npz
   clapedge calibrate bundles/kitchen --manifest clips.csv --fold 1 --fold 2 --fold 3 --test-fold 4 --target tensorrt
 
 \b
@@ -78,6 +79,12 @@ Exit codes: 0 installed, 1 refused (see the report; the bundle is unchanged), 2 
     metavar="FILE.npz",
     help="Fit a temperature and thresholds to labelled clips instead, and write the label set with them.",
 )
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    help="With --scores and --labels: recordings of a site, by which labels get thresholds, as `clapedge teach` does.",
+)
+@click.option("--false-alarms", metavar="RATE", default="1/day", help="With --background: N/day, N/hour or N/1000.")
 @click.option("--force", is_flag=True, help="Replace the file that --scores or --write-table names.")
 @click.option("--dry-run", is_flag=True, help="Write the report, and leave the bundle as it is.")
 @click.pass_context
@@ -93,6 +100,8 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     table: Path | None,
     dry_run: bool,
     scores: Path | None,
+    background: Path | None,
+    false_alarms: str,
     force: bool,
     **options: Any,  # noqa: ANN401 - click's values, checked by it
 ) -> None:
@@ -115,6 +124,8 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     if target_file := scores or table:
         check_target(target_file, force=force)
     _check(opened, scores, target, dry_run=dry_run)
+    if background is not None:
+        ctx.exit(_fit_background(opened, background, options.get("label_file"), scores, false_alarms))
     examples = read_dataset(audio, manifest, folds={*folds, *options["test_folds"]} if folds else ())
     if scores is not None:
         ctx.exit(_fit_scores(opened, examples, options, scores))
@@ -134,6 +145,29 @@ def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool
     check_folder(report, bytes_needed=REPORT_BYTES)
     if not dry_run:
         check_folder(bundle.directory, bytes_needed=bundle.file("audio", "fp32").bytes // SHRINKS)
+
+
+def _fit_background(
+    bundle: "Bundle", background: Path, label_file: str | None, target: Path | None, false_alarms: str
+) -> int:
+    """Give labels thresholds by background of a site, and write them; return the exit code."""
+    from clapedge.audio.discovery import find_recordings
+    from clapedge.engine import Engine
+    from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
+    from clapedge.labels.loader import load_labels
+    from clapedge.teaching.background import FalseAlarms
+
+    if target is None or label_file is None:
+        raise click.UsageError("--background goes with --labels, which it calibrates, and --scores, where they go")
+    alarms, files = FalseAlarms.parse(false_alarms), find_recordings([background], recursive=True).files
+    with Engine.load(bundle.directory, threads=1) as engine:
+        labels = engine.embed_labels(load_labels(label_file, bundle=bundle))
+        made = engine.teacher.calibrate(labels, files, alarms=alarms, window=WINDOW_SECONDS, hop=HOP_SECONDS)
+    made.save(target)
+    for label in made.label_set.labels:
+        click.echo(f"  {label.name}: threshold {label.threshold:.3f}")
+    click.echo(f"written: {target}")
+    return 0
 
 
 def _fit_scores(bundle: "Bundle", examples: "Sequence[Example]", options: dict[str, Any], target: Path) -> int:

@@ -88,6 +88,18 @@ def test_background_gives_thresholds_and_none_of_these_is_shown(record: Recorder
     assert "can promise" in hint
 
 
+def test_calibrate_gives_words_thresholds_by_background(record: Recorder, tmp_path: Path) -> None:
+    site, bundle = tmp_path / "site", Path(__file__).parents[2] / "engine/clapedge/demo_model"
+    site.mkdir()
+    for take in range(50):
+        shutil.move(record("none", take), site)
+    given = ("calibrate", bundle, "--background", site, "--labels", "home", "--false-alarms", "20/1000")
+    assert "goes with --labels" in clapedge(*given, code=2).stderr
+    clapedge(*given, "--scores", tmp_path / "home.npz")
+    thresholds = [label.threshold for label in EmbeddedLabels.load(tmp_path / "home.npz").label_set.labels]
+    assert None not in thresholds
+
+
 def test_a_search_by_sound_finds_its_kind_and_names_the_same_recording(record: Recorder, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     folder.mkdir()
