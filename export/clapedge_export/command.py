@@ -75,11 +75,9 @@ def export(  # noqa: PLR0913 - one parameter an option
       clapedge export 630k-audioset-fusion-best.pt -o bundles/laion --tokenizer roberta-base/tokenizer.json
       clapedge export random:clap-htsat-fused -o bundles/random
     """  # noqa: D301 - click reads the control character, which a raw string would not hold
-    from clapedge.cli import log_to_stderr
-
     began = time.perf_counter()
-    log_to_stderr("note: %(message)s")
     try:
+        from clapedge.cli import log_to_stderr
         from clapedge_export.export import export_bundle
         from clapedge_export.options import ExportOptions
     except ModuleNotFoundError as error:
@@ -88,6 +86,7 @@ def export(  # noqa: PLR0913 - one parameter an option
             extra = "cpu,export" if error.name == "onnxruntime" else "export"
             raise MissingExtraError("export", extra) from error
         raise
+    log_to_stderr("note: %(message)s")
     options = ExportOptions(
         labels=labels,
         precisions=cast("Sequence[Variant]", tuple(part.strip() for part in precision.split(",") if part.strip())),

@@ -8,7 +8,8 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import onnxruntime
 import pytest
 
 from clapedge import Bundle, ClapEdgeWarning, Engine, Label, LabelSet
-from clapedge.audio.formula import formula_recordings
 from clapedge.kit.vectors import DESCRIPTION, write_vectors
 from clapedge.labels.npz import Arrays
 from clapedge.model.bundle import BUNDLE_VARIABLE, demo_directory, describe, write_manifest
+from clapedge.model.proof_inputs import named_recordings
 from clapedge.model.space import SAME_COSINE
 
 ELSEWHERE = Path(__file__).parent / "demo_vectors.json"
@@ -44,34 +45,39 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sample(name: str, n: int) -> float:
-    """Return sample n of a recording by the formula in docs/bundle.md, in whole numbers of any size."""
+def noise(n: int) -> int:
+    """Return sample n of the noise in docs/bundle.md, in whole numbers of any size."""
+    h = (n + 1) * 0x9E3779B9 % 2**32
+    h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
+    h = (h ^ h >> 13) * 0xC2B2AE35 % 2**32
+    return ((h ^ h >> 16) >> 8) - 2**23
 
-    def sweep(step: int, change: int) -> float:
-        turn = (step * n + change * n * (n - 1) // 2) % 2**32 // 2**16
-        return abs(turn - 2**15) / 2**14 - 1
 
-    def noise(seed: int) -> float:
-        h = (n + seed * 2**24) % 2**32
-        h = (h ^ h >> 16) * 0x85EBCA6B % 2**32
-        h = (h ^ h >> 13) * 0xC2B2AE35 % 2**32
-        h ^= h >> 16
-        return (h // 2**16 / 2**15 - 1) * (n // 12_000 % 2 == 0)
+def triangle(steps: Iterable[int]) -> Iterator[int]:
+    """Yield the samples of a triangle wave as docs/bundle.md describes it."""
+    phase = 0
+    for step in steps:
+        phase = (phase + step) % 2**24
+        yield abs(phase - 2**23) - 2**22
 
-    if name == "short":
-        return sweep(17_895_697, 1_118) / 2
-    if name == "clip":
-        return noise(1) / 4
-    return sweep(268_435_456, -178) / 4 + noise(2) / 8
+
+def by_the_document() -> dict[str, list[float]]:
+    """Return the recordings by the formula in docs/bundle.md."""
+    sweep = triangle(34_952 + n * 2_761_250 // 480_000 for n in range(480_000))
+    chirp = [value + noise(n) // 16 for n, value in enumerate(sweep)]
+    tone = [value if n < 240_000 else 0 for n, value in enumerate(triangle(repeat(348_476, 480_000)))]
+    long = [*tone, *chirp, *(noise(n) // 4 for n in range(240_000))]
+    found = {"chirp": chirp, "hiss": [noise(n) // 2 for n in range(160_000)], "tone": tone, "long": long}
+    return {name: [value / 2**24 for value in values] for name, values in found.items()}
 
 
 def test_the_formula_in_words_makes_the_recordings_bit_by_bit(vectors: Path) -> None:
     described = {one["name"]: one for one in read(vectors)[0]["recordings"]}
-    for name, samples in formula_recordings().items():
-        places = range(0, len(samples), 997)
-        assert [sample(name, n) for n in places] == samples[::997].tolist()
-        assert described[name]["sha256"] == hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
-        assert 0.1 < np.abs(samples).max() <= 0.5
+    for name, samples in by_the_document().items():
+        content = np.array(samples, "<f4")
+        assert content.tolist() == samples  # float32 holds them
+        assert described[name]["samples"] == len(samples)
+        assert described[name]["sha256"] == hashlib.sha256(content.tobytes()).hexdigest()
 
 
 def test_a_port_that_knows_the_file_and_the_towers_alone_reproduces_the_scores(vectors: Path) -> None:
@@ -97,7 +103,7 @@ def test_a_port_that_knows_the_file_and_the_towers_alone_reproduces_the_scores(v
 
 def test_the_file_says_what_the_engine_computes_and_is_the_same_each_time(vectors: Path, tmp_path: Path) -> None:
     about, arrays = read(vectors)
-    recordings = formula_recordings()
+    recordings = named_recordings(Bundle.open(demo_directory()).manifest.front_end)
     with pytest.warns(ClapEdgeWarning, match="demo model"):
         engine = Engine.load(demo_directory(), precision="fp32", provider="cpu")
     for one in about["recordings"]:
@@ -123,7 +129,7 @@ def test_a_bundle_without_text_tower_has_the_scores_of_a_stored_set_hidden_label
         write_vectors(Bundle.open(tmp_path), tmp_path / "out.npz")
     about, arrays = read(tmp_path / "out.npz")
     assert [label["name"] for label in about["labels"]] == ["rain", "background"]
-    assert arrays["short.int8.similarities"].shape == (2,)
+    assert arrays["hiss.int8.similarities"].shape == (2,)
     assert set(about["spaces"]) == {"int8"}
 
 
@@ -155,7 +161,7 @@ def test_the_command_writes_the_file_once(
     monkeypatch.delenv(BUNDLE_VARIABLE, raising=False)
     done = run("bundle", "vectors", "-o", tmp_path / "demo.npz")
     assert done.code == 0
-    assert "short, clip, long, fused in" in done.out
+    assert "chirp, hiss, tone, long, fused in" in done.out
     assert run("bundle", "vectors", "-o", tmp_path / "demo.npz").complaint.endswith(
         "replace it with --force, or name another file"
     )

@@ -192,6 +192,15 @@ def test_embeddings_are_those_of_the_engine(running: Running, engine: Engine) ->
     assert np.array_equal(np.float32(text["embeddings"]), engine.embed_text(prompts))
 
 
+def test_answers_and_the_list_of_models_name_the_embedding_space(running: Running, engine: Engine) -> None:
+    space = engine.provenance.space
+    (serving, *_) = running.client.get("/v1/models").json()["models"]
+    audio = running.client.post("/v1/embed/audio", content=SIREN.read_bytes()).json()
+    text = running.client.post("/v1/embed/text", json={"prompts": ["rain"]}).json()
+    assert (serving["space"], audio["space"]) == (space, space)
+    assert text["space"] == space.partition("-")[0]
+
+
 def test_the_default_label_set_answers_requests_that_name_none(running: Running, engine: Engine) -> None:
     service = running.service
     service.label_store.default = "home"

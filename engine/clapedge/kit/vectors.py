@@ -19,12 +19,12 @@ import onnxruntime
 from clapedge import __version__
 from clapedge.arrays import Float32Array
 from clapedge.atomic_file import atomic_write
-from clapedge.audio.formula import formula_recordings
 from clapedge.engine import Engine
 from clapedge.features.clips import ClipOptions, Clips, Window
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.labels.npz import Arrays
 from clapedge.model.bundle import Bundle, Manifest
+from clapedge.model.proof_inputs import named_recordings
 from clapedge.model.space import SAME_COSINE
 from clapedge.scoring.similarity import Scorer, mean_embedding, probabilities
 
@@ -101,9 +101,10 @@ def write_vectors(bundle: Bundle, target: Path) -> list[str]:
 
 def formula_clips(engine: Engine) -> Iterator[FormulaClips]:
     """Yield the recordings with their clips: the long one in sliding clips and, where the model fuses, fused."""
-    for name, samples in formula_recordings().items():
+    front_end = engine.bundle.manifest.front_end
+    for name, samples in named_recordings(front_end).items():
         windows: dict[str, Window] = {name: "first" if name != "long" else "slide"}
-        if name == "long" and engine.bundle.manifest.front_end.fusion:
+        if name == "long" and front_end.fusion:
             windows["fused"] = "fuse"
         for own, window in windows.items():
             yield FormulaClips(own, samples, window, engine.clip_maker(samples, ClipOptions(window)))

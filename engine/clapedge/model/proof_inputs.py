@@ -1,4 +1,4 @@
-"""Recordings and prompts as a formula: the inputs of a proof, the same bits on every machine, without a file.
+"""Recordings and prompts as a formula: inputs of proofs and of test vectors, the same bits everywhere, without a file.
 
 Everything is made of whole numbers below 2^24, which float32 holds exactly: no library of mathematics has a say.
 """
@@ -35,10 +35,16 @@ def proof_clips(maker: ClipMaker) -> Iterator[Clips]:
 
 
 def recordings(front_end: FrontEnd) -> Iterator[Float32Array]:
-    """Yield the recordings of a proof, each (L,) float32 in ±1.
+    """Yield the recordings of a proof, each (L,) float32 in ±1; the long one only where a model fuses."""
+    found = named_recordings(front_end)
+    yield from (samples for name, samples in found.items() if name != "long" or front_end.fusion)
+
+
+def named_recordings(front_end: FrontEnd) -> dict[str, Float32Array]:
+    """Return recordings by name, each (L,) float32 in ±1; docs/bundle.md has the formula in words.
 
     A chirp in a little noise; noise that fills a third of a clip; a tone, then silence; all of that for more than two
-    clips, where a model fuses.
+    clips.
     """
     rate, clip = front_end.sample_rate, front_end.clip_samples
     low, high = (hertz * TURN // rate for hertz in CHIRP_HERTZ)
@@ -47,8 +53,8 @@ def recordings(front_end: FrontEnd) -> Iterator[Float32Array]:
     tone = triangle(np.full(clip, TONE_HERTZ * TURN // rate))
     tone[clip // 2 :] = 0
     long = np.concatenate([tone, chirp, noise(int(clip * (LONG_CLIPS - 2))) // 4])
-    for values in (chirp, hiss, tone, *([long] if front_end.fusion else [])):
-        yield values.astype(np.float32) / np.float32(TURN)
+    every = {"chirp": chirp, "hiss": hiss, "tone": tone, "long": long}
+    return {name: np.asarray(values / TURN, np.float32) for name, values in every.items()}
 
 
 def triangle(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
