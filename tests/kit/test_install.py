@@ -75,7 +75,12 @@ def test_a_real_kit_installs_without_a_network_and_scores_as_recorded_in_a_minut
             [tmp_path / "edge/bin/clapedge", "bundle", "info", "--json"], capture_output=True, check=True
         ).stdout
     )
-    assert [each["path"] for each in bundle["files"]] == ["audio.fp32.onnx", "audio.int8.onnx", "labels/demo-clips.npz"]
+    assert [each["path"] for each in bundle["files"]] == [
+        "audio.fp32.onnx",
+        "audio.int8.onnx",
+        "pool.npz",
+        "labels/demo-clips.npz",
+    ]
 
 
 @pytest.mark.parametrize(

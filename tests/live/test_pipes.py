@@ -143,18 +143,20 @@ def test_raw_samples_need_a_rate() -> None:
         source_of(bytes(1000))
 
 
-def timed(start: float, arrival: float) -> Chunk:
-    """Return a second of sound that arrived at a time."""
-    return Chunk(np.zeros((1000, 1), np.float32), 1000, start, fresh=False, monotonic=arrival, wall=0.0)
+def timed(start: float, arrival: float, *, seconds: int = 1) -> Chunk:
+    """Return some seconds of sound that arrived at a time."""
+    return Chunk(np.zeros((1000 * seconds, 1), np.float32), 1000, start, fresh=False, monotonic=arrival, wall=0.0)
 
 
 def test_a_pipe_that_is_faster_than_real_time_waits_for_good() -> None:
     buffer = AudioBuffer(10.0, adaptive=True)
+    for second in range(9):
+        buffer.push(timed(float(second), 0.1 * second))
+    buffer.push(timed(9.0, 0.9, seconds=2))  # more than it holds, before anybody reads
 
     def write() -> None:
-        for second in range(60):
-            # from then on it is as slow as what is read, and slower than real time
-            buffer.push(timed(float(second), 0.1 * second if second < 11 else 3.0 * second))
+        for second in range(11, 60):  # from now on it is as slow as what is read, and slower than real time
+            buffer.push(timed(float(second), 3.0 * second))
         buffer.close()
 
     writer = threading.Thread(target=write)
@@ -163,7 +165,7 @@ def test_a_pipe_that_is_faster_than_real_time_waits_for_good() -> None:
     while isinstance(popped := buffer.pop(10.0), Chunk):
         starts.append(popped.start)
     writer.join()
-    assert starts == [float(second) for second in range(60)]
+    assert starts == [float(second) for second in range(60) if second != 10]
     assert (buffer.drops, buffer.dropped) == (0, 0)
 
 
