@@ -39,7 +39,14 @@ from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
 from clapedge_export.text_tower import TextTower
-from clapedge_export.verify import audio_cases, text_cases, verify_audio, verify_front_end, verify_text
+from clapedge_export.verify import (
+    audio_cases,
+    check_distinction,
+    text_cases,
+    verify_audio,
+    verify_front_end,
+    verify_text,
+)
 
 MADE_WITH = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions a manifest records."""
@@ -71,7 +78,7 @@ def export_bundle(
         The bundle, opened.
 
     Raises:
-        ModelError: the checkpoint cannot be found, read or exported.
+        ModelError: the checkpoint cannot be found, read or exported, or does not distinguish its inputs.
         ParityError: a variant does not reproduce the checkpoint; nothing is left behind.
         UsageError: `out` is in use, or an option means nothing.
     """
@@ -108,6 +115,7 @@ class _Parts:
         front_end, batch = self.checkpoint.front_end, self.options.batch
         tower = AudioTower(self.checkpoint.model, frames=front_end.clip_frames)
         cases = audio_cases(self.checkpoint.model, front_end)
+        check_distinction(self.checkpoint, "audio", cases)
         self.proof["audio"] = cases.expected[: cases.proof]
 
         def trace(traced: AudioTower, rows: int | None) -> ModelProto:
@@ -138,6 +146,7 @@ class _Parts:
         A bundle without a text tower still names it, so that labels embedded elsewhere are known to fit.
         """
         tower, cases = TextTower(self.checkpoint.model), text_cases(self.checkpoint)
+        check_distinction(self.checkpoint, "text", cases)
         self.proof["text"] = cases.expected[: len(PROMPTS)]
         kept = self.options.variants if self.options.text else ()
         # fp32 is always made: it embeds the labels and names the space in which they lie

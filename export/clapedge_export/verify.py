@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,13 @@ import torch
 from transformers import ClapModel
 
 from clapedge.arrays import BoolArray, Float32Array
-from clapedge.errors import ParityError
+from clapedge.errors import ModelError, ParityError
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.padding import pad_samples
 from clapedge.model import proof_inputs
 from clapedge.model.bundle import Variant
+from clapedge.model.collapse import likeness
 from clapedge.model.sessions import session_options
 from clapedge.model.towers import AudioTower
 from clapedge_export import front_end_graph
@@ -120,6 +121,23 @@ def text_cases(checkpoint: Checkpoint) -> TextCases:
     mask = np.array([entry.attention_mask for entry in encoded], np.int64)
     output = checkpoint.model.get_text_features(torch.from_numpy(ids), torch.from_numpy(mask))
     return TextCases(ids, mask, output.pooler_output.numpy())
+
+
+def check_distinction(checkpoint: Checkpoint, tower: Literal["audio", "text"], cases: AudioCases | TextCases) -> None:
+    """Raise if the reference itself gives nearly the same embedding for different inputs, or no numbers.
+
+    A graph reproduces such a model exactly, and would be called verified, though its scores mean nothing. So it is
+    refused, whatever else the bundle would hold: the place to notice is where the checkpoint can still be exchanged.
+
+    Raises:
+        ModelError: it does.
+    """
+    fault = likeness(cases.expected).fault
+    if fault:
+        raise ModelError(
+            f"the {tower} tower of {checkpoint.name} {fault}, so scores would mean nothing; download its weights "
+            "again, or take another checkpoint"
+        )
 
 
 def verify_audio(path: Path, cases: AudioCases, variant: Variant) -> dict[str, float]:

@@ -2,25 +2,33 @@
 
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
+from itertools import islice
 from typing import get_args
 
 import numpy as np
 
+from clapedge.arrays import Float32Array
 from clapedge.diagnostics.cuda import check_cuda
 from clapedge.diagnostics.finding import Finding
 from clapedge.engine import Engine
 from clapedge.errors import BundleError, ClapEdgeWarning, ProviderError
 from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.collapse import likeness
 from clapedge.model.cpu import usable_cores
 from clapedge.model.plugins import ANY
 from clapedge.model.precision import PREFERRED
+from clapedge.model.proof_inputs import PROMPTS, recordings
 from clapedge.model.providers import Provider, installed_packages, unavailable_reason
 
 PACKAGES = ("clapedge", "numpy", "soxr", "soundfile", "tokenizers", "msgspec", "click", "av")
 """Packages that are looked for; only the last is optional."""
+
+SHORT_RECORDINGS = 3
+"""Recordings of a proof that differ within their first 10 s; the one after them begins with the last of these."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,40 @@ def _check_bundle(directory: str | None) -> tuple[Finding, ...]:
     manifest, variants = bundle.manifest, ", ".join(bundle.variants("audio"))
     detail = f"{bundle.directory}: {manifest.model}, {manifest.weights} weights, {variants}"
     spaces = (Finding("embedding space", "ok", space) for space in manifest.spaces.values())
-    return (Finding("bundle", "ok", detail), *spaces)
+    return (Finding("bundle", "ok", detail), *spaces, *_check_towers(bundle))
+
+
+def _check_towers(bundle: Bundle) -> Iterator[Finding]:
+    """Yield whether the towers, and stored label sets, distinguish different inputs: a collapsed model does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClapEdgeWarning)  # of weights and variants that other findings name
+            engine = Engine.load(bundle.directory, prompt_cache=False, self_check=False)
+    except (BundleError, ProviderError):
+        return  # which is the finding of a provider
+    with engine:
+        sounds = list(islice(recordings(bundle.manifest.front_end), SHORT_RECORDINGS))
+        yield _check_distinction("audio tower", partial(engine.embed_audio, sounds))
+        if bundle.files("text"):
+            yield _check_distinction("text tower", partial(engine.embed_text, PROMPTS))
+        for name in bundle.label_sets:
+            yield _check_distinction(f"labels {name}", partial(_stored_embeddings, engine, name))
+
+
+def _stored_embeddings(engine: Engine, name: str) -> Float32Array:
+    """Return the embeddings of a label set of the bundle."""
+    return engine.stored_labels(name).embeddings
+
+
+def _check_distinction(name: str, embed: Callable[[], Float32Array]) -> Finding:
+    """Report how alike the embeddings of different inputs are."""
+    try:
+        alike = likeness(embed())
+    except (BundleError, ProviderError) as error:
+        return Finding(name, "bad", str(error))
+    if alike.fault:
+        return Finding(name, "bad", f"{alike.fault}, so scores mean nothing; export another checkpoint")
+    return Finding(name, "ok", f"distinguishes {alike.count} inputs: their highest cosine is {alike.highest:.3f}")
 
 
 def _check_provider(provider: Provider, directory: str | None) -> Finding:

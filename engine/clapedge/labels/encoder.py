@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import TypeAlias
+from weakref import WeakSet
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, ParityError, UsageError
@@ -13,6 +14,7 @@ from clapedge.labels.embedded import EmbeddedLabels
 from clapedge.labels.label_set import LabelSet
 from clapedge.labels.prompt_cache import PromptCache
 from clapedge.model.bundle import Bundle, BundleFile, Variant
+from clapedge.model.collapse import HIGHEST_COSINE, likeness
 from clapedge.model.precision import preferred_variants
 from clapedge.model.proof import Reproduction, VariantCheck, misses
 from clapedge.model.providers import choose
@@ -54,6 +56,7 @@ class LabelEncoder:
         self._keeps_prompts = prompt_cache and bool(bundle.files("text"))
         self._tower: TextTower | None = None
         self._embedded: OrderedDict[LabelSet, EmbeddedLabels] = OrderedDict()
+        self._compared: WeakSet[EmbeddedLabels] = WeakSet()
         self._closed = False
         self._lock = threading.Lock()
 
@@ -77,6 +80,7 @@ class LabelEncoder:
                     f"the labels were embedded by another model (space {labels.space}) than this bundle's (space "
                     f"{words_space(own)}); embed them again: clapedge labels embed --bundle {self._bundle.directory}"
                 )
+            self._compare(labels)
             return labels
         label_set = labels if isinstance(labels, LabelSet) else LabelSet.of(labels)
         with self._lock:
@@ -85,6 +89,7 @@ class LabelEncoder:
                 self._embedded.move_to_end(label_set)
                 return known
         embedded = EmbeddedLabels.embed(label_set, self._embed_prompts, own or "")
+        self._compare(embedded)
         with self._lock:
             self._embedded[label_set] = embedded
             while len(self._embedded) > LABEL_SETS_KEPT:
@@ -112,6 +117,16 @@ class LabelEncoder:
     def close(self) -> None:
         """Release the session."""
         self._tower, self._closed = None, True
+
+    def _compare(self, embedded: EmbeddedLabels) -> None:
+        """Warn, once for each set, if the embeddings of its labels nearly coincide."""
+        with self._lock:
+            if embedded in self._compared:
+                return
+            self._compared.add(embedded)
+        sentence = nearly_coinciding(embedded)
+        if sentence:
+            warnings.warn(sentence, ClapEdgeWarning, stacklevel=4)
 
     def _embed_prompts(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts of labels through the cache on disk, without opening the text tower for known ones.
@@ -171,6 +186,28 @@ class LabelEncoder:
             if found is None or found.holds:
                 return tower
             self._fail(check, found)
+
+
+def nearly_coinciding(embedded: EmbeddedLabels) -> str | None:
+    """Return a sentence about labels that the model cannot tell apart by their embeddings, or None.
+
+    Labels of the same prompts count as one: that is how they were written.
+    """
+    labels = embedded.label_set.labels
+    distinct = sorted({frozenset(label.prompts): at for at, label in enumerate(labels)}.values())
+    alike = likeness(embedded.embeddings[distinct])
+    if alike.median > HIGHEST_COSINE:
+        return (
+            f"the {alike.count} labels have nearly the same embedding (median cosine {alike.median:.6f}), so their "
+            "probabilities mean nothing; if other words do not help, the text tower has collapsed: run clapedge doctor"
+        )
+    if alike.highest > HIGHEST_COSINE:
+        one, other = (labels[distinct[row]].name for row in alike.nearest)
+        return (
+            f"the labels {one!r} and {other!r} have nearly the same embedding (cosine {alike.highest:.6f}), so their "
+            "order is chance; word one of them differently, or make them one label"
+        )
+    return None
 
 
 def closed_error(bundle: Bundle) -> UsageError:
