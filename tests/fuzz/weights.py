@@ -1,5 +1,6 @@
 """Reads damaged files of weights as the exporter does, and reports whatever a file makes the program do."""
 
+import codecs
 import contextlib
 import functools
 import os
@@ -47,6 +48,7 @@ def _watch() -> None:
             read_tensors(file)
         torch.save({"weight": torch.ones(2)}, file)
         read_tensors(file)
+    codecs.lookup("raw-unicode-escape")  # Python's own module, in which texts of protocol 0 are written
     sys.addaudithook(_listen)
 
 
