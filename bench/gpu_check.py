@@ -16,8 +16,9 @@ from clapedge.errors import ClapEdgeError, ProviderError
 from clapedge.model.bundle import Bundle
 from clapedge.model.providers import choose, unavailable_reason
 from gpu import machine
-from gpu.phases import PHASES, Phase, Run
+from gpu.phases import PHASES, Phase
 from gpu.report import Check, Report
+from gpu.run import Run
 from gpu.steps import SURVIVED, Deadline, run_steps
 from gpu.table import table
 
@@ -94,7 +95,7 @@ def supervise(phase: Phase, command: Sequence[str], out: Path, seconds: float) -
             asked = [*command, "--phase", phase.name, "--seconds", str(seconds)]
             done = subprocess.run(asked, check=False, timeout=seconds + GRACE_SECONDS)  # noqa: S603
         except subprocess.TimeoutExpired:
-            ended = f"it was still in one step after {seconds + GRACE_SECONDS:.0f} s, and was killed"
+            ended = phase.late.format(seconds + GRACE_SECONDS)
         else:
             ended = "" if done.returncode in {0, 1} else f"its process ended with {done.returncode}"
     report = Report(out)

@@ -158,6 +158,12 @@ def like(found: Callable[[], Float32Array], other: Callable[[], Float32Array], l
     return Figure(farthest(found(), other()), limit)
 
 
+def embeddings_apart(found: Callable[[], Float32Array], expected: Callable[[], Float32Array], limit: float) -> Figure:
+    """Return the greatest 1 - cosine between two ways to the same embeddings."""
+    rows = (found() * expected()).sum(axis=1)
+    return Figure(float(np.max(1 - rows)), limit)
+
+
 def farthest(found: Float32Array, expected: Float32Array) -> float:
     """Return the greatest difference of an element; NaN if there is one."""
     return float(np.abs(found - expected).max())

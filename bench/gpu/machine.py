@@ -80,7 +80,14 @@ def memory_in_use() -> int:
 
 
 def open_session(
-    bundle: Bundle, variant: Variant, provider_config: ProviderConfig, *, batch: int, graph: bool, own: bool = True
+    bundle: Bundle,
+    variant: Variant,
+    provider_config: ProviderConfig,
+    *,
+    batch: int,
+    graph: bool,
+    own: bool = True,
+    front_end: bool = False,
 ) -> DeviceSession:
     """Open the session of one batch size, for what `Engine` does not tell: a run without the copies.
 
@@ -93,7 +100,9 @@ def open_session(
         batch: clips of every run.
         graph: whether a CUDA graph is captured.
         own: whether the file for CUDA alone is taken, where there is one, or the one for every provider.
+        front_end: whether it takes samples too.
     """
     options: Mapping[str, str] = provider_config.options if graph else {**provider_config.options, **NO_GRAPH}
     model = bundle.path(bundle.file("audio", variant, provider="cuda" if own else None))
-    return DeviceSession(model, replace(provider_config, options=options), batch=batch)
+    log_mels = bundle.path(bundle.file("frontend", provider="cuda")) if front_end else None
+    return DeviceSession(model, replace(provider_config, options=options), batch=batch, front_end=log_mels)

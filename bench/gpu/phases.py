@@ -1,10 +1,9 @@
 """The parts of a run, the most important first; each is a process of its own, so that a crash ends no other."""
 
-import math
+import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,15 +14,24 @@ import numpy as np
 
 import clapedge
 from clapedge import Engine, LabelSet
-from clapedge.arrays import BoolArray, Float32Array
-from clapedge.features.clips import ClipMaker
+from clapedge.arrays import Float32Array
 from clapedge.labels import EmbeddedLabels
 from clapedge.model.bundle import Bundle, Variant
-from clapedge.model.cpu import usable_cores
-from clapedge.model.providers import ProviderWish, choose
-from clapedge.model.sessions import open_session
+from clapedge.model.providers import choose
 from gpu import machine, signals
-from gpu.checks import BATCHES, COSINE_DISTANCE, SAME_KERNELS, Subject, like, memory_growth, tower_checks
+from gpu.checks import (
+    BATCHES,
+    COSINE_DISTANCE,
+    SAME_KERNELS,
+    Subject,
+    embeddings_apart,
+    like,
+    memory_growth,
+    tower_checks,
+)
+from gpu.end_to_end import time_end_to_end, time_processes
+from gpu.front_end import check_front_end, time_front_end
+from gpu.run import Run
 from gpu.steps import CheckStep, Figure, RowStep, Step
 from gpu.timing import timings
 
@@ -31,44 +39,6 @@ TOWER_BATCHES = (1, 8, 32, 64, 128)
 SESSION_BATCHES = (1, 8, 32, 128, 2, 4, 16, 64)
 SCORE_DIFFERENCE = 0.01
 """How much a probability may differ from the CPU's FP32."""
-
-MOST_DECIBELS = 1e-4
-"""How much a log-mel of the GPU may differ."""
-
-ORDINARY_FILES = 64
-THROUGHPUT_RECORDINGS = 1024
-ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a phase works on.
-
-    Attributes:
-        bundle: with the audio tower in FP32, and in FP16 for a GPU.
-        provider: `cuda`; `cpu` tries the checks themselves.
-    """
-
-    bundle: Bundle
-    provider: ProviderWish
-
-    def engine(self, variant: Variant, **options: str) -> Engine:
-        """Open the bundle on the provider that is checked."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Engine.load(
-                self.bundle.directory, provider=self.provider, precision=variant, provider_options=options or None
-            )
-
-    def reference(self) -> Engine:
-        """Open the bundle in FP32 on the CPU."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Engine.load(self.bundle.directory, provider="cpu", precision="fp32")
-
-    def clips(self) -> tuple[Float32Array, BoolArray]:
-        """Return the clips of the checks."""
-        return signals.clips(self.bundle.manifest.front_end)
 
 
 def check_tower(run: Run, variant: Variant) -> Iterator[Step]:
@@ -81,7 +51,7 @@ def check_tower(run: Run, variant: Variant) -> Iterator[Step]:
         yield from tower_checks(subject)
         if run.provider == "cuda":
             yield CheckStep(f"{variant}: memory of the GPU", partial(memory_growth, subject, machine.memory_in_use))
-            with run.engine(variant, **machine.NO_GRAPH) as plain:
+            with run.engine(variant, options=machine.NO_GRAPH) as plain:
                 launched = Subject(variant, variant, plain.audio_tower.embed, features, is_longer, expected)
                 for batch in BATCHES:
                     rows = subject.rows(batch)
@@ -113,12 +83,6 @@ def check_engine(run: Run, variant: Variant) -> Iterator[Step]:
         yield CheckStep(
             f"engine {variant}: probabilities of a file", partial(scores_apart, engine, reference, paths[6], labels)
         )
-
-
-def embeddings_apart(found: Callable[[], Float32Array], expected: Callable[[], Float32Array], limit: float) -> Figure:
-    """Return the greatest 1 - cosine between two ways to the same embeddings."""
-    rows = (found() * expected()).sum(axis=1)
-    return Figure(float(np.max(1 - rows)), limit)
 
 
 def alone(engine: Engine, paths: list[Path]) -> Float32Array:
@@ -172,7 +136,7 @@ def time_tower(run: Run, variant: Variant, *, wide: bool) -> Iterator[Step]:
     yield RowStep("start_up", {"variant": variant, "process": "warm"}, partial(start_up, run, variant))
     for graph in (True, False):
         options: Mapping[str, str] = {} if graph else machine.NO_GRAPH
-        with run.engine(variant, **options) as engine:
+        with run.engine(variant, options=options) as engine:
             for batch in TOWER_BATCHES if wide else TOWER_BATCHES[:3]:
                 labels = {"variant": variant, "batch": batch, "cuda_graph": graph}
                 yield RowStep("tower", labels, partial(time_embed, run, engine, batch))
@@ -218,59 +182,6 @@ def time_session(run: Run, variant: Variant, batch: int, *, graph: bool, own: bo
     return {"device": taken, "clips_per_second": round(1e3 * batch / taken["p50_ms"], 1)}
 
 
-def time_end_to_end(run: Run, variant: Variant) -> Iterator[Step]:
-    """Yield the times from WAV files to embeddings, and of the front end alone."""
-    with TemporaryDirectory() as name, run.engine(variant) as engine:
-        paths = signals.write_ordinary(Path(name), ORDINARY_FILES)
-        labels = {"variant": variant}
-        yield RowStep("end_to_end", {**labels, "recordings": 1}, lambda: timings(lambda: engine.embed_audio(paths[:1])))
-        for count in (ORDINARY_FILES, THROUGHPUT_RECORDINGS):
-            many = (paths * math.ceil(count / len(paths)))[:count]
-            yield RowStep("end_to_end", {**labels, "recordings": count}, partial(throughput, engine, many))
-        yield RowStep("front_end", {}, partial(time_front_end, run))
-
-
-def throughput(engine: Engine, paths: list[Path]) -> dict[str, Any]:
-    """Return recordings a second: the median of some rounds, and each of them."""
-    engine.embed_audio(paths[:ORDINARY_FILES])
-    rates = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        engine.embed_audio(paths)
-        rates.append(round(len(paths) / (time.perf_counter() - began), 1))
-    return {"recordings_per_second": float(np.median(rates)), "rounds": rates, "cores": usable_cores()}
-
-
-def time_front_end(run: Run) -> dict[str, Any]:
-    """Time log-mels of 10 s in one thread, and in as many as there are cores."""
-    maker, samples = ClipMaker(run.bundle.manifest.front_end), signals.noise(10, -20, 1)
-    one = timings(lambda: maker(samples), seconds=0.5)
-    cores, calls = usable_cores(), 400
-    with ThreadPoolExecutor(cores) as pool:
-        began = time.perf_counter()
-        list(pool.map(maker, [samples] * calls))
-        rate = calls / (time.perf_counter() - began)
-    return {"one_thread": one, "cores": cores, "clips_per_second": round(rate, 1)}
-
-
-def front_end_graph(run: Run) -> Iterator[Step]:
-    """Yield whether log-mels on the GPU are those of the CPU, and how long they take there, copies included."""
-    file = run.bundle.file("frontend", provider="cuda")
-    session = open_session(run.bundle.path(file), choose("cuda", options=machine.NO_GRAPH), threads=1)
-    maker = ClipMaker(run.bundle.manifest.front_end)
-    sounds = np.stack([np.zeros(480_000, np.float32), *(signals.noise(10, level, 1) for level in (-60, -20, 0))])
-    expected = np.stack([maker.log_mel(sound) for sound in sounds])
-
-    def apart() -> Figure:
-        (found,) = session.run(None, {"samples": sounds})
-        return Figure(float(np.abs(found - expected).max()), MOST_DECIBELS)
-
-    yield CheckStep("front end on the GPU: log-mels like those of the CPU, in dB", apart)
-    for batch in TOWER_BATCHES[:3]:
-        inputs = {"samples": np.resize(sounds, (batch, sounds.shape[1]))}
-        yield RowStep("front_end_graph", {"batch": batch}, partial(timings, partial(session.run, None, inputs)))
-
-
 def tensorrt(run: Run) -> Iterator[Step]:
     """Yield what TensorRT takes to build its engines, what it gives and how fast; or why it did not run."""
 
@@ -285,7 +196,8 @@ def tensorrt(run: Run) -> Iterator[Step]:
             rows = {f"batch_{batch}": time_embed(run, engine, batch) for batch in (1, 8, 32)}
         return {"seconds_to_build_or_load": built, "cosine_distance": apart, **rows}
 
-    yield RowStep("tensorrt", {}, build_and_time)
+    missing = importlib.util.find_spec("tensorrt") is None
+    yield RowStep("tensorrt", {}, (lambda: {"not_run": "tensorrt is not installed"}) if missing else build_and_time)
 
 
 def torch_peers(run: Run, *, compiled: bool) -> Iterator[Step]:
@@ -293,7 +205,8 @@ def torch_peers(run: Run, *, compiled: bool) -> Iterator[Step]:
     from gpu import peers
 
     features, is_longer = run.clips()
-    with run.reference() as reference:
+    whole = "fp32" in run.bundle.variants("audio")
+    with run.reference() if whole else run.engine("fp16") as reference:
         expected = reference.audio_tower.embed(features, is_longer)
     yield from peers.steps(run.bundle.manifest.model, peers.Inputs(features, is_longer, expected), compiled=compiled)
 
@@ -308,6 +221,7 @@ class Phase:
         share: seconds that it may take at most.
         gpu: whether it means something only on a GPU.
         needed: whether it fails the run if it cannot begin, or ends before its end.
+        late: what is said of it, with its seconds, if it is killed.
     """
 
     name: str
@@ -315,6 +229,7 @@ class Phase:
     share: float
     gpu: bool = True
     needed: bool = False
+    late: str = "it was still in one step after {:.0f} s, and was killed"
 
 
 PHASES = (
@@ -323,12 +238,14 @@ PHASES = (
     Phase("engine-fp16", partial(check_engine, variant="fp16"), 40, needed=True),
     Phase("engine-fp32", partial(check_engine, variant="fp32"), 40, gpu=False, needed=True),
     Phase("timings-fp16", partial(time_tower, variant="fp16", wide=True), 70),
-    Phase("end-to-end", partial(time_end_to_end, variant="fp16"), 40),
-    Phase("front-end", front_end_graph, 25),
+    Phase("front-end", partial(check_front_end, variant="fp16"), 60, needed=True),
+    Phase("samples", partial(time_front_end, variant="fp16"), 40),
+    Phase("end-to-end", partial(time_end_to_end, variant="fp16"), 60),
+    Phase("processes", partial(time_processes, variant="fp16"), 120),
     Phase("torch", partial(torch_peers, compiled=False), 60),
     Phase("timings-fp32", partial(time_tower, variant="fp32", wide=False), 30),
     Phase("demo", check_demo, 20, gpu=False),
     Phase("tensorrt", tensorrt, 120),
-    Phase("torch-compile", partial(torch_peers, compiled=True), 120),
+    Phase("torch-compile", partial(torch_peers, compiled=True), 60, late="did not compile within {:.0f} s"),
 )
 """In the order of their weight: what is right comes before how fast it is, and peers come last."""

@@ -25,6 +25,7 @@ from clapedge.labels.encoder import LabelEncoder, Labels, closed_error
 from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
+from clapedge.model.front_end_graph import FrontendWish
 from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.model.opening import OpenedTowers, TowerWish, open_audio_towers
 from clapedge.model.precision import PrecisionWish
@@ -39,6 +40,8 @@ from clapedge.teaching.teacher import Lesson, Teacher
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+    from clapedge.features.front_end import Frontend
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
@@ -55,15 +58,9 @@ class Engine:
         self.fusion = fusion
         self._threads, self._check = opened.wish.threads, opened.check
         self._towers: AudioTowers | None = opened.towers
-        self._encoder = LabelEncoder(
-            bundle,
-            self.variant,
-            threads=opened.wish.threads,
-            spinning=opened.wish.spinning,
-            prompt_cache=prompt_cache,
-            self_check=opened.wish.self_check,
-        )
-        self.clip_maker = ClipMaker(bundle.manifest.front_end)
+        self._encoder = LabelEncoder(bundle, self.variant, opened.wish, prompt_cache=prompt_cache)
+        self.frontend: Frontend = opened.towers.frontend
+        self.clip_maker = ClipMaker(bundle.manifest.front_end, frontend=self.frontend)
 
     @classmethod
     def load(  # noqa: PLR0913 - one keyword an option
@@ -78,6 +75,7 @@ class Engine:
         provider_options: ProviderOptions | None = None,
         prompt_cache: bool = True,
         self_check: bool = True,
+        frontend: FrontendWish = "auto",
     ) -> "Engine":
         """Open a bundle.
 
@@ -92,6 +90,7 @@ class Engine:
             prompt_cache: whether embeddings of prompts are kept on disk; not where strangers choose the words.
             self_check: whether a variant has to reproduce the model on this machine, see `check_variant`; found out
                 the first time, and kept in the cache directory.
+            frontend: what makes log-mels: `numpy`, or `device` for the GPU; `auto` takes a GPU that is quick at it.
 
         Raises:
             BundleError: the bundle is missing, damaged or lacks the precision.
@@ -105,6 +104,7 @@ class Engine:
             threads=threads,
             spinning=spinning,
             self_check=self_check,
+            frontend=frontend,
         )
         opened = Bundle.open(bundle)
         return cls(opened, open_audio_towers(opened, wish, stacklevel=2), fusion=fusion, prompt_cache=prompt_cache)
@@ -292,8 +292,8 @@ class Engine:
     @property
     def provenance(self) -> Provenance:
         """What results of this engine say of how they were made."""
-        of, variant = self.bundle.manifest, self.variant
-        return Provenance(of.model, of.weights, variant, self.provider_config.provider, of.spaces[variant])
+        of, variant, provider = self.bundle.manifest, self.variant, self.provider_config.provider
+        return Provenance(of.model, of.weights, variant, provider, of.spaces[variant], self.frontend)
 
     def result(self, recording: RecordingEmbeddings, scorer: Scorer, decision: Decision | None = None) -> Result:
         """Return the result of an embedded recording."""
@@ -303,13 +303,13 @@ class Engine:
             file=recording.file,
             coverage=recording.coverage,
             warnings=recording.warnings,
-            provenance=self.provenance,
+            provenance=recording.made_by(self.provenance),
             timing=recording.timing,
         )
 
     def timeline_of(self, recording: RecordingEmbeddings, scorer: Scorer, *, window: float) -> Timeline:
         """Return the timeline of a recording that was embedded in windows, see `window_options`."""
-        return Timeline.from_windows(recording, scorer, window=window, provenance=self.provenance)
+        return Timeline.from_windows(recording, scorer, window=window, provenance=recording.made_by(self.provenance))
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.

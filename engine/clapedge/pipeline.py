@@ -175,7 +175,8 @@ class EmbedStream:
         clips = np.concatenate([batch.embeddings for batch in batches])
         spans = tuple(span for batch in batches for span in batch.spans)
         file = audio.source_name(self.source)
-        return RecordingEmbeddings(file, clips, spans, self.coverage, self.warnings, self.timing)
+        frontend = self._clip_maker.frontend(self._clip_options)
+        return RecordingEmbeddings(file, clips, spans, self.coverage, self.warnings, self.timing, frontend)
 
 
 def embed_many(

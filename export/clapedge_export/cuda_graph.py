@@ -25,7 +25,7 @@ from clapedge.features.front_end import FrontEnd
 from clapedge_export.audio_patches import CROPS, FusedPatches, MelResize, Patches, cut
 from clapedge_export.audio_tower import AudioTower, Block, Merge, Reorder
 from clapedge_export.graph_builder import MICROSOFT, GraphBuilder
-from clapedge_export.graphs import MAX_IR_VERSION, OPSET, check_graph
+from clapedge_export.graph_rules import MAX_IR_VERSION, OPSET, check_graph
 from clapedge_export.layers import SMALLEST_NORM, Original
 
 SHUT = -1000.0

@@ -35,6 +35,7 @@ from clapedge_export.audio_tower import AudioTower
 from clapedge_export.checkpoint import Checkpoint
 from clapedge_export.cuda_graph import for_cuda
 from clapedge_export.front_end_graph import export_front_end
+from clapedge_export.graph_rules import opset_of
 from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
@@ -215,7 +216,7 @@ class _Parts:
             role=role,
             variant=variant,
             providers=(provider,) if provider else (),
-            opset=graphs.opset_of(graph),
+            opset=opset_of(graph),
             inputs=graphs.tensors(graph.graph.input),
             outputs=graphs.tensors(graph.graph.output),
             checks=figures,

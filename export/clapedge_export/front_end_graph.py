@@ -2,8 +2,8 @@
 
 - Input `samples` (batch, samples of a clip) float32 in ±1, mono at the front end's rate: a clip that fills its length
   already, as `pad_samples` makes it.
-- Output `log_mels` (batch, frames, mels) float32 dB: what `LogMel` makes of each row, within `MAX_ERROR`. A tower takes
-  it as each of its channels.
+- Output `log_mels` (batch, channels, frames, mels) float32 dB: what `LogMel` makes of each row, within `MAX_ERROR`, as
+  every channel of it: the input of a tower, in whose place a GPU writes it.
 
 Frames are gathered, their reflection at both ends included; the Fourier transform is a product with the windowed
 cosines and sines of the bins that a band weighs; the bank is another product, over the squares of both.
@@ -22,7 +22,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from clapedge.arrays import Float64Array, Int64Array
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.log_mel import DECIBELS, FLOOR, mel_bank
-from clapedge_export.graphs import MAX_IR_VERSION, OPSET, check_graph
+from clapedge_export.graph_rules import MAX_IR_VERSION, OPSET, check_graph
 
 MAX_ERROR = 1e-4
 """Largest difference of a log-mel in dB, silence included: float32 holds 100 dB to 8e-6, as does its logarithm."""
@@ -44,7 +44,8 @@ def export_front_end(front_end: FrontEnd) -> ModelProto:
         "basis": fourier_basis(front_end.n_fft, used),
         "bank": np.concatenate([bank[used], bank[used]]).astype(np.float32),
         "floor": np.array(FLOOR, np.float32),
-        "decibels": np.array(DECIBELS, np.float32),
+        "channel": np.array([1], np.int64),
+        "decibels": np.full((1, front_end.channels, 1, 1), DECIBELS, np.float32),
     }
     nodes = [
         helper.make_node("Cast", ["samples"], ["exact"], to=TensorProto.DOUBLE),
@@ -55,11 +56,12 @@ def export_front_end(front_end: FrontEnd) -> ModelProto:
         helper.make_node("MatMul", ["power", "bank"], ["bands"]),
         helper.make_node("Max", ["bands", "floor"], ["audible"]),
         helper.make_node("Log", ["audible"], ["nepers"]),
-        helper.make_node("Mul", ["nepers", "decibels"], ["log_mels"]),
+        helper.make_node("Unsqueeze", ["nepers", "channel"], ["one_channel"]),
+        helper.make_node("Mul", ["one_channel", "decibels"], ["log_mels"]),
     ]
     for number, node in enumerate(nodes):
         node.name = f"front_end/{node.op_type}_{number}"
-    size = [front_end.clip_frames, front_end.n_mels]
+    size = [front_end.channels, front_end.clip_frames, front_end.n_mels]
     taken = helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["batch", front_end.clip_samples])
     given = helper.make_tensor_value_info("log_mels", TensorProto.FLOAT, ["batch", *size])
     held = [numpy_helper.from_array(value, name) for name, value in constants.items()]

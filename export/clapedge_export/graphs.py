@@ -2,14 +2,13 @@
 
 import ast
 import copy
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
@@ -17,31 +16,14 @@ from clapedge.errors import ModelError
 from clapedge.features.front_end import FrontEnd
 from clapedge.model.bundle import Tensor
 from clapedge_export.audio_tower import AudioTower, Block
-from clapedge_export.half_arithmetic import element_types
+from clapedge_export.graph_rules import OPSET, TRIED_VERSIONS, check_graph
 from clapedge_export.quiet import first_line, quiet
 from clapedge_export.text_tower import TextTower
 
 Tower = TypeVar("Tower", AudioTower, TextTower)
 
-OPSET = 20
-"""First opset with `Gelu`; ONNX Runtime 1.18 has it."""
-
-MAX_IR_VERSION = 10
-"""Newest file format that ONNX Runtime 1.18 loads."""
-
-FORBIDDEN_OPS = frozenset(
-    {"Resize", "Upsample", "If", "Loop", "Scan", "NonZero", "Compress", "Unique", "Einsum", "Pad"}
-)
-"""Operators whose shapes or paths depend on data, or that a provider is known to run elsewhere or inexactly.
-
-CUDA has no kernel for the `Pad` of this opset before ONNX Runtime 1.25.
-"""
-
 FLOAT32_LAYERS = ("resize", "unit")
 """Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
-
-TRIED_VERSIONS = "install the versions of torch and onnxscript that constraints.txt names, and export again"
-"""What to do about an exporter that does something else than it did."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Node metadata in which PyTorch's exporter names the modules that a node comes from."""
@@ -80,47 +62,6 @@ def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:
     inputs = {name: torch.ones(batch or 2, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")}
     axes = {name: {1: "tokens"} if batch else {0: "batch", 1: "tokens"} for name in inputs}
     return _export(tower, inputs, axes, name="clapedge_text_tower")
-
-
-def check_graph(model: ModelProto, *, branches: bool = False) -> None:
-    """Check the rules that every graph of a bundle keeps.
-
-    Args:
-        model: the graph.
-        branches: whether it may choose between two paths, as a graph for the CPU alone may.
-
-    Raises:
-        ModelError: a forbidden operator, an operator set or a file format that older runtimes do not know.
-    """
-    census = Counter(node.op_type for node in model.graph.node)
-    forbidden = FORBIDDEN_OPS - {"If"} if branches else FORBIDDEN_OPS
-    faults = [f"{count} {op}" for op, count in sorted(census.items()) if op in forbidden]
-    faults += half_reductions(model)
-    domains = {entry.domain for entry in model.opset_import} - {"", "com.microsoft"}
-    faults += [f"operators of {domain}" for domain in sorted(domains)]
-    if model.ir_version > MAX_IR_VERSION:
-        faults.append(f"IR version {model.ir_version}")
-    if opset_of(model) != OPSET:
-        faults.append(f"opset {opset_of(model)}")
-    if model.functions:
-        faults.append("local functions")
-    if faults:
-        raise ModelError(
-            f"the exported graph {model.graph.name} holds {', '.join(faults)}, which not every runtime "
-            f"executes; {TRIED_VERSIONS}"
-        )
-
-
-def half_reductions(model: ModelProto) -> list[str]:
-    """Name the reductions of half precision: CUDA adds some of them up in half, which ends at 65504."""
-    types = element_types(model)
-    reductions = [node for node in model.graph.node if node.op_type.startswith("Reduce")]
-    return [f"{node.op_type} of half precision" for node in reductions if types[node.input[0]] == TensorProto.FLOAT16]
-
-
-def opset_of(model: ModelProto) -> int:
-    """Return the version of ONNX's own operator set that a graph uses."""
-    return next(entry.version for entry in model.opset_import if entry.domain == "")
 
 
 def tensors(values: Iterable[ValueInfoProto]) -> tuple[Tensor, ...]:

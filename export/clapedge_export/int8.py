@@ -8,7 +8,7 @@ from onnx import ModelProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from clapedge_export.cpu_graph import for_cpu
-from clapedge_export.graphs import check_graph
+from clapedge_export.graph_rules import check_graph
 from clapedge_export.quiet import quiet
 
 FLOAT_LAYERS = ("patches", "mean", "projection")

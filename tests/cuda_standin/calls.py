@@ -20,6 +20,7 @@ PAIRS = {
     "cudnnCreate": "cudnnDestroy",
     "cudaMalloc": "cudaFree",
     "cudaHostAlloc": "cudaFreeHost",
+    "cudaHostRegister": "cudaHostUnregister",
 }
 """What makes a handle or takes memory, and what gives it back."""
 
@@ -52,6 +53,14 @@ class Calls:
         """Count the handles and allocations that were made and not given back since the mark."""
         counts = Counter(call["call"] for call in self.all() if "code" not in call)
         return {made: counts[made] - counts[given_back] for made, given_back in PAIRS.items()}
+
+    def copied(self) -> Counter[str]:
+        """Count the bytes that were copied, by direction: `HtoD` to the GPU, `DtoH` from it."""
+        copied: Counter[str] = Counter()
+        for call in self.all():
+            if call["call"] in {"cudaMemcpy", "cudaMemcpyAsync"}:
+                copied[call["kind"]] += call["bytes"]
+        return copied
 
     def threads(self, *names: str) -> set[int]:
         """Return the threads that made calls of these names."""

@@ -143,6 +143,16 @@ EXPORT int cudaHostAlloc(void **out, size_t bytes, unsigned flags) {
     return allocate(out, bytes);
 }
 
+EXPORT int cudaHostRegister(void *memory, size_t bytes, unsigned flags) {
+    CHECK(call("cudaHostRegister", ", \"bytes\": %zu", bytes));
+    return refused("cudaHostRegister");
+}
+
+EXPORT int cudaHostUnregister(void *memory) {
+    CHECK(call("cudaHostUnregister", ""));
+    return refused("cudaHostUnregister");
+}
+
 EXPORT int cudaFree(void *memory) {
     CHECK(call("cudaFree", ""));
     CHECK(refused("cudaFree"));

@@ -32,7 +32,8 @@ class Session:
     begin: threading.Event
     failures: list[Exception]
 
-    def __init__(self, _model: Path, _provider_config: ProviderConfig, *, batch: int) -> None:
+    def __init__(self, _model: Path, _provider_config: ProviderConfig, *, batch: int, front_end: Path | None) -> None:
+        assert front_end is None
         self._batch = batch
         self.threads.add(threading.get_ident())
         self.input_shapes = {"input_features": (batch, 2, 3), "is_longer": (batch,)}
@@ -220,8 +221,8 @@ def test_a_gpu_that_failed_is_not_touched_again_and_everybody_is_told(
 
 def test_a_tower_whose_last_session_does_not_open_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     class Last(Session):
-        def __init__(self, model: Path, provider_config: ProviderConfig, *, batch: int) -> None:
-            super().__init__(model, provider_config, batch=batch)
+        def __init__(self, model: Path, provider_config: ProviderConfig, *, batch: int, front_end: Path | None) -> None:
+            super().__init__(model, provider_config, batch=batch, front_end=front_end)
             if batch == BUCKETS[-1]:
                 raise GpuMemoryError("the memory of the GPU is full; end other programs on it")
 
@@ -255,8 +256,8 @@ def test_what_waits_is_run_before_the_end_and_nothing_after_it(tower: GpuAudioTo
 def tower_on_cpu(monkeypatch: pytest.MonkeyPatch) -> GpuAudioTower:
     """Return a tower that goes the way of a GPU, on the CPU: sizes of 1 and 2, bound buffers."""
 
-    def on_cpu(model: Path, _provider_config: ProviderConfig, *, batch: int) -> DeviceSession:
-        return DeviceSession(model, choose("cpu"), batch=batch)
+    def on_cpu(model: Path, _provider_config: ProviderConfig, *, batch: int, front_end: Path | None) -> DeviceSession:
+        return DeviceSession(model, choose("cpu"), batch=batch, front_end=front_end)
 
     monkeypatch.setattr(gpu_tower, "DeviceSession", on_cpu)
     monkeypatch.setattr(gpu_tower, "BUCKETS", (1, 2))

@@ -158,7 +158,7 @@ def test_a_gpu_that_fails_while_it_runs_is_an_error_of_the_provider(
     def fail(_: object) -> None:
         raise RuntimeError(said)
 
-    monkeypatch.setattr(bound._session, "run_with_iobinding", fail)
+    monkeypatch.setattr(bound._graphs[0]._session, "run_with_iobinding", fail)
     with pytest.raises(ProviderError, match="provider cpu failed: the memory of the GPU is full"):
         bound.run({name: np.zeros(shape, np.float32) for name, shape in bound.input_shapes.items()})
 

@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.gpu_tower import BUCKETS
-from clapedge_export.graphs import OPSET
+from clapedge_export.graph_rules import OPSET
 
 ELEMENTWISE = frozenset({"Add", "Cast", "Clip", "Div", "Gelu", "Mul", "Relu", "Sqrt", "Sub", "Tanh"})
 PRODUCTS = frozenset({"Gemm", "LayerNormalization", "MatMul", "Softmax"})

@@ -12,7 +12,8 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 from clapedge.errors import ModelError
 from clapedge.model.bundle import Bundle, Role, Variant
 from clapedge.model.towers import AudioTower
-from clapedge_export.graphs import FORBIDDEN_OPS, MAX_IR_VERSION, OPSET, check_graph, half_precision, opset_of
+from clapedge_export.graph_rules import FORBIDDEN_OPS, MAX_IR_VERSION, OPSET, check_graph, opset_of
+from clapedge_export.graphs import half_precision
 from clapedge_export.text_tower import TextTower
 
 TOWERS: list[tuple[Role, Variant]] = [

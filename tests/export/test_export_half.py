@@ -14,7 +14,7 @@ from transformers import ClapModel
 from clapedge.errors import ModelError, ParityError
 from clapedge.features.front_end import FrontEnd
 from clapedge.model.bundle import Bundle
-from clapedge_export import ExportOptions, export_bundle, graphs
+from clapedge_export import ExportOptions, export_bundle, graph_rules, graphs
 from clapedge_export.audio_tower import AudioTower
 from clapedge_export.half_arithmetic import LARGEST_HALF, MARGIN, HalfArithmetic
 from clapedge_export.signals import extreme_clips
@@ -34,7 +34,7 @@ def half_graph(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> ModelPro
         node.name = f"{node.op_type}_{number}"
     held = [numpy_helper.from_array(value.astype(np.float16), name) for name, value in constants.items()]
     graph = helper.make_graph([casts[0], *nodes, casts[1]], "half", ends[:1], ends[1:], held)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", graphs.OPSET)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", graph_rules.OPSET)], ir_version=10)
 
 
 def with_outliers(model: ClapModel, gain: float) -> None:
@@ -124,10 +124,10 @@ def test_the_emulation_rounds_as_the_half_tower_of_pytorch(
 
 
 def test_no_graph_reduces_in_half_precision(bundle_graph: ModelProto) -> None:
-    assert graphs.half_reductions(bundle_graph) == []
+    assert graph_rules.half_reductions(bundle_graph) == []
     nodes = [helper.make_node("ReduceMean", ["a"], ["b"], keepdims=1)]
     with pytest.raises(ModelError, match="ReduceMean of half precision"):
-        graphs.check_graph(half_graph(nodes))
+        graph_rules.check_graph(half_graph(nodes))
 
 
 def test_half_precision_bakes_bias_and_masks_so_that_no_constants_are_added_at_every_run(

@@ -20,6 +20,7 @@ from clapedge.batch.store_files import EmbeddingConfig
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, MissingExtraError
 from clapedge.features.fusion import Fusion
+from clapedge.model.front_end_graph import FrontendWish
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.providers import ProviderWish
 from clapedge.pipeline import RecordingOptions
@@ -42,6 +43,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
         cpus: processor cores of each; operators of the tower use so many threads.
         gpus: graphics processors of each; a fraction shares one.
         self_check: see `Engine.load`.
+        frontend: what makes log-mels.
     """
 
     bundle: str
@@ -53,6 +55,7 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float = 1.0
     gpus: float = 0.0
     self_check: bool = True
+    frontend: FrontendWish = "auto"
 
     def load(self) -> Engine:
         """Load the engine of an actor."""
@@ -63,12 +66,16 @@ class Actors(msgspec.Struct, frozen=True, kw_only=True):
             fusion=self.fusion,
             threads=max(1, int(self.cpus)),
             self_check=self.self_check,
+            frontend=self.frontend,
         )
 
     def like(self, config: EmbeddingConfig) -> "Actors":
         """Return actors that all make embeddings in the same way, wherever they run."""
         wishes = msgspec.to_builtins(config)
-        return msgspec.structs.replace(self, provider=wishes["provider"], precision=wishes["variant"])
+        frontend = wishes.get("frontend", "numpy")
+        return msgspec.structs.replace(
+            self, provider=wishes["provider"], precision=wishes["variant"], frontend=frontend
+        )
 
     def config(self) -> EmbeddingConfig:
         """Return how such an actor makes embeddings, as the first one on the cluster that loads its engine does."""

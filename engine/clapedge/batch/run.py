@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import msgspec
 import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array
@@ -24,7 +25,7 @@ from clapedge.errors import AudioError, LabelError, UsageError
 from clapedge.events.timeline import Timeline
 from clapedge.labels import EmbeddedLabels
 from clapedge.model.space import words_of
-from clapedge.pipeline import RecordingOptions
+from clapedge.pipeline import RecordingOptions, split_options
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Coverage, Result
 from clapedge.scoring.similarity import Scorer, similarities
@@ -63,6 +64,7 @@ def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConf
     """Return how an engine makes embeddings with these options."""
     manifest = engine.bundle.manifest
     given = {name: value for name, value in options.items() if (name, value) != ("length", None)}  # as older stores
+    _, clip_options = split_options(options, fusion=engine.fusion)
     return EmbeddingConfig(
         model=manifest.model,
         weights=manifest.weights,
@@ -74,6 +76,7 @@ def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConf
         front_end=manifest.front_end,
         fusion=engine.fusion,
         options=cast("dict[str, OptionValue]", given),
+        frontend="device" if engine.clip_maker.frontend(clip_options) == "device" else msgspec.UNSET,
     )
 
 

@@ -8,13 +8,13 @@ is read by NumPy and by a JSON parser.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from clapedge.batch.fingerprint import Stamp
 from clapedge.errors import ClapEdgeError, StorageError
-from clapedge.features.front_end import FrontEnd
+from clapedge.features.front_end import FrontEnd, Frontend
 from clapedge.model.space import clip_space
 from clapedge.scoring.result import Coverage, Provenance
 from clapedge.validation import describe_mismatch
@@ -49,6 +49,8 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     fusion: str
     options: dict[str, OptionValue] = msgspec.field(name="hearing")
     """The fields of `RecordingOptions` that were given."""
+    frontend: Literal["device"] | msgspec.UnsetType = msgspec.UNSET
+    """Set where a GPU made the log-mels."""
     space: str = ""
     """Name of the embedding space, see `clapedge.model.space`; always computed, as older stores do not hold it."""
 
@@ -62,7 +64,8 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     @property
     def provenance(self) -> Provenance:
         """What made the embeddings, as results carry it."""
-        return Provenance(self.model, self.weights, self.variant, self.provider, self.space)
+        frontend: Frontend = "numpy" if self.frontend is msgspec.UNSET else "device"
+        return Provenance(self.model, self.weights, self.variant, self.provider, self.space, frontend)
 
     @property
     def row_bytes(self) -> int:

@@ -136,7 +136,7 @@ def _embedding(
         if any(share is not None for share in shares.values()):
             raise UsageError("--cpus-per-actor and --gpus-per-actor go with --engine ray")
         return batch.embedding_config(engine, given), partial(batch.embed_files, engine, workers=count, **given)
-    wishes: Any = {name: options[name] for name in ("provider", "precision", "fusion", "self_check")}
+    wishes: Any = {name: options[name] for name in ("provider", "precision", "fusion", "self_check", "frontend")}
     bundle = str(engine.bundle.directory.resolve())
     asked = {name: share for name, share in shares.items() if share is not None}
     actors = cluster.Actors(bundle=bundle, options=given, count=count, **wishes, **asked)

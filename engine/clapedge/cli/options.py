@@ -90,6 +90,13 @@ bundle_options = option_group(
         show_default=True,
         help="Refuse a variant that does not reproduce the bundle's model on this machine; found out once.",
     ),
+    click.option(
+        "--frontend",
+        type=click.Choice(["auto", "numpy", "device"]),
+        default="auto",
+        show_default=True,
+        help="What makes log-mels: NumPy, or the GPU beside the tower; auto takes a GPU that is quick at float64.",
+    ),
 )
 """Which bundle runs, and where."""
 
@@ -197,9 +204,8 @@ def load_engine(options: Mapping[str, object], *, threads: int | None, spinning:
     """Load the engine that the options describe."""
     from clapedge.engine import Engine
 
-    given: dict[str, Any] = {
-        name: options[name] for name in ("bundle", "provider", "precision", "fusion", "self_check")
-    }
+    names = ("bundle", "provider", "precision", "fusion", "self_check", "frontend")
+    given: dict[str, Any] = {name: options[name] for name in names}
     pairs: Any = options["provider_options"]
     return Engine.load(**given, threads=threads, spinning=spinning, provider_options=parse_provider_options(pairs))
 

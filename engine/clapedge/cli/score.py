@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clapedge.scoring.decision import Decision
     from clapedge.scoring.result import Result
 
-LOCAL = ("bundle", "provider", "provider_options", "precision", "threads", "fusion")
+LOCAL = ("bundle", "provider", "provider_options", "precision", "frontend", "threads", "fusion")
 """Options that are chosen when a service is started."""
 
 EXAMPLES = """\b

@@ -22,7 +22,7 @@ import numpy as np
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import UsageError
 from clapedge.features.frame_buffer import EDGE_FRAMES, RUN_FRAMES, FrameBuffer
-from clapedge.features.front_end import FrontEnd
+from clapedge.features.front_end import FrontEnd, Frontend
 from clapedge.features.fusion import Fusion, blend, crop_starts, shrink_taps
 from clapedge.features.log_mel import LogMel
 from clapedge.features.padding import Pad, pad_samples
@@ -83,7 +83,8 @@ class Clips:
     """Inputs of the audio tower.
 
     Attributes:
-        features: (N, 4, 1001, 64) float32 dB for a fusion model, (N, 1, 1001, 64) otherwise.
+        features: (N, 4, 1001, 64) float32 dB for a fusion model, (N, 1, 1001, 64) otherwise; (N, 480000) float32
+            samples in ±1 where a GPU makes the log-mels.
         is_longer: (N,) bool, whether the tower is to fuse the four mels.
         spans: what each clip covers, as (start, end) in seconds from the first sample.
     """
@@ -96,9 +97,14 @@ class Clips:
 class ClipMaker:
     """Makes clips from samples for one front end. Immutable, so that threads may share it."""
 
-    def __init__(self, front_end: FrontEnd) -> None:
-        """Prepare the log-mel transform of a bundle's front end."""
-        self.front_end = front_end
+    def __init__(self, front_end: FrontEnd, *, frontend: Frontend = "numpy") -> None:
+        """Prepare the log-mel transform of a bundle's front end.
+
+        Args:
+            front_end: its parameters.
+            frontend: what makes log-mels; clips for a GPU are samples.
+        """
+        self.front_end, self._frontend = front_end, frontend
         self.log_mel = LogMel(
             sample_rate=front_end.sample_rate,
             n_fft=front_end.n_fft,
@@ -156,6 +162,10 @@ class ClipMaker:
         else:
             yield self._first(_gathered(blocks, self.front_end.clip_samples), options)
 
+    def frontend(self, options: ClipOptions) -> Frontend:
+        """Return what makes the log-mels: of the four mels of a fused recording always NumPy."""
+        return "numpy" if options.window == "fuse" else self._frontend
+
     def wanted_seconds(self, options: ClipOptions) -> float | None:
         """Return how much of a recording the clips can cover at most, or None for all of it."""
         return self.front_end.clip_seconds if options.window == "first" else None
@@ -167,7 +177,7 @@ class ClipMaker:
         """
         most = self.front_end.clip_samples + (self.front_end.hop_length - 1 if options.window == "fuse" else 0)
         used = samples[:most]
-        mel = self.log_mel(pad_samples(used, self.front_end.clip_samples, options.pad))
+        mel = self._padded(used, options)
         return self._clips(mel[None], [(0, len(used))], options)
 
     def _slide(self, buffer: FrameBuffer, options: ClipOptions, batch: int) -> Iterator[Clips]:
@@ -175,11 +185,13 @@ class ClipMaker:
         hop, length = self._in_samples(options.hop), self._in_samples(options.length or self.front_end.clip_seconds)
         grid = self.front_end.hop_length
         shares = hop < length and hop % grid == 0 and length % grid == 0 and options.pad != "repeat"
+        shares = shares and self.frontend(options) == "numpy"
         mels: list[Float32Array] = []
         spans: list[tuple[int, int]] = []
         start = 0
         while buffer.reach(start, length):
-            mels.append((self._shared if shares else self._padded)(buffer, start, length, options.pad))
+            window = buffer.samples(start, start + length)
+            mels.append(self._shared(buffer, start, length, options.pad) if shares else self._padded(window, options))
             spans.append((start, start + length))
             start += hop
             if len(mels) == batch:
@@ -190,14 +202,15 @@ class ClipMaker:
             yield self._first(buffer.samples(0, buffer.end), options)
             return
         if covered < buffer.end:
-            mels.append(self._padded(buffer, buffer.end - length, length, options.pad))
+            mels.append(self._padded(buffer.samples(buffer.end - length, buffer.end), options))
             spans.append((buffer.end - length, buffer.end))
         if mels:
             yield self._clips(np.stack(mels), spans, options)
 
-    def _padded(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
-        """Return the mel of the samples from `start` on, padded to a clip."""
-        return self.log_mel(pad_samples(buffer.samples(start, start + length), self.front_end.clip_samples, pad))
+    def _padded(self, samples: Float32Array, options: ClipOptions) -> Float32Array:
+        """Return samples padded to a clip, or the mel of that."""
+        padded = pad_samples(samples, self.front_end.clip_samples, options.pad)
+        return padded if self.frontend(options) == "device" else self.log_mel(padded)
 
     def _shared(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
         """Return what `_padded` does, bit by bit, for samples on the frame grid, with inner frames computed once.
@@ -264,8 +277,9 @@ class ClipMaker:
         return Clips(features, np.ones(1, np.bool_), ((0.0, samples / self.front_end.sample_rate),))
 
     def _clips(self, mels: Float32Array, spans: list[tuple[int, int]], options: ClipOptions) -> Clips:
-        """Give each mel (N, 1001, 64) its channels: a fusion tower reads the same mel four times."""
-        features = np.repeat(mels[:, None], self.front_end.channels, axis=1)
+        """Give each mel (N, 1001, 64) its channels: a fusion tower reads the same mel four times; samples have none."""
+        of_samples = self.frontend(options) == "device"
+        features = mels if of_samples else np.repeat(mels[:, None], self.front_end.channels, axis=1)
         is_longer = np.full(len(mels), options.fusion == "always")
         rate = self.front_end.sample_rate
         return Clips(features, is_longer, tuple((start / rate, stop / rate) for start, stop in spans))

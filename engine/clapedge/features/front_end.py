@@ -5,6 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Frontend = Literal["numpy", "device"]
+"""What makes log-mels: NumPy, or a graph on the GPU on which the tower runs."""
+
 Hertz: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=24_000)]
 """A frequency that sound at 48 kHz can hold."""
 

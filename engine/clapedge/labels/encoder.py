@@ -15,6 +15,7 @@ from clapedge.labels.label_set import LabelSet
 from clapedge.labels.prompt_cache import PromptCache
 from clapedge.model.bundle import Bundle, BundleFile, Variant
 from clapedge.model.collapse import HIGHEST_COSINE, likeness
+from clapedge.model.opening import TowerWish
 from clapedge.model.precision import preferred_variants
 from clapedge.model.proof import Reproduction, VariantCheck, misses
 from clapedge.model.providers import choose
@@ -30,28 +31,16 @@ LABEL_SETS_KEPT = 64
 class LabelEncoder:
     """Embeds prompts and label sets. Threads may share it."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        variant: Variant,
-        *,
-        threads: int | None,
-        spinning: bool,
-        prompt_cache: bool,
-        self_check: bool = True,
-    ) -> None:
+    def __init__(self, bundle: Bundle, variant: Variant, wish: TowerWish, *, prompt_cache: bool) -> None:
         """Prepare to open the text tower of a bundle.
 
         Args:
             bundle: holds the text tower and the tokenizer, or stored label sets alone.
             variant: precision of the audio tower, which the text tower's follows where it can.
-            threads: threads within an operator; None means every usable core.
-            spinning: whether idle threads wait busily, see `open_session`.
+            wish: threads, and whether the tower has to reproduce its model on this machine, see `VariantCheck`.
             prompt_cache: whether embeddings of prompts are kept on disk.
-            self_check: whether the tower has to reproduce its model on this machine, see `VariantCheck`.
         """
-        self._bundle, self._variant = bundle, variant
-        self._threads, self._spinning, self._self_check = threads, spinning, self_check
+        self._bundle, self._variant, self._wish = bundle, variant, wish
         self._failed: dict[Variant, str] = {}
         self._keeps_prompts = prompt_cache and bool(bundle.files("text"))
         self._tower: TextTower | None = None
@@ -149,7 +138,7 @@ class LabelEncoder:
         for variant in preferred_variants(self._bundle, "text", "cpu", like=self._variant):
             file = self._bundle.file("text", variant)
             check = VariantCheck(self._bundle, file, choose("cpu"))
-            known = check.recall() if self._self_check and variant not in self._failed else None
+            known = check.recall() if self._wish.self_check and variant not in self._failed else None
             if known is not None and not known.holds:
                 self._fail(check, known)
             if variant not in self._failed:
@@ -173,14 +162,14 @@ class LabelEncoder:
             TextTower,
             tokenizer=bundle.read(bundle.file("tokenizer")),
             max_tokens=bundle.manifest.max_tokens,
-            threads=self._threads,
-            spinning=self._spinning,
+            threads=self._wish.threads,
+            spinning=self._wish.spinning,
         )
         while True:
             file = self._file()
             tower = bundle.opened(file, open_tower)
             check = VariantCheck(bundle, file, choose("cpu"))
-            if not self._self_check or check.recall() is not None:  # or else it would not have been taken
+            if not self._wish.self_check or check.recall() is not None:  # or else it would not have been taken
                 return tower
             found = check.measure_text(tower)
             if found is None or found.holds:

@@ -37,6 +37,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         provider: where the tower ran.
         space: name of the embedding space; empty in records of older versions.
         age_s: seconds for which the record waited in a spool before it was sent.
+        frontend: `device` where a GPU made the log-mels; left out where NumPy did.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     space: str = ""
     age_s: float = 0.0
+    frontend: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import GpuMemoryError, ProviderError, UsageError
-from clapedge.model.gpu_session import DeviceSession, Inputs
+from clapedge.model.gpu_memory import CudaRuntime, LentRows
+from clapedge.model.gpu_session import FEATURES, RUNNING, SAMPLES, DeviceSession, Inputs
 from clapedge.model.providers import ProviderConfig
 from clapedge.model.sessions import checked
 from clapedge.model.tensorrt import locate
@@ -23,6 +24,9 @@ COSTS: Mapping[int, float] = {1: 0.68, 8: 1.63, 32: 5.05}
 full-size FP16 tower takes on an H200, without copies (docs/measured/gpu.md). Only their ratios count."""
 
 BUCKETS = tuple(COSTS)
+
+SAMPLES_DIMENSIONS = 2
+"""Of an array of samples, (N, 480000); log-mels have four."""
 
 SHARED_BATCH = 8
 """Clips of a run that several callers share. A caller waits for its clips before it brings the next, so no more of them
@@ -45,19 +49,23 @@ class GpuAudioTower:
     another order, so that the last bits of a clip may differ between `embed` and `shared.embed`.
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, provider_config: ProviderConfig) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str], *, provider_config: ProviderConfig, front_end: Path | None = None
+    ) -> None:
         """Open a session for every batch size and capture its CUDA graph, so that no request waits for that.
 
         Args:
             model: path of the exported tower.
             provider_config: a provider on a GPU.
+            front_end: path of the graph that makes log-mels; with it, clips may be samples as well.
 
         Raises:
             BundleError: ONNX Runtime cannot run the file.
             ProviderError: a session does not run where it was asked to.
         """
-        self._model, self._provider_config = Path(model), provider_config
+        self._model, self._provider_config, self.front_end = Path(model), provider_config, front_end
         self._sessions: dict[int, DeviceSession] = {}
+        self._lent_rows = LentRows(None, ())
         self._failure: ProviderError | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -68,7 +76,7 @@ class GpuAudioTower:
             undo.pop_all()
         shapes = self._sessions[SHARED_BATCH].input_shapes
         self._fused = "is_longer" in shapes
-        self.channels: int = shapes["input_features"][1]
+        self.channels: int = shapes[FEATURES][1]
         """Mels per clip: 4 for a fusion model, else 1."""
         self.shared = SharedRuns(self)
         """The same tower for callers that work side by side: their clips share runs."""
@@ -76,19 +84,32 @@ class GpuAudioTower:
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Embed clips in runs of their own, see `AudioTower.embed`.
 
+        Args:
+            features: (N, channels, 1001, 64) float32 dB, or with a front end (N, 480000) samples.
+            is_longer: (N,) bool.
+
         Raises:
             ProviderError: what comes out is no numbers, or the GPU failed, now or before.
             UsageError: the tower is closed.
         """
-        runs = [
-            self.start(batch, partial(list, [self.inputs(features[start:stop], is_longer[start:stop])]))
-            for start, stop, batch in split(len(features))
-        ]
-        return self.checked([run.result() for run in runs])
+        with ExitStack() as lent:
+            runs = []
+            for start, stop, batch in split(len(features)):
+                parts = lent.enter_context(self.inputs(features[start:stop], is_longer[start:stop]))
+                runs.append(self.start(batch, partial(list, parts)))
+            return self.checked([run.result() for run in runs])
 
-    def inputs(self, features: Float32Array, is_longer: BoolArray) -> Inputs:
-        """Return clips as the inputs of a session."""
-        return {"input_features": features, "is_longer": is_longer} if self._fused else {"input_features": features}
+    @contextmanager
+    def inputs(self, features: Float32Array, is_longer: BoolArray) -> Iterator[list[Inputs]]:
+        """Yield clips as the inputs of a session, in memory from which a GPU copies fast as far as there is some."""
+        name, start = SAMPLES if features.ndim == SAMPLES_DIMENSIONS else FEATURES, 0
+        with self._lent_rows.copied(features) as parts:
+            inputs: list[Inputs] = []
+            for part in parts:
+                flags = {"is_longer": is_longer[start : start + len(part)]} if self._fused else {}
+                inputs.append({name: part, **flags})
+                start += len(part)
+            yield inputs
 
     def start(self, batch: int, gather: Callable[[], Sequence[Inputs]]) -> "Future[Float32Array]":
         """Queue up for a run of a batch size.
@@ -125,7 +146,10 @@ class GpuAudioTower:
         """Open the session of every batch size."""
         for batch in BUCKETS:
             model, provider_config = locate(self._model, self._provider_config, batch=batch)
-            self._sessions[batch] = DeviceSession(model, provider_config, batch=batch)
+            self._sessions[batch] = DeviceSession(model, provider_config, batch=batch, front_end=self.front_end)
+        shapes = self._sessions[SHARED_BATCH].input_shapes
+        with RUNNING:
+            self._lent_rows = LentRows(CudaRuntime.loaded(), shapes[SAMPLES if self.front_end else FEATURES][1:])
 
     def _run(self, batch: int, gather: Callable[[], Sequence[Inputs]]) -> Float32Array:
         """Run one batch; a GPU that failed otherwise than by a full memory is not touched again."""
@@ -141,9 +165,11 @@ class GpuAudioTower:
             raise
 
     def _release(self) -> None:
-        """Release the sessions."""
+        """Release the sessions and the memory that is lent."""
         while self._sessions:
             self._sessions.popitem()[1].close()
+        with RUNNING:
+            self._lent_rows.release()
 
 
 class _SharedRun:
@@ -155,6 +181,10 @@ class _SharedRun:
         self.clips = 0
         self.until = time.monotonic() + GATHER_SECONDS
         self.full = threading.Event()
+
+    def takes(self, inputs: Sequence[Inputs], clips: int) -> bool:
+        """Return whether clips fit, and are what the others are: log-mels or samples."""
+        return self.clips + clips <= SHARED_BATCH and inputs[0].keys() == self.parts[0].keys()
 
 
 class SharedRuns:
@@ -170,23 +200,25 @@ class SharedRuns:
 
     def embed(self, features: Float32Array, is_longer: BoolArray) -> Float32Array:
         """Embed clips together with those of other callers, see `GpuAudioTower.embed`."""
-        waited_for = []
-        for start in range(0, len(features), SHARED_BATCH):
-            part = slice(start, start + SHARED_BATCH)
-            waited_for.append(self._join(self._tower.inputs(features[part], is_longer[part]), len(features[part])))
-        return self._tower.checked([run.result()[rows] for run, rows in waited_for])
+        with ExitStack() as lent:
+            waited_for = []
+            for start in range(0, len(features), SHARED_BATCH):
+                part = slice(start, start + SHARED_BATCH)
+                inputs = lent.enter_context(self._tower.inputs(features[part], is_longer[part]))
+                waited_for.append(self._join(inputs, len(features[part])))
+            return self._tower.checked([run.result()[rows] for run, rows in waited_for])
 
-    def _join(self, inputs: Inputs, clips: int) -> "tuple[Future[Float32Array], slice]":
+    def _join(self, inputs: Sequence[Inputs], clips: int) -> "tuple[Future[Float32Array], slice]":
         """Join the run that is open, or open one; return its result to come, and the rows that are one's own in it."""
         with self._lock:
-            if self._joined and self._joined[0].clips + clips > SHARED_BATCH:
+            if self._joined and not self._joined[0].takes(inputs, clips):
                 self._seal(self._joined[0])
             if not self._joined:
                 run = _SharedRun()
                 self._joined = run, self._tower.start(SHARED_BATCH, partial(self._gather, run))
             run, result = self._joined
             rows = slice(run.clips, run.clips + clips)
-            run.parts.append(inputs)
+            run.parts.extend(inputs)
             run.clips += clips
             if run.clips == SHARED_BATCH:
                 self._seal(run)

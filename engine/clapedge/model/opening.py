@@ -7,6 +7,7 @@ from functools import partial
 
 from clapedge.errors import ClapEdgeWarning, ParityError, ProviderError
 from clapedge.model.bundle import Bundle, Variant
+from clapedge.model.front_end_graph import FrontendWish, front_end_graph
 from clapedge.model.precision import PrecisionWish, preferred_variants
 from clapedge.model.proof import VariantCheck, misses
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish, choose
@@ -24,6 +25,7 @@ class TowerWish:
         threads: threads within an operator; None means every usable core.
         spinning: whether idle threads wait busily.
         self_check: whether a variant has to reproduce the model.
+        frontend: what shall make log-mels, see `front_end_graph`.
     """
 
     provider: ProviderWish
@@ -32,6 +34,7 @@ class TowerWish:
     threads: int | None
     spinning: bool
     self_check: bool
+    frontend: FrontendWish = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,5 +101,12 @@ def _open_on(bundle: Bundle, config: ProviderConfig, wish: TowerWish, *, stackle
 
 def _open(bundle: Bundle, check: VariantCheck, config: ProviderConfig, wish: TowerWish) -> AudioTowers:
     """Open the sessions of a file."""
-    opening = partial(AudioTowers, provider_config=config, threads=wish.threads, spinning=wish.spinning)
+    opening = partial(
+        AudioTowers,
+        provider_config=config,
+        threads=wish.threads,
+        spinning=wish.spinning,
+        front_end=front_end_graph(wish.frontend, bundle, config),
+        spare_front_end=wish.frontend == "auto",
+    )
     return bundle.opened(check.file, opening)

@@ -2,14 +2,17 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
-from clapedge.errors import BundleError, UsageError
+from clapedge.errors import BundleError, ClapEdgeWarning, GpuLostError, ProviderError, UsageError
+from clapedge.features.front_end import Frontend
 from clapedge.model.gpu_tower import GpuAudioTower, SharedRuns
 from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import checked, open_session
@@ -82,7 +85,12 @@ class AudioTower:
 
 
 def open_audio_tower(
-    model: str | os.PathLike[str], *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
+    model: str | os.PathLike[str],
+    *,
+    provider_config: ProviderConfig,
+    threads: int | None = None,
+    spinning: bool = True,
+    front_end: Path | None = None,
 ) -> AudioTower | GpuAudioTower:
     """Open an audio tower, see `AudioTower` and `GpuAudioTower`.
 
@@ -91,13 +99,14 @@ def open_audio_tower(
         provider_config: the provider to run on.
         threads: threads within an operator; None means every usable core. A GPU needs none.
         spinning: whether idle threads wait busily, see `open_session`.
+        front_end: on a GPU, path of the graph that makes log-mels there, or None.
 
     Raises:
         BundleError: ONNX Runtime cannot run the file.
         ProviderError: the session does not run where it was asked to.
     """
     if provider_config.on_gpu:
-        return GpuAudioTower(model, provider_config=provider_config)
+        return GpuAudioTower(model, provider_config=provider_config, front_end=front_end)
     return AudioTower(model, provider_config=provider_config, threads=threads, spinning=spinning)
 
 
@@ -105,14 +114,43 @@ class AudioTowers:
     """The audio tower of an engine: for a caller that is alone, and for several side by side."""
 
     def __init__(
-        self, model: Path, *, provider_config: ProviderConfig, threads: int | None = None, spinning: bool = True
+        self,
+        model: Path,
+        *,
+        provider_config: ProviderConfig,
+        threads: int | None = None,
+        spinning: bool = True,
+        front_end: Path | None = None,
+        spare_front_end: bool = False,
     ) -> None:
-        """Open the tower, see `open_audio_tower`."""
+        """Open the tower, see `open_audio_tower`.
+
+        Args:
+            model: see there.
+            provider_config: see there.
+            threads: see there.
+            spinning: see there.
+            front_end: see there.
+            spare_front_end: whether to do without the front end if that is what cannot be opened, with a warning.
+        """
         self._model, self._provider_config, self._threads = model, provider_config, threads
         self._lock = threading.Lock()
         self._single_core: AudioTower | None = None
-        self.alone = open_audio_tower(model, provider_config=provider_config, threads=threads, spinning=spinning)
+        opened = partial(open_audio_tower, model, provider_config=provider_config, threads=threads, spinning=spinning)
+        try:
+            alone = opened(front_end=front_end)
+        except ProviderError as error:
+            if front_end is None or not spare_front_end or isinstance(error, GpuLostError):
+                raise
+            alone = opened()
+            warnings.warn(f"log-mels are made on the CPU: {error}", ClapEdgeWarning, stacklevel=2)
+        self.alone = alone
         """On the CPU its operators share the threads of the engine."""
+
+    @property
+    def frontend(self) -> Frontend:
+        """What makes the log-mels of clips."""
+        return "device" if isinstance(self.alone, GpuAudioTower) and self.alone.front_end else "numpy"
 
     def shared(self) -> AudioTower | SharedRuns:
         """Return the tower for callers that work side by side.

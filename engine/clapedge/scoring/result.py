@@ -1,13 +1,14 @@
 """What the engine answers: the scores of one recording, and how they came about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clapedge.scoring.decision import DecidedScore, Score
 
 if TYPE_CHECKING:
     from clapedge.arrays import Float32Array
+    from clapedge.features.front_end import Frontend
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Provenance:
         variant: precision of the audio tower.
         provider: where the tower ran.
         space: name of the embedding space, see `clapedge.model.space`; empty in records of older versions.
+        frontend: what made the log-mels.
     """
 
     model: str
@@ -54,10 +56,11 @@ class Provenance:
     variant: str
     provider: str
     space: str = ""
+    frontend: "Frontend" = "numpy"
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields as records hold them, beside those of the answer."""
-        return dict(vars(self))
+        """Return the fields as records hold them, beside those of the answer; NumPy is what they leave out."""
+        return {name: value for name, value in vars(self).items() if (name, value) != ("frontend", "numpy")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,7 @@ class RecordingEmbeddings:
         coverage: the span that all of them cover.
         warnings: sentences about the recording.
         timing: where the time went.
+        frontend: what made the log-mels.
     """
 
     file: str
@@ -79,6 +83,7 @@ class RecordingEmbeddings:
     coverage: Coverage
     warnings: tuple[str, ...]
     timing: Timing
+    frontend: "Frontend" = "numpy"
 
     @property
     def embedding(self) -> "Float32Array":
@@ -86,6 +91,10 @@ class RecordingEmbeddings:
         from clapedge.scoring.similarity import mean_embedding
 
         return mean_embedding(self.clips)
+
+    def made_by(self, provenance: Provenance) -> Provenance:
+        """Return the provenance of this recording, embedded by an engine of that provenance."""
+        return replace(provenance, frontend=self.frontend)
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,7 @@ class Result:
             provenance=Provenance(
                 **{name: record[name] for name in ("model", "weights", "variant", "provider")},
                 space=record.get("space", ""),
+                frontend=record.get("frontend", "numpy"),
             ),
             timing=None if ms is None else Timing(**ms),
             fit=record.get("fit"),

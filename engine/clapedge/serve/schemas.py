@@ -102,7 +102,9 @@ class TimelineParameters(LabelParameters, SpanParameters):
 
 
 class ProvenanceRecord(BaseModel):
-    """Base of results: what made them."""
+    """Base of results: what made them; `frontend` is `device` where a GPU made the log-mels, and else left out."""
+
+    model_config = ConfigDict(extra="allow")
 
     model: str
     weights: str

@@ -154,7 +154,12 @@ class Service:
         self, source: AudioSource, **options: "Unpack[RecordingOptions]"
     ) -> Submission[tuple[RecordingEmbeddings, Provenance]]:
         """Queue a recording to be embedded."""
-        return self.submit(lambda job: (job.embed(source, **options), job.engine.provenance))
+
+        def work(job: Job) -> tuple[RecordingEmbeddings, Provenance]:
+            recording = job.embed(source, **options)
+            return recording, recording.made_by(job.engine.provenance)
+
+        return self.submit(work)
 
     def submit_text(self, prompts: Sequence[str]) -> "Submission[tuple[Float32Array, Provenance]]":
         """Queue prompts to be embedded as they are."""
