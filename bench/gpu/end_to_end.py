@@ -25,11 +25,11 @@ from gpu.timing import timings
 ORDINARY_FILES = 64
 RECORDINGS = 256
 WORKERS: dict[FrontendWish, tuple[int, ...]] = {"device": (1, 2, 4, 8, 16, 32), "numpy": (1, 4, 16)}
-PROCESSES = (1, 2, 4, 8, 16)
+PROCESSES: dict[FrontendWish, tuple[int, ...]] = {"device": (4, 8, 16), "numpy": (8, 16)}
 WORKERS_OF_A_PROCESS = 4
 STAGES = ("decode", "frontend", "tower", "total")
 
-SHARE = Path(__file__).with_name("share.py")
+SHARE = Path(__file__).parents[1] / "gpu_share.py"
 
 
 def time_end_to_end(run: Run, variant: Variant) -> Iterator[Step]:
@@ -62,8 +62,8 @@ def time_processes(run: Run, variant: Variant) -> Iterator[Step]:
     """Yield the recordings a second of several processes that share one GPU."""
     with TemporaryDirectory() as name:
         signals.write_ordinary(Path(name), ORDINARY_FILES)
-        for frontend in ("device", "numpy"):
-            for count in PROCESSES:
+        for frontend, counts in PROCESSES.items():
+            for count in counts:
                 labels = {"variant": variant, "frontend": frontend, "processes": count}
                 yield RowStep("processes", labels, partial(processes, run, variant, frontend, count, Path(name)))
 

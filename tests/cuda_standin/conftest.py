@@ -43,6 +43,12 @@ def quiet() -> Iterator[None]:
     providers._cuda_unavailable_reason.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep what a stand-in does not reproduce out of the cache of this machine, and of the next test."""
+    monkeypatch.setenv("CLAPEDGE_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def calls() -> Calls:
     """Return what is asked of NVIDIA's libraries from now on."""
