@@ -26,7 +26,6 @@ from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
 from clapedge.model.front_end_graph import FrontendWish
-from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.model.opening import OpenedTowers, TowerWish, open_audio_towers
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.proof import Reproduction
@@ -36,12 +35,13 @@ from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOpti
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
 from clapedge.scoring.similarity import Scorer
-from clapedge.teaching.teacher import Lesson, Teacher
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from clapedge.features.front_end import Frontend
+    from clapedge.model.gpu_tower import GpuAudioTower
+    from clapedge.teaching.teacher import Lesson, Teacher
 
 MANY = 16
 """Recordings from which on they are embedded side by side: opening a second session takes as long as a few of them."""
@@ -323,13 +323,15 @@ class Engine:
         """Return the length of a prompt in tokens; of more than `max_tokens` of the manifest the rest is not read."""
         return self._encoder.tower().count_tokens(prompt)
 
-    def teach(self, lesson: Lesson, labels: "Labels | None" = None) -> EmbeddedLabels:
+    def teach(self, lesson: "Lesson", labels: "Labels | None" = None) -> EmbeddedLabels:
         """Return labels and, beside them, one that clips teach, see `Teacher.teach`; a known one is taught more."""
         return self.teacher.teach(lesson, None if labels is None else self.embed_labels(labels))
 
     @property
-    def teacher(self) -> Teacher:
+    def teacher(self) -> "Teacher":
         """What teaches labels with this bundle, and lets them be forgotten."""
+        from clapedge.teaching.teacher import Teacher
+
         return Teacher(self.bundle, self.embed_stream)
 
     def embed_labels(self, labels: Labels) -> EmbeddedLabels:
@@ -354,7 +356,7 @@ class Engine:
         return stored_labels(self.bundle, name)
 
     @property
-    def audio_tower(self) -> AudioTower | GpuAudioTower:
+    def audio_tower(self) -> "AudioTower | GpuAudioTower":
         """The audio tower for a caller that is alone, while the engine is open."""
         return self._open_towers().alone
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clapedge.arrays import Float32Array
+from clapedge.arrays import Float32Array, Float64Array
 
 HIGHEST_COSINE = 0.999
 """Cosine above which embeddings of different inputs are the same to any score: they are at most 0.045 apart, of which
@@ -62,7 +62,13 @@ def likeness(embeddings: Float32Array) -> Likeness:
     return Likeness(
         valid=True,
         count=len(rows),
-        median=float(np.median(cosines)),
+        median=_median(cosines),
         highest=float(cosines[best]),
         nearest=(int(one[best]), int(other[best])),
     )
+
+
+def _median(values: Float64Array) -> float:
+    """Return what `np.median` returns of numbers; that one imports `numpy.ma`, 10 ms of a program's first score."""
+    middle = [(len(values) - 1) // 2, len(values) // 2]
+    return float(np.partition(values, middle)[middle].mean())

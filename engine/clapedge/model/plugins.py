@@ -5,7 +5,6 @@ named by its path, see `LIBRARY`.
 """
 
 import importlib
-import json
 import os
 import warnings
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import msgspec
 import onnxruntime
 
 from clapedge.errors import ProviderError, ProviderWarning
@@ -156,7 +156,7 @@ def _openvino_options(given: Mapping[str, str], kind: str, threads: int) -> dict
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if kind == "CPU":
         config |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": "1"}
-    return {"load_config": json.dumps({kind: config}), **given} if config else dict(given)
+    return {"load_config": msgspec.json.encode({kind: config}).decode(), **given} if config else dict(given)
 
 
 @cache

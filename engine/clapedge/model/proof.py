@@ -5,7 +5,7 @@ GPU. The manifest carries the float32 embeddings of a few inputs (`proof_inputs`
 first time that a machine opens it, and the answer is kept in the cache directory.
 """
 
-import base64
+import binascii
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -206,12 +206,12 @@ def make_proof(audio: Float32Array, text: Float32Array | None) -> Proof:
 
 def encoded(rows: Float32Array) -> str:
     """Return embeddings (N, E) as little-endian float32 in base64."""
-    return base64.b64encode(rows.astype("<f4").tobytes()).decode()
+    return binascii.b2a_base64(rows.astype("<f4").tobytes(), newline=False).decode()
 
 
 def rows_of(text: str, size: int) -> Float32Array | None:
     """Return embeddings (N, size) from base64; None for what is no such thing."""
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(-1, size)
+        return np.frombuffer(binascii.a2b_base64(text), "<f4").reshape(-1, size)
     except ValueError:
         return None

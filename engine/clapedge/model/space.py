@@ -11,7 +11,6 @@ fit where the first parts of the names are equal.
 """
 
 import hashlib
-import json
 
 import msgspec
 
@@ -56,4 +55,5 @@ def words_of(space: str) -> str:
 
 def _digest(facts: dict[str, object]) -> str:
     """Return the first digits of the SHA-256 of facts, as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:PART]
+    text = msgspec.json.format(msgspec.json.encode(facts, order="deterministic"), indent=0)
+    return hashlib.sha256(text).hexdigest()[:PART]

@@ -6,16 +6,18 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
 from clapedge.errors import BundleError, ClapEdgeWarning, GpuLostError, ProviderError, UsageError
 from clapedge.features.front_end import Frontend
-from clapedge.model.gpu_tower import GpuAudioTower, SharedRuns
 from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import checked, open_session
+
+if TYPE_CHECKING:
+    from clapedge.model.gpu_tower import GpuAudioTower, SharedRuns
 
 
 class AudioTower:
@@ -91,7 +93,7 @@ def open_audio_tower(
     threads: int | None = None,
     spinning: bool = True,
     front_end: Path | None = None,
-) -> AudioTower | GpuAudioTower:
+) -> "AudioTower | GpuAudioTower":
     """Open an audio tower, see `AudioTower` and `GpuAudioTower`.
 
     Args:
@@ -106,6 +108,8 @@ def open_audio_tower(
         ProviderError: the session does not run where it was asked to.
     """
     if provider_config.on_gpu:
+        from clapedge.model.gpu_tower import GpuAudioTower
+
         return GpuAudioTower(model, provider_config=provider_config, front_end=front_end)
     return AudioTower(model, provider_config=provider_config, threads=threads, spinning=spinning)
 
@@ -150,15 +154,15 @@ class AudioTowers:
     @property
     def frontend(self) -> Frontend:
         """What makes the log-mels of clips."""
-        return "device" if isinstance(self.alone, GpuAudioTower) and self.alone.front_end else "numpy"
+        return "numpy" if isinstance(self.alone, AudioTower) or not self.alone.front_end else "device"
 
-    def shared(self) -> AudioTower | SharedRuns:
+    def shared(self) -> "AudioTower | SharedRuns":
         """Return the tower for callers that work side by side.
 
         On the CPU it is a session without threads of its own, opened when it is first needed: cores that work apart do
         more than cores that share every operator, and the bits are the same. On a GPU callers share runs.
         """
-        if isinstance(self.alone, GpuAudioTower):
+        if not isinstance(self.alone, AudioTower):
             return self.alone.shared
         if self._threads == 1:
             return self.alone

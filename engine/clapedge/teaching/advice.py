@@ -1,4 +1,4 @@
-"""Advice on taught labels: which cannot be told apart, and which clip is the odd one."""
+"""Advice on taught labels: which cannot be distinguished, and which clip is the odd one."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from clapedge.labels.prompt_rules import Advice
 from clapedge.scoring.similarity import similarities
 
 CONFUSED_SHARE = 1 / 3
-"""Share of a label's clips that fit another label better, from which the two cannot be told apart."""
+"""Share of a label's clips that fit another label better, from which the two cannot be distinguished."""
 
 FEWEST_CLIPS = 3
 """Clips from which on one of them can be the odd one."""
@@ -22,7 +22,7 @@ differ by 0.23 or less, 95 of 100 of another sound by 0.29 or more (demo model, 
 
 
 def check_taught(labels: EmbeddedLabels) -> tuple[Advice, ...]:
-    """Look for taught labels that cannot be told apart, and for clips that do not fit their label."""
+    """Look for taught labels that cannot be distinguished, and for clips that do not fit their label."""
     examples = labels.examples
     if examples is None:
         return ()
@@ -48,7 +48,7 @@ def _confused(labels: EmbeddedLabels, name: str, own: Examples) -> Iterator[Advi
                 "taught",
                 (name, other),
                 f"{count} of {len(own)} clips of {name!r} fit {other!r} better",
-                "the two cannot be told apart by their clips, so their order is chance",
+                "the two cannot be distinguished by their clips, so their order is chance",
                 f"make them one label, remove {other!r}, or give clips in which they differ",
             )
 

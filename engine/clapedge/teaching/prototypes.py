@@ -27,7 +27,7 @@ SHIFT = -0.15
 """How far other sounds are, for a taught label, below where they are for words on average."""
 
 FEWEST_OTHERS = 32
-"""Other sounds that are needed: with fewer, what is special about a clip cannot be told from what all sounds share."""
+"""Other sounds that are needed: with fewer, what is special about a clip cannot be seen beside what all share."""
 
 NEGATIVE_SHARE = 0.5
 """What a clip of `--not` may reach at most, as a share of what the clips of the label reach."""
