@@ -14,9 +14,7 @@ import numpy.typing as npt
 from clapedge.arrays import Float32Array
 from clapedge.audio import SAMPLE_RATE, AudioSource, BlockDecoder
 from clapedge.errors import AudioError, ClapEdgeWarning, UsageError
-from clapedge.events.event import LiveEvent
 from clapedge.events.rules import EventRule
-from clapedge.events.stream import EventStream
 from clapedge.events.timeline import HOP_SECONDS, Timeline, default_window, window_options
 from clapedge.features.clips import BATCH_CLIPS, ClipMaker
 from clapedge.features.fusion import Fusion
@@ -39,6 +37,7 @@ from clapedge.scoring.similarity import Scorer
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from clapedge.events.event import LiveEvent
     from clapedge.features.front_end import Frontend
     from clapedge.model.gpu_tower import GpuAudioTower
     from clapedge.teaching.teacher import Lesson, Teacher
@@ -200,7 +199,7 @@ class Engine:
         window: float | None = None,
         hop: float = HOP_SECONDS,
         update: float = 0.0,
-    ) -> Iterator[LiveEvent]:
+    ) -> "Iterator[LiveEvent]":
         """Yield the events in live sound, each as soon as it is certain.
 
         Args:
@@ -212,11 +211,12 @@ class Engine:
             hop: see `timeline`.
             update: seconds after which an event that goes on is yielded again; 0 never does.
         """
+        from clapedge.events.stream import EventStream
+
         window = default_window(hop) if window is None else window
         events = EventStream(self.scorer(labels), rule or EventRule(), window=window, update=update)
         stream = self.embed_stream(BlockDecoder(blocks, sample_rate), batch=1, **window_options(window, hop))
-        for batch in stream:
-            yield from events.push(batch)
+        yield from chain.from_iterable(map(events.push, stream))
         yield from events.close(stream.coverage.end)
 
     def embed_stream(
