@@ -14,6 +14,7 @@ TARGET ?= linux-x86_64
 PY ?=
 EXTRAS ?= $(if $(RUNTIME),,cpu)
 PRECISION ?=
+EXTRAS_PYTHON ?=
 RUNTIME ?=
 KIT ?= dist/clapedge-kit-$(TARGET)$(addprefix -py,$(PY)).tar.gz
 MIRROR ?=
@@ -38,7 +39,7 @@ export ESC10 CHECKPOINT
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 test-avx2 wheel test-matrix clean
+.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 test-avx2 wheel test-matrix release-check clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
@@ -117,6 +118,9 @@ wheel: $(RUN) ## build the wheel into dist/
 
 test-matrix: $(DEV) ## run the engine's tests on an installed wheel, on the oldest and the newest Python and ONNX Runtime
 	@$(BIN)/nox
+
+release-check: $(DEV) ## build the source archive and the wheel, check them, and install the wheel with each extra: [EXTRAS_PYTHON=3.12]
+	@$(BIN)/python -m pytest -q tests/test_release.py && $(BIN)/nox -s release && $(BIN)/nox -s extras $(addprefix -p ,$(EXTRAS_PYTHON))
 
 clean: ## delete the environment, caches and builds (bundles stay)
 	rm -rf $(VENV) $(STANDIN) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
