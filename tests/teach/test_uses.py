@@ -1,5 +1,6 @@
 """Taught sounds where labels are used: commands, kept embeddings, search, a bundle without words, the service."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from pyarrow import parquet
 from tests.teach.sounds import Recorder
 
 from clapedge import Bundle, EmbeddedLabels, Engine, LabelSet, Lesson
@@ -24,6 +26,11 @@ def clapedge(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[s
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done
+
+
+def csv_of(labels: str | Path) -> tuple[str | Path, ...]:
+    """Return options that score against labels and show the best as a row."""
+    return ("--labels", labels, "--duration", "2", "--top-k", "1", "--format", "csv")
 
 
 def test_the_command_teaches_more_forgets_and_scores(record: Recorder, tmp_path: Path) -> None:
@@ -84,6 +91,16 @@ def test_background_gives_thresholds_and_none_of_these_is_shown(record: Recorder
     quiet = clapedge("score", record("none", 77), "--duration", "2", "--labels", target, "--explain").stdout
     assert "none of these" in quiet
     assert "none of these" not in clapedge("score", record("warble", 77), "--labels", target).stdout
+    table = clapedge("score", tmp_path / "no.wav", record("warble", 77), record("none", 77), *csv_of(target), code=1)
+    rows = list(csv.DictReader(table.stdout.splitlines()))
+    assert [row["unknown"] for row in rows] == ["", "false", "true"]
+    assert all(float(row["fit"]) == pytest.approx(float(row["similarity"])) for row in rows[1:])
+    assert rows[0]["error"]
+    clapedge("batch", site, "--labels", target, "-o", tmp_path / "site.parquet")
+    kept = parquet.read_table(tmp_path / "site.parquet").to_pydict()
+    assert set(kept["unknown"]) <= {True, False}
+    assert len(kept["fit"]) == len(kept["file"])
+    assert "fit" not in clapedge("score", record("none", 77), *csv_of("home")).stdout
     hint = clapedge("teach", "-o", target, "--background", site, "--false-alarms", "1/day").stderr
     assert "can promise" in hint
 

@@ -75,6 +75,9 @@ DECIDED_COLUMNS = (
 )
 """Of the same table where each label has its own threshold."""
 
+FIT_COLUMNS = (Column("fit", "float64", "result.fit"), Column("unknown", "bool", "result.unknown"))
+"""After those of either table, where the label set was calibrated with background."""
+
 EVENT_COLUMNS = (
     Column("file", "string", "file"),
     Column("label", "string", "event.label"),
@@ -92,14 +95,15 @@ EVENT_COLUMNS = (
 class ResultTable:
     """Results as rows of columns."""
 
-    def __init__(self, *, multi: bool, top_k: int | None = None) -> None:
+    def __init__(self, *, multi: bool, top_k: int | None = None, fit: bool = False) -> None:
         """Choose the columns.
 
         Args:
             multi: whether each label has its own threshold.
             top_k: how many labels of a result have a row; None means all.
+            fit: whether results say how well the best label fits.
         """
-        self.columns = DECIDED_COLUMNS if multi else RESULT_COLUMNS
+        self.columns = (DECIDED_COLUMNS if multi else RESULT_COLUMNS) + (FIT_COLUMNS if fit else ())
         self._values = attrgetter(*(column.path for column in self.columns))
         self._top_k = top_k
 

@@ -1,60 +1,61 @@
 """A file of results in the format of its name, which appears whole or not at all."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from clapedge.atomic_file import atomic_write
 from clapedge.errors import MissingExtraError
-from clapedge.output.columns import ResultTable
-from clapedge.output.results import CsvWriter, JsonLinesWriter, Writer, begun
+from clapedge.output.columns import Column
+from clapedge.output.results import CsvWriter, JsonLinesWriter, RowWriter, Writer, begun
 from clapedge.scoring.decision import Decision
-from clapedge.scoring.result import Result
 
 ROW_GROUP = 2**17
 """Rows of a Parquet file that are held in memory and written together: some 10 MB."""
 
 
-class ParquetWriter(Writer):
+class ParquetWriter(RowWriter):
     """Writes the columns of the CSV format as Parquet, through pyarrow (extra `parquet`)."""
 
     format_name = "parquet"
 
     def begin(self) -> None:
-        """Open the file for its bytes.
+        """Raise early if the file could not be written.
 
         Raises:
             MissingExtraError: pyarrow is not installed.
         """
         try:
-            import pyarrow as pa
-            from pyarrow import parquet
+            import pyarrow  # noqa: F401 - the columns are known later
         except ImportError as error:
             raise MissingExtraError("writing Parquet", "parquet") from error
-        self._table = ResultTable(multi=self.decision.multi, top_k=self.top_k)
-        self._arrow_table = pa.table
-        self._schema = pa.schema([(column.name, pa.type_for_alias(column.type)) for column in self._table.columns])
-        self._file = parquet.ParquetWriter(self.stream.buffer, self._schema, compression="zstd")
         self._rows: list[tuple[object, ...]] = []
-
-    def write(self, result: Result) -> None:
-        """Write one row a label."""
-        self._rows.extend(self._table.rows(result))
-        if len(self._rows) >= ROW_GROUP:
-            self._flush()
-
-    def fail(self, file: str, error: str) -> None:
-        """Write a row with the error."""
-        self._rows.append(self._table.failed_row(file, error))
+        super().begin()
 
     def end(self) -> None:
         """Write what is left, and the footer."""
+        super().end()
         try:
             self._flush()
             self._file.close()
         finally:
             self._file.is_open = False  # otherwise it tries again when it is collected, and complains
+
+    def _put_columns(self, columns: Sequence[Column]) -> None:
+        """Open the file for its bytes."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._arrow_table = pa.table
+        self._schema = pa.schema([(column.name, pa.type_for_alias(column.type)) for column in columns])
+        self._file = parquet.ParquetWriter(self.stream.buffer, self._schema, compression="zstd")
+
+    def _put(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Hold rows until there are enough for a row group."""
+        self._rows.extend(rows)
+        if len(self._rows) >= ROW_GROUP:
+            self._flush()
 
     def _flush(self) -> None:
         """Write the rows that are held as one row group."""

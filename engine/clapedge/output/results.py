@@ -2,13 +2,13 @@
 
 import csv
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, TextIO
 
 import msgspec
 
-from clapedge.output.columns import ResultTable
+from clapedge.output.columns import Column, ResultTable
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
 from clapedge.scoring.result import Result
@@ -132,30 +132,60 @@ class JsonWriter(JsonLinesWriter):
         self._separator = ","
 
 
-class CsvWriter(Writer):
+class RowWriter(Writer):
+    """Writes rows of columns; the first result decides whether those of the fit are among them."""
+
+    def begin(self) -> None:
+        """Wait for the first result."""
+        self._table: ResultTable | None = None
+        self._failed: list[tuple[str, str]] = []
+
+    def write(self, result: Result) -> None:
+        """Write one row a label."""
+        self._put(self._opened(fit=result.fit is not None).rows(result))
+
+    def fail(self, file: str, error: str) -> None:
+        """Write a row with the error, after the first result has decided the columns."""
+        if self._table is None:
+            self._failed.append((file, error))
+        else:
+            self._put([self._table.failed_row(file, error)])
+
+    def end(self) -> None:
+        """Write what waits for a result that did not come."""
+        self._opened(fit=False)
+
+    def _opened(self, *, fit: bool) -> ResultTable:
+        """Return the table, and write what comes before its first row if there was none."""
+        if self._table is None:
+            self._table = ResultTable(multi=self.decision.multi, top_k=self.top_k, fit=fit)
+            self._put_columns(self._table.columns)
+            self._put([self._table.failed_row(*failure) for failure in self._failed])
+        return self._table
+
+    def _put_columns(self, columns: Sequence[Column]) -> None:
+        """Write the names of the columns."""
+        raise NotImplementedError
+
+    def _put(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows."""
+        raise NotImplementedError
+
+
+class CsvWriter(RowWriter):
     """For spreadsheets: one row a label, one row a failure; see docs/output.md for its columns."""
 
     format_name = "csv"
 
-    def begin(self) -> None:
+    def _put_columns(self, columns: Sequence[Column]) -> None:
         """Write the names of the columns."""
-        self._table = ResultTable(multi=self.decision.multi, top_k=self.top_k)
-        self._truths = [index for index, column in enumerate(self._table.columns) if column.type == "bool"]
         self._csv = csv.writer(self.stream, lineterminator="\n")
-        self._csv.writerow(column.name for column in self._table.columns)
+        self._csv.writerow(column.name for column in columns)
 
-    def write(self, result: Result) -> None:
-        """Write one row a label."""
-        for values in self._table.rows(result):
-            row = list(values)
-            for index in self._truths:
-                row[index] = "true" if row[index] else "false"
-            self._csv.writerow(row)
+    def _put(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows, truths in the small letters of JSON."""
+        self._csv.writerows([str(one).lower() if isinstance(one, bool) else one for one in row] for row in rows)
         self.stream.flush()
-
-    def fail(self, file: str, error: str) -> None:
-        """Write a row with the error."""
-        self._csv.writerow(self._table.failed_row(file, error))
 
 
 WRITERS = {
