@@ -260,3 +260,24 @@ def test_twenty_sounds_of_a_full_size_model_are_small_and_a_hundred_clips_are_qu
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
     assert float(done.stdout) < 0.05, "seconds to teach from 100 clips' embeddings"
     assert (tmp_path / "twenty.npz").stat().st_size <= 200_000
+
+
+@pytest.mark.parametrize(("fits", "shared"), [(False, 0.0), (True, 0.8)], ids=["words of another sound", "its words"])
+def test_words_count_as_far_as_they_fit_the_clips(*, fits: bool, shared: float) -> None:
+    rng = np.random.default_rng(1)
+    pool = unit(rng.standard_normal((64, 32)))
+    clips = unit(np.eye(32)[:1] + 0.02 * rng.standard_normal((5, 32)))
+    word = np.eye(32, dtype=np.float32)[0 if fits else 9][None]
+    words = EmbeddedLabels(LabelSet.of(["gate"]), word, "x")
+    examples = Examples.of(clips, label="gate", kind="example", clips=[f"{number}.wav" for number in range(5)])
+    alone, both = (teach(labels, examples, pool, text_tower="x") for labels in (None, words))
+    rows = [one.embeddings[0] * one.placement.scales[0] for one in (alone, both) if one.placement is not None]
+    left = rows[1] - shared * word[0]
+    angle = left @ rows[0] / np.linalg.norm(left) / np.linalg.norm(rows[0])
+    assert angle == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(left) == pytest.approx((1 - shared) * np.linalg.norm(rows[0]), rel=1e-4)
+
+
+def unit(rows: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Samples:
+    """Return rows of unit length."""
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)

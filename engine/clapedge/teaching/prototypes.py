@@ -29,6 +29,14 @@ SHIFT = -0.15
 FEWEST_OTHERS = 32
 """Other sounds that are needed: with fewer, what is special about a clip cannot be seen beside what all share."""
 
+WORDS_SHARE = 0.8
+"""Of words in the similarity of a label that has clips too, where its words fit these clips."""
+
+WORDS_FIT = (2.0, 3.0)
+"""Standard deviations of the pool by which the words of a label must put its clips above other sounds, to count at all
+and to count in full. Words that mean the sound reach 2.9 and more, words that do not mean it 1.7 at most (recordings
+that the tower was trained with, and sounds that chose the method)."""
+
 NEGATIVE_SHARE = 0.5
 """What a clip of `--not` may reach at most, as a share of what the clips of the label reach."""
 
@@ -65,7 +73,9 @@ def teach(
     for label in every:
         row, offset = placed.place(examples, label.name) if label.examples else (word_rows[label.name], 0.0)
         if label.examples and label.prompts:
-            row, offset = (row + word_rows[label.name]) / 2, offset / 2
+            word = word_rows[label.name]
+            share = placed.share_of_words(word, examples, label.name)
+            row, offset = share * word + (1 - share) * row, (1 - share) * offset
         rows.append(row)
         offsets.append(offset)
     matrix = np.array(rows)
@@ -135,7 +145,8 @@ class _Placer:
         self._mean = pool.mean(axis=0)
         centred = pool - self._mean
         variance = max(float((centred**2).mean()), np.finfo(np.float64).tiny)
-        self._directions = centred / np.sqrt(len(pool) * variance)
+        self._deviation = np.sqrt(variance)
+        self._directions = centred / (np.sqrt(len(pool)) * self._deviation)
         self._inner = np.linalg.inv(RIDGE * np.eye(len(pool)) + self._directions @ self._directions.T)
         self._level = float(np.mean([word @ self._mean for word in words])) if len(words) else 0.0
 
@@ -149,6 +160,13 @@ class _Placer:
         value = max(float(row @ own), np.finfo(np.float64).tiny)
         row *= SCALE / np.sqrt(np.linalg.norm(row) * value)
         return row, self._level + SHIFT - float(row @ self._mean)
+
+    def share_of_words(self, word: Float64Array, examples: Examples, label: str) -> float:
+        """Return how much of a label's similarity is that of its words: the more, the better they fit its clips."""
+        own = examples.where(label=label, kind="example").vectors().astype(np.float64).mean(axis=0) - self._mean
+        spread = self._deviation * np.linalg.norm(self._directions @ word)
+        fits = float(word @ own) / max(float(spread), np.finfo(np.float64).tiny)
+        return WORDS_SHARE * float(np.interp(fits, WORDS_FIT, (0.0, 1.0)))
 
     def _whitened(self, direction: Float64Array) -> Float64Array:
         """Return a direction in the metric of the pool: the inverse of its covariance, by Woodbury's identity."""
