@@ -8,8 +8,10 @@ import numpy as np
 
 from clapedge.arrays import Float32Array
 from clapedge.audio.array_decoder import ArrayDecoder, BlockDecoder
+from clapedge.audio.chunks import mend_sizes
 from clapedge.audio.decoder import Decoder
 from clapedge.audio.ffmpeg_decoder import FfmpegDecoder
+from clapedge.audio.flac import mend_flac
 from clapedge.audio.options import ReadOptions
 from clapedge.audio.soundfile_decoder import NotRecognisedError, SoundFileDecoder
 from clapedge.audio.sources import AudioSource, ByteView, open_source, shown_name
@@ -115,10 +117,14 @@ def _decoder(source: AudioSource | BlockDecoder, sample_rate: int | None) -> Ite
 
 def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | FfmpegDecoder:
     """Open a file with libsndfile or, if that does not know the format, with FFmpeg."""
+    notes = mend_sizes(view, name) + mend_flac(view)
+    decoder: SoundFileDecoder | FfmpegDecoder
     try:
-        return SoundFileDecoder(view, name)
+        decoder = SoundFileDecoder(view, name)
     except NotRecognisedError:
-        return FfmpegDecoder(view, name)
+        decoder = FfmpegDecoder(view, name)
+    decoder.notes += notes
+    return decoder
 
 
 def _checked(decoder: Decoder, name: str) -> Decoder:

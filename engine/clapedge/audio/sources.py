@@ -48,7 +48,8 @@ class ByteView:
         self._file = file
         self.size = self.length = file.seek(0, os.SEEK_END)
         self._position = 0
-        self._patch: tuple[int, bytes] = (0, b"")
+        self._mask: tuple[int, bytes] = (0, b"")
+        self._patches: list[tuple[int, bytes]] = []
         self._ahead = b""
         self._ahead_from = 0
         self.failure: OSError | None = None
@@ -61,14 +62,24 @@ class ByteView:
             patch: an offset and the bytes to be read there.
         """
         self.length = length
-        self._patch = patch
+        self._mask = patch
+        self._ahead = b""
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Show other bytes at an offset from now on, whatever length is pretended: for headers that are wrong."""
+        self._patches.append((offset, data))
+        self._ahead = b""
+
+    def cut(self, size: int) -> None:
+        """Show nothing from an offset on: for files in which another recording follows."""
+        self.size = self.length = min(size, self.size)
         self._ahead = b""
 
     def peek(self, offset: int, count: int) -> bytes:
         """Return up to `count` real bytes from `offset`, without moving."""
         try:
             self._file.seek(offset)
-            return self._file.read(count)
+            return self._file.read(max(0, min(count, self.size - offset)))
         except OSError as error:
             self.failure = error
             return b""
@@ -104,13 +115,13 @@ class ByteView:
         """Return up to `count` bytes from the current position, with patch and pretended tail."""
         if self.size <= self.length - TAG_BYTES <= self._position:
             return bytes(max(0, self.length - self._position))
-        data = self.peek(self._position, max(0, min(count, self.size - self._position)))
-        offset, patch = self._patch
-        at = offset - self._position
-        if not patch or at + len(patch) <= 0 or at >= len(data):
-            return data
-        low, high = max(0, at), min(len(data), at + len(patch))
-        return data[:low] + patch[low - at : high - at] + data[high:]
+        data = self.peek(self._position, count)
+        for offset, patch in (*self._patches, self._mask):
+            at = offset - self._position
+            low, high = max(0, at), min(len(data), at + len(patch))
+            if low < high:
+                data = data[:low] + patch[low - at : high - at] + data[high:]
+        return data
 
 
 def source_name(source: object) -> str:

@@ -1,0 +1,129 @@
+"""Recordings as users' devices write them: where the tone is found, how long they are, and what is noted."""
+
+import struct
+
+import numpy as np
+import pytest
+from tests.recordings import encoded, recording, tone_at, with_numbers
+
+from clapedge import audio
+from clapedge.audio import ReadOptions
+from clapedge.errors import AudioFormatError
+
+FLUSH = 4 * 48_000
+"""Bytes of the 2 s that an unfinished header claims."""
+
+
+def check(data: bytes, tone: float, seconds: float) -> str:
+    """Check tone and length, from the beginning and after a seek, and return the notes."""
+    whole = audio.read(data)
+    found = tone_at(whole.samples)
+    assert found is not None
+    assert abs(found - tone) < 0.3
+    assert abs(whole.end - seconds) < 0.1
+    assert abs(whole.duration - seconds) < 0.1
+    part = audio.read(data, ReadOptions(start=tone - 1, duration=3))
+    later = tone_at(part.samples)
+    assert later is not None
+    assert abs(part.start + later - found) < 0.1
+    return "; ".join(whole.warnings)
+
+
+# ---- headers that were never finished
+
+
+def sized(data: bytes, at: int, size: int, code: str = "<I") -> bytes:
+    """Return a file whose number at an offset, which is right, is another."""
+    return with_numbers(data, {at: size}, code)
+
+
+WAV = encoded(recording(25, 18))
+
+
+@pytest.mark.parametrize(
+    ("riff", "claimed", "note"),
+    [
+        (0, 0, "claims no sound"),
+        (36, 0, "claims no sound"),
+        (2**32 - 1, 0, "claims no sound"),
+        (36 + FLUSH, FLUSH, f"claims {FLUSH} bytes of sound"),
+        (2**32 - 1, 2**32 - 1, ""),  # a pipe, which is no fault
+    ],
+)
+def test_a_wav_of_a_recorder_that_was_switched_off_is_read_to_its_end(riff: int, claimed: int, note: str) -> None:
+    notes = check(sized(sized(WAV, 4, riff), WAV.index(b"data") + 4, claimed), 18, 25)
+    assert note in notes
+    assert bool(note) == bool(notes)
+
+
+def unfinished(kind: str, claimed: int) -> bytes:
+    """Return a recording of 25 s whose header claims `claimed` frames of 16 bits."""
+    data = encoded(recording(25, 18), kind)
+    if kind == "AU":
+        return sized(data, 8, 2 * claimed, ">I")
+    if kind == "AIFF":
+        data = sized(sized(data, 4, 46 + 2 * claimed, ">I"), data.index(b"COMM") + 10, claimed, ">I")
+        return sized(data, data.index(b"SSND") + 4, 8 + 2 * claimed, ">I")
+    if kind == "CAF":
+        return sized(data, data.index(b"data") + 4, 4 + 2 * claimed, ">Q")
+    if kind == "W64":
+        return sized(sized(data, 16, 128 + 2 * claimed, "<Q"), data.index(b"data") + 16, 24 + 2 * claimed, "<Q")
+    if kind == "RF64":
+        at = data.index(b"ds64") + 8
+        return sized(sized(data, at, 36 + 2 * claimed, "<Q"), at + 8, 2 * claimed, "<Q")
+    at = 18
+    field = int.from_bytes(data[at : at + 8], "big") >> 36 << 36 | claimed
+    return sized(data, at, field, ">Q")
+
+
+@pytest.mark.parametrize("kind", ["AU", "AIFF", "CAF", "W64", "RF64"])
+@pytest.mark.parametrize("claimed", [0, 96_000])
+def test_the_relatives_of_wav_hide_nothing_either(kind: str, claimed: int) -> None:
+    assert "its recorder did not finish it" in check(unfinished(kind, claimed), 18, 25)
+
+
+def test_a_flac_hides_nothing_either() -> None:
+    assert "its header claims 2.00 s, 25.00 s are there" in check(unfinished("FLAC", 96_000), 18, 25)
+
+
+# ---- what may follow the sound
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+@pytest.mark.parametrize(
+    "trailing",
+    [
+        chunk(b"LIST", b"INFOISFT\4\0\0\0rec\0"),
+        chunk(b"id3 ", b"ID3\3\0\0\0\0\0\0" + bytes(3000)),
+        chunk(b"bext", bytes(602)) + chunk(b"cue ", bytes(28)) + chunk(b"iXML", b"<A/>" * 999),
+        chunk(b"qZ9.", np.random.default_rng(0).bytes(5001)),
+        chunk(b"LIST", bytes(4000))[:3000],
+        b"TAG" + bytes(125),
+        b"APETAGEX" + bytes(range(256)) * 8,
+        b"<?xml version='1.0' encoding='utf-8'?>" + bytes(range(256)) * 8,
+        bytes(2**16),
+        b"\r\n",
+    ],
+)
+@pytest.mark.parametrize("samples", [48_000, 48_001])
+def test_what_may_follow_the_sound_is_not_read_as_sound(trailing: bytes, samples: int) -> None:
+    data = encoded(np.full(samples, 0.1, np.float32), subtype="PCM_U8")
+    whole = audio.read(data + trailing)
+    assert (len(whole.samples), whole.warnings) == (samples, ())
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "AIFF", "CAF", "W64", "AU"])
+def test_a_recording_behind_another_one_is_noted(kind: str) -> None:
+    data = encoded(recording(5, 1), kind)
+    whole = audio.read(data + data)
+    assert whole.end == 5
+    assert any("another recording follows" in note for note in whole.warnings)
+
+
+def test_a_wav_that_holds_nothing_stays_an_error() -> None:
+    data = sized(sized(WAV[: WAV.index(b"data") + 8], 4, 36), WAV.index(b"data") + 4, 0)
+    with pytest.raises(AudioFormatError, match="no samples"):
+        audio.read(data + chunk(b"LIST", b"INFOISFT\4\0\0\0rec\0"))
