@@ -33,7 +33,8 @@ def tone_at(samples: Float32Array) -> float | None:
 def encoded(samples: Float32Array, kind: str = "WAV", subtype: str = "PCM_16", *, rate: int = RATE) -> bytes:
     """Return samples (n,) or (channels, n) as the bytes of a file that libsndfile writes."""
     file = io.BytesIO()
-    soundfile.write(file, samples.T, rate, format=kind, subtype=subtype)
+    constant = {"bitrate_mode": "CONSTANT"} if kind == "MP3" else {}
+    soundfile.write(file, samples.T, rate, format=kind, subtype=subtype, **constant)
     return file.getvalue()
 
 

@@ -127,3 +127,49 @@ def test_a_wav_that_holds_nothing_stays_an_error() -> None:
     data = sized(sized(WAV[: WAV.index(b"data") + 8], 4, 36), WAV.index(b"data") + 4, 0)
     with pytest.raises(AudioFormatError, match="no samples"):
         audio.read(data + chunk(b"LIST", b"INFOISFT\4\0\0\0rec\0"))
+
+
+# ---- MP3s of several streams
+
+
+def mp3(seconds: float, tone: float, *, channels: int = 1, rate: int = 48_000) -> bytes:
+    """Return an MP3 with a Xing header."""
+    return encoded(np.tile(recording(seconds, tone, rate=rate), (channels, 1)), "MP3", "MPEG_LAYER_III", rate=rate)
+
+
+def bare(data: bytes) -> bytes:
+    """Return an MP3 without its first frame, which holds the Xing header."""
+    return data[data.index(data[:2], 100) :]
+
+
+ID3 = b"ID3\4\0\0\0\0\0\x10" + bytes(16)
+ID3V1 = b"TAG" + bytes(125)
+
+
+@pytest.mark.parametrize("between", [b"", ID3, ID3V1, ID3V1 + ID3, bytes(700)])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_mp3s_joined_end_to_end_are_all_read(between: bytes, tagged: bool) -> None:  # noqa: FBT001 - a parameter
+    first, second = mp3(20, 5), mp3(20, 8)
+    second = second if tagged else bare(second)
+    assert check(first + between + second, 5, 40) == ""
+    late = audio.read(first + between + second, ReadOptions(start=21))
+    assert tone_at(late.samples) == pytest.approx(7, abs=0.1)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_mp3_that_turns_from_mono_to_stereo_is_read_to_its_end(named: bool) -> None:  # noqa: FBT001 - a parameter
+    mono, stereo = (mp3(60, 40, channels=channels, rate=16_000) for channels in (1, 2))
+    half = int(0.498 * len(mono))  # each half has the frame of delay that an encoder puts first
+    check(bare(mono)[:half] + stereo[len(stereo) // 2 :] + (ID3V1 if named else b""), 40, 60)
+
+
+def test_an_mp3_whose_header_claims_only_its_first_flush_is_read_to_its_end() -> None:
+    data = mp3(25, 18)
+    at = data.index(b"Info" if b"Info" in data[:100] else b"Xing")
+    check(with_numbers(data, {at + 8: 84, at + 12: len(data) // 12}, ">I"), 18, 25)
+
+
+def test_streams_of_another_rate_are_not_read_and_that_is_noted() -> None:
+    whole = audio.read(mp3(20, 5) + mp3(20, 5, rate=32_000))
+    assert abs(whole.end - 20) < 0.1
+    assert any("sample rate changes from 48000 to 32000 Hz" in note for note in whole.warnings)

@@ -37,10 +37,10 @@ MAGICS = (
 """First bytes of a recording that follows another one in a file: files joined end to end."""
 
 KNOWN = frozenset(
-    b"LIST|id3 |ID3 |cue |bext|smpl|fact|iXML|axml|JUNK|junk|FLLR|PAD |PEAK|peak|inst|acid|DISP|afsp|_PMX|plst|umid"
-    b"|NAME|AUTH|ANNO|COMT|MARK|INST|MIDI|APPL|(c) |COMM|FVER|free|info|uuid|strg|mark|regn|midi|chan|kuki|pakt|edct".split(
-        b"|"
-    )
+    (
+        b"LIST|id3 |ID3 |cue |bext|smpl|fact|iXML|axml|JUNK|junk|FLLR|PAD |PEAK|peak|inst|acid|AUTH|DISP|_PMX|plst|"
+        b"NAME|ANNO|COMT|MARK|INST|MIDI|APPL|(c) |COMM|FVER|free|info|uuid|strg|mark|regn|midi|chan|kuki|pakt|edct"
+    ).split(b"|")
 )
 """Names of chunks that may follow the sound, whole or cut off; samples do not spell them."""
 

@@ -51,16 +51,15 @@ def find_mp3_tag(view: ByteView) -> Mp3Tag | None:
         for distance in (36,) if name == b"VBRI" else (36, 21, 13):
             frame = at - distance
             if frame >= 0 and _is_sync(head[frame : frame + 2]):
-                end = _described_end(head, at, start + frame)
+                end = described_end(head, at, start + frame)
                 following = view.peek(end, 3) if end else b""
                 goes_on = following == b"ID3" or (_is_sync(following) and following[:2] == head[frame : frame + 2])
                 return Mp3Tag((start + at, bytes(4)), end, goes_on)
     return None
 
 
-def skip_id3(view: ByteView) -> int:
-    """Return the offset behind the ID3v2 tags at the beginning (titles, cover art)."""
-    offset = 0
+def skip_id3(view: ByteView, offset: int = 0) -> int:
+    """Return the offset behind the ID3v2 tags (titles, cover art) at the beginning, or at another offset."""
     for _ in range(MAX_ID3_TAGS):
         head = view.peek(offset, ID3_HEADER)
         if len(head) < ID3_HEADER or head[:3] != b"ID3":
@@ -109,7 +108,7 @@ def _is_sync(head: bytes) -> bool:
     return len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # noqa: PLR2004 - the two bytes of the sync
 
 
-def _described_end(head: bytes, at: int, frame: int) -> int | None:
+def described_end(head: bytes, at: int, frame: int) -> int | None:
     """Return where a stream ends according to its header, in the file.
 
     Args:

@@ -12,6 +12,7 @@ from clapedge.audio.chunks import mend_sizes
 from clapedge.audio.decoder import Decoder
 from clapedge.audio.ffmpeg_decoder import FfmpegDecoder
 from clapedge.audio.flac import mend_flac
+from clapedge.audio.joined import JoinedDecoder, Mp3Decoder, open_streams
 from clapedge.audio.options import ReadOptions
 from clapedge.audio.soundfile_decoder import NotRecognisedError, SoundFileDecoder
 from clapedge.audio.sources import AudioSource, ByteView, open_source, shown_name
@@ -115,12 +116,12 @@ def _decoder(source: AudioSource | BlockDecoder, sample_rate: int | None) -> Ite
         yield _checked(decoder, name)
 
 
-def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | FfmpegDecoder:
+def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | JoinedDecoder | Mp3Decoder | FfmpegDecoder:
     """Open a file with libsndfile or, if that does not know the format, with FFmpeg."""
     notes = mend_sizes(view, name) + mend_flac(view)
-    decoder: SoundFileDecoder | FfmpegDecoder
+    decoder: SoundFileDecoder | JoinedDecoder | Mp3Decoder | FfmpegDecoder
     try:
-        decoder = SoundFileDecoder(view, name)
+        decoder = open_streams(view, name)
     except NotRecognisedError:
         decoder = FfmpegDecoder(view, name)
     decoder.notes += notes
