@@ -113,7 +113,7 @@ def read_clips(examples: Sequence[Example], front_end: FrontEnd, *, windows: int
         except AudioError as error:
             return str(error)
         if max(float(clip.log_mels.max()) for clip in clips) < SILENT:
-            return f"{examples[place].path}: it is silent; record it again"
+            return f"{audio.source_name(examples[place].path)}: it is silent; record it again"
         return clips
 
     found = yield from gather(side_by_side(read, range(len(examples))), step, len(examples))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clapedge.audio.discovery import find_recordings
 from clapedge.errors import UsageError
+from clapedge.terminal import record_name
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
 """CSV files that identify the layout of a data set: ESC-50's, UrbanSound8K's, and this project's own."""
@@ -91,7 +92,8 @@ def _from_folders(audio: Path) -> list[Example]:
     for path in map(Path, find_recordings([audio], recursive=True).files):
         parts = path.relative_to(os.path.normpath(audio)).parts
         if not any(part.startswith(".") for part in parts):
-            examples.append(Example("/".join(parts), path, class_name(parts[0]) if len(parts) > 1 else None))
+            label = class_name(record_name(parts[0])) if len(parts) > 1 else None
+            examples.append(Example(record_name("/".join(parts)), path, label))
     return examples
 
 

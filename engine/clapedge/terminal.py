@@ -1,5 +1,7 @@
-"""Text from outside (file names, labels, metadata of models) made safe for a terminal."""
+"""Text from outside (file names, labels, metadata of models) made safe for a terminal, and file names for records."""
 
+import os
+import re
 import unicodedata
 
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -7,6 +9,29 @@ ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 ESCAPED_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They reverse the direction of text, so that a name reads as another one."""
+
+
+ESCAPED_CODE = re.compile(r"\\ud([89a-f][0-9a-f]{2})")
+"""A surrogate as `record_name` writes it."""
+
+ESCAPED_BACKSLASH = r"\udc5c"
+"""A backslash that stands before what would read as such an escape; no byte that cannot be decoded has this code."""
+
+
+def record_name(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as records hold it: encodable as UTF-8, and different for every path.
+
+    Bytes that are not UTF-8, which Python holds as lone surrogates, are written as `\udcNN`, NN being the byte in
+    hexadecimal. A backslash of the path before what would read as such an escape is written as `\udc5c`. Every other
+    path stays as it is.
+    """
+    escaped = ESCAPED_CODE.sub(lambda found: ESCAPED_BACKSLASH + found[0][1:], os.fspath(path))
+    return escaped.encode("utf-8", "backslashreplace").decode()
+
+
+def path_of(name: str) -> str:
+    """Return the path that `record_name` was given."""
+    return ESCAPED_CODE.sub(lambda found: "\\" if found[0] == ESCAPED_BACKSLASH else chr(int(f"d{found[1]}", 16)), name)
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from tests.serve.staging import CLIPS, PATIENCE, SIREN, Running, occupied, servi
 
 from clapedge.cli.remote import Remote, opener
 from clapedge.errors import AudioError, ProviderError, UsageError
+from clapedge.terminal import path_of
 
 TIMES = re.compile(r"\d+ ms · ")
 
@@ -45,6 +47,21 @@ def test_every_format_is_what_it_is_without_a_server(running: Running, output_fo
     assert here.returncode == there.returncode == 1
     assert without_times(there.stdout, output_format) == without_times(here.stdout, output_format)
     assert there.stderr.count(b"error: ") == 2
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="its file names are always Unicode")
+def test_names_that_are_not_utf8_are_the_same_with_a_server(running: Running, tmp_path: Path) -> None:
+    good, damaged = tmp_path / os.fsdecode(b"T\xfcr.flac"), tmp_path / os.fsdecode(b"\xd3\xea.wav")
+    good.write_bytes(SIREN.read_bytes())
+    damaged.write_bytes(b"RIFF")
+    recordings = [str(damaged), str(good), str(tmp_path / os.fsdecode(b"\xff"))]
+    options = ["--labels", "home", "--format", "jsonl"]
+    here = score(*recordings, *options, "--threads", "1")
+    there = score(*recordings, *options, "--server", running.url)
+    assert here.returncode == there.returncode == 1
+    assert without_times(there.stdout, "jsonl") == without_times(here.stdout, "jsonl")
+    records = [json.loads(line) for line in there.stdout.splitlines()]
+    assert [path_of(record["file"]) for record in records] == recordings
 
 
 def test_options_reach_the_server(running: Running) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from clapedge.errors import AudioError
 
@@ -53,7 +52,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]], *, recursive: bool 
     files: set[str] = set()
     skipped: set[str] = set()
     for path in paths:
-        if Path(path).is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - where Path raises for a name that is too long
             for file in _walk(os.fspath(path), recursive=recursive):
                 (files if is_recording(file) else skipped).add(file)
         else:

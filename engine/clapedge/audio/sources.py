@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.errors import AudioError, AudioFileNotFoundError, AudioFormatError, UsageError
-from clapedge.terminal import printable
+from clapedge.terminal import printable, record_name
 
 AudioSource: TypeAlias = (
     str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], int]
@@ -125,12 +125,9 @@ class ByteView:
 
 
 def source_name(source: object) -> str:
-    r"""Return what records call a source: its path, else what kind of thing it is.
-
-    Bytes of a path that are not UTF-8 are written as `\udcNN`, so that every record can be encoded.
-    """
+    """Return what records call a source: its path, see `record_name`, else what kind of thing it is."""
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source).encode("utf-8", "backslashreplace").decode()
+        return record_name(source)
     if isinstance(source, (np.ndarray, tuple)):
         return "array"
     if isinstance(source, (bytes, bytearray, memoryview)):

@@ -23,6 +23,7 @@ from clapedge import __version__
 from clapedge.errors import AudioError, AudioFileNotFoundError, BundleError, ClapEdgeError, ProviderError, UsageError
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Result
+from clapedge.terminal import printable, record_name
 
 UNIX = "unix:"
 
@@ -192,14 +193,15 @@ def opener(name: str) -> Opener:
     Raises:
         AudioError: when it is opened, if it cannot be.
     """
+    shown = printable(record_name(name))
 
     def opened() -> IO[bytes]:
         try:
             return Path(name).open("rb")
         except (FileNotFoundError, NotADirectoryError):
-            raise AudioFileNotFoundError(f"{name} does not exist; check the path") from None
+            raise AudioFileNotFoundError(f"{shown} does not exist; check the path") from None
         except OSError as error:
-            raise AudioError(f"{name} cannot be read ({error.strerror}); check the path") from error
+            raise AudioError(f"{shown} cannot be read ({error.strerror}); check the path") from error
 
     return opened
 
@@ -235,7 +237,7 @@ def _part(out: io.BytesIO, boundary: str, described: str, content: bytes | None)
 
 def _quoted(name: str) -> str:
     """Return a file name as a form carries it, in ASCII."""
-    return quote(name.encode("utf-8", "replace"), safe=" ()[]+,;=@~")
+    return quote(record_name(name), safe=" ()[]+,;=@~")
 
 
 def _size(file: IO[bytes]) -> int | None:
@@ -266,8 +268,9 @@ def _failure(status: int, answer: bytes, server: str, name: str) -> ClapEdgeErro
         return ProviderError(f"server {server} answers with status {status}; is it clapedge serve? check the address")
     if status == http.client.UNAUTHORIZED:
         return UsageError(f"server {server} asks for a key; set {KEY_VARIABLE} to one of its keys")
-    if detail.startswith(Path(name).name):
-        detail = name + detail.removeprefix(Path(name).name)
+    sent = printable(record_name(Path(name).name))
+    if detail.startswith(sent):
+        detail = printable(record_name(name)) + detail.removeprefix(sent)
     kinds: dict[int, type[ClapEdgeError]] = {1: AudioError, 2: UsageError, 3: BundleError}
     return kinds.get(code, ProviderError)(detail)
 

@@ -23,6 +23,7 @@ from clapedge.cli.options import (
     recording_options,
 )
 from clapedge.errors import AudioError, UsageError
+from clapedge.terminal import record_name
 
 if TYPE_CHECKING:
     from clapedge.audio import AudioSource
@@ -99,11 +100,11 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
             except AudioError as error:
                 failed = True
                 report_error(error)
-                writer.fail(name, to_flags(str(error)))
+                writer.fail(record_name(name), to_flags(str(error)))
                 continue
             for sentence in result.warnings:
                 note(sentence, about=name)
-            writer.write(replace(result, file=name, warnings=tuple(map(to_flags, result.warnings))))
+            writer.write(replace(result, file=record_name(name), warnings=tuple(map(to_flags, result.warnings))))
     ctx.exit(1 if failed else 0)
 
 

@@ -12,6 +12,7 @@ from clapedge.errors import BundleDamagedError, BundleNotFoundError, ClapEdgeErr
 from clapedge.model.bundle import MANIFEST_NAME, Bundle, locate
 from clapedge.serve.models import Model, load
 from clapedge.serve.service import LabelSetName, Service
+from clapedge.terminal import record_name
 
 log = logging.getLogger("clapedge.serve")
 
@@ -156,7 +157,7 @@ def _describe(path: Path) -> FoundBundle:
     files = sorted(file for file in directory.rglob("*") if file.is_file())
     stats = [(str(file.relative_to(directory)), file.stat()) for file in files]
     fingerprint = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-    return FoundBundle(path.absolute().name, directory, fingerprint)
+    return FoundBundle(record_name(path.absolute().name), directory, fingerprint)
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:

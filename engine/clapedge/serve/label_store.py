@@ -13,6 +13,7 @@ from clapedge.labels import EmbeddedLabels, Label, LabelSet, shipped_sets
 from clapedge.labels.loader import load_labels
 from clapedge.serve.errors import RequestError, UnknownError
 from clapedge.serve.settings import Settings
+from clapedge.terminal import record_name
 
 log = logging.getLogger("clapedge.serve")
 
@@ -40,11 +41,11 @@ class LabelStore:
         self._settings = settings
         self._lock = threading.Lock()
         self._put: dict[str, LabelSet] = {}
-        self.default = settings.labels.stem if settings.labels else None
+        self.default = record_name(settings.labels.stem) if settings.labels else None
         loaded = load_labels(settings.labels) if settings.labels else None
         self.embedded = loaded if isinstance(loaded, EmbeddedLabels) else None
         own = loaded.label_set if isinstance(loaded, EmbeddedLabels) else loaded
-        self._own = {settings.labels.stem: own} if settings.labels and own else {}
+        self._own = {self.default: own} if self.default and own else {}
         self._shipped = {name: LabelSet.from_file(path) for name, path in shipped_sets().items()}
         if settings.labels_dir is not None and not settings.labels_dir.is_dir():
             raise LabelError(f"--labels-dir {settings.labels_dir} is not a directory; make it first")
