@@ -151,15 +151,15 @@ def _fit_background(
     bundle: "Bundle", background: Path, label_file: str | None, target: Path | None, false_alarms: str
 ) -> int:
     """Give labels thresholds by background of a site, and write them; return the exit code."""
-    from clapedge.audio.discovery import find_recordings
     from clapedge.engine import Engine
     from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
     from clapedge.labels.loader import load_labels
     from clapedge.teaching.background import FalseAlarms
+    from clapedge_calib.dataset import recordings_in
 
     if target is None or label_file is None:
         raise click.UsageError("--background goes with --labels, which it calibrates, and --scores, where they go")
-    alarms, files = FalseAlarms.parse(false_alarms), find_recordings([background], recursive=True).files
+    alarms, files = FalseAlarms.parse(false_alarms), recordings_in(background)
     with Engine.load(bundle.directory, threads=1) as engine:
         labels = engine.embed_labels(load_labels(label_file, bundle=bundle))
         made = engine.teacher.calibrate(labels, files, alarms=alarms, window=WINDOW_SECONDS, hop=HOP_SECONDS)

@@ -2,12 +2,13 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clapedge.audio.discovery import find_recordings
-from clapedge.errors import UsageError
+from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.terminal import record_name
 
 KNOWN_MANIFESTS = ("meta/esc50.csv", "metadata/UrbanSound8K.csv", "clips.csv")
@@ -86,14 +87,21 @@ def class_name(label: str) -> str:
     return " ".join(label.replace("_", " ").split())
 
 
+def recordings_in(folder: Path) -> tuple[str, ...]:
+    """Return the recordings in a folder and those beneath it, and warn of what is passed over."""
+    found = find_recordings([folder], recursive=True)
+    for sentence in found.notes():
+        warnings.warn(sentence, ClapEdgeWarning, stacklevel=4)
+    return found.files
+
+
 def _from_folders(audio: Path) -> list[Example]:
     """List a folder: the first folder beneath it is the class; files beside the folders have none."""
     examples = []
-    for path in map(Path, find_recordings([audio], recursive=True).files):
+    for path in map(Path, recordings_in(audio)):
         parts = path.relative_to(os.path.normpath(audio)).parts
-        if not any(part.startswith(".") for part in parts):
-            label = class_name(record_name(parts[0])) if len(parts) > 1 else None
-            examples.append(Example(record_name("/".join(parts)), path, label))
+        label = class_name(record_name(parts[0])) if len(parts) > 1 else None
+        examples.append(Example(record_name("/".join(parts)), path, label))
     return examples
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clapedge.errors import UsageError
+from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge_calib.dataset import read_dataset
 
 
@@ -20,7 +20,8 @@ def test_a_folder_is_a_class_and_its_name_is_read_as_words(tmp_path: Path) -> No
 
 def test_recordings_beside_the_folders_have_no_class_and_hidden_ones_are_left_alone(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav", tmp_path / ".trash" / "b.wav")
-    assert [(each.name, each.label) for each in read_dataset(tmp_path)] == [("a.wav", None)]
+    with pytest.warns(ClapEdgeWarning, match="passed over 1 hidden file or folder, such as .*trash"):
+        assert [(each.name, each.label) for each in read_dataset(tmp_path)] == [("a.wav", None)]
 
 
 def test_the_layout_of_esc_50_is_recognised_and_its_columns_narrow(tmp_path: Path) -> None:

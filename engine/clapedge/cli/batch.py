@@ -92,7 +92,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
         _check_without_paths(ctx, embeddings)
     check_target(target, force=force or resume, suffixes=tuple(FILE_WRITERS))
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
-    files = find_recordings(paths, recursive=recursive) if paths else None
+    files = find_recordings(paths, recursive=recursive, hidden=bool(options["hidden"])) if paths else None
     engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are embedded side by side
     labels = read_labels(engine_of, words, label_file, template)
     keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
@@ -159,6 +159,6 @@ def _check_without_paths(ctx: click.Context, embeddings: str | None) -> None:
     """Raise if options say how recordings are read, where none are named."""
     if not embeddings:
         raise UsageError("name recordings or folders to score, or --embeddings to score what is kept there")
-    for name in ("recursive", "workers", "where", "resume", *RECORDING_OPTIONS):
+    for name in ("recursive", "hidden", "workers", "where", "resume", *RECORDING_OPTIONS):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"--{name} says how recordings are read; name some, or leave it out to score what is kept")

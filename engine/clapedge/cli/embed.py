@@ -35,6 +35,7 @@ Exit codes: 0 all embedded, 1 some recordings failed, 2 usage, 3 bundle, 4 provi
 
 folder_options = option_group(
     click.option("--recursive", is_flag=True, help="Look through folders in folders too."),
+    click.option("--hidden", is_flag=True, help="Take hidden files and folders too, such as .Trashes and ._*.wav."),
     click.option("--workers", type=click.IntRange(min=1), help="Recordings embedded at once. [default: usable cores]"),
     click.option(
         "--engine",
@@ -64,6 +65,7 @@ def embed(
     paths: Sequence[str],
     output: str,
     recursive: bool,
+    hidden: bool,
     workers: int | None,
     **options: object,
 ) -> None:
@@ -71,7 +73,7 @@ def embed(
 
     What is kept already is not read again; the same command goes on after an interruption.
     """
-    files = find_recordings(paths, recursive=recursive)
+    files = find_recordings(paths, recursive=recursive, hidden=hidden)
     store, _, failures = embed_recordings(
         load_engine(options, threads=1), files, Path(output), workers=workers, options=options
     )
@@ -80,17 +82,21 @@ def embed(
     ctx.exit(1 if failures else 0)
 
 
-def find_recordings(paths: Sequence[str], *, recursive: bool) -> tuple[str, ...]:
-    """Return the recordings that paths name, and note how many other files lie in the folders.
+def find_recordings(paths: Sequence[str], *, recursive: bool, hidden: bool) -> tuple[str, ...]:
+    """Return the recordings that paths name, and note what else lies in the folders.
 
     Raises:
         AudioError: there are none.
     """
     from clapedge.audio.discovery import find_recordings
 
-    found = find_recordings(paths, recursive=recursive)
+    found = find_recordings(paths, recursive=recursive, hidden=hidden)
     if found.skipped:
         note(f"passed over {counted(found.skipped, 'file')} without sound")
+    for sentence in found.notes():
+        note(sentence)
+    if found.hidden:
+        note("--hidden takes what is hidden")
     if not found.files:
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise AudioError(f"there are no recordings in {', '.join(paths)}; name others{deeper}")

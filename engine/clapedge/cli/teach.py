@@ -92,7 +92,6 @@ def teach(  # noqa: PLR0913 - one parameter an option is click's way
     Three to five clips are enough for most sounds. A clip of more than 10 s is searched for the part that it has in
     common with the others.
     """
-    from clapedge.audio.discovery import find_recordings
     from clapedge.teaching.background import FalseAlarms
     from clapedge.teaching.teacher import Lesson
 
@@ -106,17 +105,17 @@ def teach(  # noqa: PLR0913 - one parameter an option is click's way
         if forget:
             known = _forget(engine, known, name, clips)
         elif name is not None or source is not None:
-            found = find_recordings(others, recursive=True).files
+            found = _recordings(others, recursive=True)
             lessons: Mapping[str, Sequence[str]]
-            lessons = _lessons(source) if source is not None else {str(name): find_recordings(clips).files}
+            lessons = _lessons(source) if source is not None else {str(name): _recordings(clips)}
             for label, files in lessons.items():
-                not_it = find_recordings(negatives).files
+                not_it = _recordings(negatives)
                 known = engine.teach(Lesson(label, files, not_it, found), known)
                 found = ()
         if known is None:
             raise LabelError("there are no labels to calibrate; teach a sound, or begin with --labels")
         if background:
-            files = find_recordings(background, recursive=True).files
+            files = _recordings(background, recursive=True)
             known = engine.teacher.calibrate(known, files, alarms=alarms, window=window, hop=hop)
         known.save(target)
         _report(target, known)
@@ -150,12 +149,10 @@ def _lessons(source: Path) -> Mapping[str, Sequence[str]]:
     Raises:
         LabelError: there are none, or the CSV lacks a column.
     """
-    from clapedge.audio.discovery import find_recordings
-
     lessons: dict[str, list[str]] = {}
     if source.is_dir():
         for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-            lessons[folder.name] = list(find_recordings([folder]).files)
+            lessons[folder.name] = list(_recordings([str(folder)]))
     else:
         try:
             with source.open(encoding="utf-8", newline="") as stream:
@@ -171,6 +168,16 @@ def _lessons(source: Path) -> Mapping[str, Sequence[str]]:
     if not lessons:
         raise LabelError(f"{printable(str(source))} holds no folders of clips; make a folder for each label")
     return lessons
+
+
+def _recordings(paths: Sequence[str], *, recursive: bool = False) -> tuple[str, ...]:
+    """Return the recordings that paths name, and note what was passed over."""
+    from clapedge.audio.discovery import find_recordings
+
+    found = find_recordings(paths, recursive=recursive)
+    for sentence in found.notes():
+        note(sentence)
+    return found.files
 
 
 def _report(target: Path, known: "EmbeddedLabels") -> None:
