@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clapedge.audio.discovery import find_recordings
+from clapedge.csv_table import CsvTable, decode_text, read_table
 from clapedge.errors import ClapEdgeWarning, UsageError
 from clapedge.terminal import record_name
 
@@ -108,22 +109,19 @@ def _from_folders(audio: Path) -> list[Example]:
 def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> list[Example]:
     """Read a CSV of one of the known layouts."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = tuple(reader.fieldnames or ())
+        read = read_table(decode_text(table.read_bytes()))
     except FileNotFoundError:
         raise UsageError(f"{table} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{table} cannot be read as CSV ({error}); correct it, or save it again") from error
     for column in conditions:
-        if column not in columns:
-            raise UsageError(f"{table} has no column {column!r}; it has {', '.join(columns)}")
+        if column not in read.columns:
+            raise UsageError(f"{table} has no column {column!r}; it has {read.described}")
     found: dict[Path, int] = {}
     examples = []
-    for line, row in rows:
+    for line, row in read.rows:
         if all(row[column] == value for column, value in conditions.items()):
-            example = _example(row, table, audio, columns, line)
+            example = _example(row, table, audio, read, line)
             if example.path in found:
                 raise UsageError(
                     f"{table} names {example.name} in line {found[example.path]} and in line {line}; remove one, since "
@@ -134,20 +132,18 @@ def _from_csv(table: Path, audio: Path | None, conditions: dict[str, str]) -> li
     return examples
 
 
-def _example(
-    row: Mapping[str, str | None], table: Path, audio: Path | None, columns: Sequence[str], line: int
-) -> Example:
+def _example(row: Mapping[str, str], table: Path, audio: Path | None, read: CsvTable, line: int) -> Example:
     """Make an example of one row."""
     fold = row.get("fold") or ""
-    if {"filename", "category"} <= set(columns):
+    if {"filename", "category"} <= set(read.columns):
         name, label, below = row["filename"], row["category"] or "", "audio"
-    elif {"slice_file_name", "class", "fold"} <= set(columns):
+    elif {"slice_file_name", "class", "fold"} <= set(read.columns):
         name, label, below = row["slice_file_name"], row["class"] or "", f"audio/fold{fold}"
-    elif "file" in columns:
+    elif "file" in read.columns:
         name, label, below = row["file"], row.get("label") or "", ""
     else:
         raise UsageError(
-            f"{table} has the columns {', '.join(columns) or 'none'}; expected file and label (and fold), or those of "
+            f"{table} has the columns {read.described}; expected file and label (and fold), or those of "
             "ESC-50 or UrbanSound8K"
         )
     if not name:

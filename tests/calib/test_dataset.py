@@ -57,9 +57,17 @@ def test_a_csv_of_file_and_label_lies_beside_its_files(tmp_path: Path) -> None:
     assert (found.path, found.label, found.fold) == (tmp_path / "sub" / "a.wav", "door knock", "3")
 
 
+def test_a_csv_is_read_as_a_german_excel_saves_it(tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_bytes("sep=;\r\nfile;label;fold\r\nTür.wav;door_knock;3\r\n;;\r\n".encode("utf-16"))
+    (found,) = read_dataset(tmp_path)
+    assert (found.path, found.label, found.fold) == (tmp_path / "Tür.wav", "door knock", "3")
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
+        ("path;what\na.wav;b\n", "path, what .*separated by semicolons"),
         ("path,what\na.wav,b\n", "expected file and label"),
         ("file,label\n\nb.wav,rain\n,rain\n", "in line 4"),
         ("file,label\na.wav,rain\nb.wav,wind\na.wav,wind\n", r"a\.wav in line 2 and in line 4"),

@@ -104,7 +104,7 @@ def test_a_label_file_comes_along(running: Running, engine: Engine) -> None:
         ("labels.toml", b'extends = "/etc/passwd"', "extends"),
         ("labels.toml", b"not toml", "not TOML"),
         ("labels.npz", b"x", ".toml"),
-        ("labels.txt", b"\xff\xfe", "UTF-8"),
+        ("labels.txt", b"\xff\xfa", "UTF-8"),
         ("../../labels.csv", b"wrong,columns\n1,2\n", "columns"),
         ("labels.txt", b"", "no labels"),
         ("labels.txt", b"x" * 300_000, "longer"),

@@ -9,8 +9,9 @@ import click
 
 from clapedge.cli.hints import note
 from clapedge.cli.options import bundle_options, load_engine
+from clapedge.csv_table import decode_text, read_table
 from clapedge.errors import LabelError, UsageError
-from clapedge.terminal import counted, printable
+from clapedge.terminal import counted, printable, record_name
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
@@ -151,20 +152,20 @@ def _lessons(source: Path) -> Mapping[str, Sequence[str]]:
     """
     lessons: dict[str, list[str]] = {}
     if source.is_dir():
-        for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-            lessons[folder.name] = list(_recordings([str(folder)]))
+        for folder in sorted(path for path in source.iterdir() if path.is_dir() and path.name[0] != "."):
+            lessons[record_name(folder.name)] = list(_recordings([str(folder)]))
     else:
         try:
-            with source.open(encoding="utf-8", newline="") as stream:
-                rows = csv.DictReader(stream)
-                if not {"file", "label"} <= set(rows.fieldnames or ()):
-                    raise LabelError(
-                        f"{printable(str(source))} has no columns file and label; name them in its first line"
-                    )
-                for row in rows:
-                    lessons.setdefault(row["label"], []).append(str(source.parent / row["file"]))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            table = read_table(decode_text(source.read_bytes()))
+        except (OSError, ValueError, csv.Error) as error:
             raise LabelError(f"{printable(str(source))} cannot be read ({error}); give a folder or a CSV") from error
+        if not {"file", "label"} <= set(table.columns):
+            raise LabelError(
+                f"{printable(str(source))} has no columns file and label; name them in its first line, which has "
+                f"{table.described}"
+            )
+        for _, row in table.rows:
+            lessons.setdefault(row["label"], []).append(str(source.parent / row["file"]))
     if not lessons:
         raise LabelError(f"{printable(str(source))} holds no folders of clips; make a folder for each label")
     return lessons

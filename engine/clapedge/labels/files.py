@@ -1,14 +1,14 @@
 """Files of labels: TOML, CSV or text, and the sets that come with clapedge."""
 
 import csv
-import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from clapedge.csv_table import decode_text, read_flag, read_table
 from clapedge.errors import LabelError
 from clapedge.labels.label import DEFAULT_TEMPLATE, Label, check_labels, fill
 from clapedge.validation import describe_mismatch
@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 10_000_000
 """A longer file is a recording or an endless device, named by mistake."""
 
 CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
-"""Columns of a label set as CSV; all but the first are optional."""
+"""Columns of a label set as CSV, in any case of letters; all but the first are optional."""
 
 PROMPT_SEPARATOR = "|"
 """Between the prompts in a cell of a CSV file; a comma separates the cells."""
@@ -82,14 +82,13 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
             raw = stream.read(MAX_FILE_BYTES + 1)
         if len(raw) > MAX_FILE_BYTES:
             raise LabelError(f"label file {source} is longer than {MAX_FILE_BYTES} bytes; name a file of labels")
-        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         wanted_by = f", which {extended_by[-1]} extends," if extended_by else ""
         raise LabelError(f"label file {source}{wanted_by} does not exist; check the path") from None
-    except UnicodeDecodeError as error:
-        raise LabelError(f"label file {source} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     except OSError as error:
         raise LabelError(f"label file {source} cannot be read ({error.strerror}); check the path") from error
+    with errors_with_name(source):
+        text = decode_text(raw)
     if source.suffix.lower() == ".toml":
         return _read_toml(source, text, extended_by)
     with errors_with_name(source):
@@ -135,28 +134,34 @@ def errors_with_name(source: Path) -> Iterator[None]:
 
 
 def _csv_tables(text: str) -> list[_LabelTable]:
-    """Read the rows of a CSV file; empty lines are skipped.
+    """Read the rows of a CSV file; empty ones are skipped.
 
     Raises:
         LabelError: a column or a value is not understood; the message names the line.
     """
-    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    columns = [(column or "").strip() for column in rows.fieldnames or ()]
+    table = read_table(text)
+    columns = [column.lower() for column in table.columns]
     if "name" not in columns or not set(columns) <= set(CSV_COLUMNS) or len(set(columns)) < len(columns):
         raise LabelError(
-            f"the first line names the columns {', '.join(columns) or 'nothing'}; "
+            f"the first line names the columns {table.described}; "
             f"name is needed, and known are {', '.join(CSV_COLUMNS)}, each once"
         )
-    rows.fieldnames = columns
     tables = []
-    for row in rows:
-        if None in row:
-            raise LabelError(f"line {rows.line_num} has more cells than columns; put a text with commas into quotes")
-        cells = {column: (cell or "").strip() for column, cell in row.items()}
-        prompts = [prompt.strip() for prompt in cells.pop("prompts", "").split(PROMPT_SEPARATOR) if prompt.strip()]
-        given = {column: cell for column, cell in cells.items() if cell or column == "name"}
+    for line, row in table.rows:
         try:
-            tables.append(msgspec.convert({**given, "prompts": prompts}, _LabelTable, strict=False))
+            tables.append(msgspec.convert(_values(row), _LabelTable, strict=False))
         except msgspec.ValidationError as error:
-            raise LabelError(f"line {rows.line_num}: {describe_mismatch(error)}") from error
+            raise LabelError(f"line {line}: {describe_mismatch(error)}") from error
     return tables
+
+
+def _values(row: Mapping[str, str]) -> dict[str, object]:
+    """Return the fields of a label from the cells of its row, written in whichever language."""
+    cells = {column.lower(): cell for column, cell in row.items()}
+    values: dict[str, object] = {column: cell for column, cell in cells.items() if cell or column == "name"}
+    values["prompts"] = [words for part in cells.get("prompts", "").split(PROMPT_SEPARATOR) if (words := part.strip())]
+    if "threshold" in values:
+        values["threshold"] = cells["threshold"].replace(",", ".")  # a decimal comma
+    if "hidden" in values:
+        values["hidden"] = read_flag(cells["hidden"])
+    return values
