@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,12 +15,14 @@ from clapedge.cli.hints import note, to_flags
 from clapedge.cli.options import (
     RECORDING_OPTIONS,
     bundle_options,
+    check_spreadsheet,
     decision_options,
     label_options,
     load_engine,
     read_decision,
     read_labels,
     recording_options,
+    spreadsheet_option,
 )
 from clapedge.errors import UsageError
 from clapedge.terminal import counted
@@ -47,13 +49,21 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @label_options
-@click.option("-o", "--output", required=True, help="Where to write: NAME.csv, NAME.jsonl or NAME.parquet.")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where to write: NAME.csv, NAME.jsonl or NAME.parquet.",
+)
 @folder_options
 @click.option("--embeddings", metavar="DIR", help="Keep the embeddings here, and use those that are here already.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was interrupted.")
 @click.option("--force", is_flag=True, help="Replace the output, and begin an interrupted run again.")
 @click.option("--per-clip", is_flag=True, help="Score each clip by itself (--window slide), not a recording's mean.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Report only the best K labels.")
+@spreadsheet_option
 @decision_options
 @recording_options
 @bundle_options
@@ -66,7 +76,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
-    output: str,
+    target: Path,
     recursive: bool,
     workers: int | None,
     embeddings: str | None,
@@ -77,7 +87,7 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     multi: bool,
     threshold: float | None,
     unsure_margin: float | None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Score recordings, and those in folders (PATH...), against labels into one file.
 
@@ -87,16 +97,16 @@ def batch(  # noqa: PLR0913 - one parameter an option is click's way
     from clapedge.batch.run import score_store
     from clapedge.output.files import FILE_WRITERS, open_output
 
-    target = Path(output)
     if not paths:
         _check_without_paths(ctx, embeddings)
     check_target(target, force=force or resume, suffixes=tuple(FILE_WRITERS))
+    check_spreadsheet(options["spreadsheet"], writes_csv=target.suffix.lower() == ".csv")
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
-    files = find_recordings(paths, recursive=recursive, hidden=bool(options["hidden"])) if paths else None
+    files = find_recordings(paths, recursive=recursive, hidden=options["hidden"]) if paths else None
     engine_of = cache(lambda: load_engine(options, threads=1))  # recordings are embedded side by side
     labels = read_labels(engine_of, words, label_file, template)
     keep = Path(embeddings) if embeddings else _partial(target, resume=resume, force=force)
-    with open_output(target, top_k=top_k, decision=decision) as writer:
+    with open_output(target, top_k=top_k, decision=decision, spreadsheet=options["spreadsheet"]) as writer:
         if files is None:
             store, names, failures = _kept(keep)
         else:

@@ -175,6 +175,12 @@ decision_options = option_group(
 )
 """How scores become an answer."""
 
+spreadsheet_option = click.option(
+    "--spreadsheet",
+    type=click.Choice(["point", "comma"]),
+    help="Write CSV for Excel or its relatives, whose decimal mark this is; text that begins like a formula is quoted.",
+)
+
 event_options = option_group(
     click.option("--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"),
     click.option(
@@ -189,6 +195,12 @@ event_options = option_group(
     ),
 )
 """When a label counts as present: fields of `EventRule`."""
+
+
+def check_spreadsheet(spreadsheet: object, *, writes_csv: bool) -> None:
+    """Raise if CSV for a spreadsheet is asked for where none is written."""
+    if spreadsheet and not writes_csv:
+        raise UsageError("--spreadsheet goes with CSV; choose it as the format")
 
 
 def read_decision(*, multi: bool, threshold: float | None, unsure_margin: float | None) -> "Decision":

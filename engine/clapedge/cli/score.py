@@ -14,6 +14,7 @@ from clapedge.cli.hints import note, report_error, to_flags
 from clapedge.cli.options import (
     RECORDING_OPTIONS,
     STANDARD_INPUT,
+    check_spreadsheet,
     decision_options,
     engine_options,
     label_options,
@@ -21,6 +22,7 @@ from clapedge.cli.options import (
     read_decision,
     read_labels,
     recording_options,
+    spreadsheet_option,
 )
 from clapedge.errors import AudioError, UsageError
 from clapedge.terminal import record_name
@@ -63,6 +65,7 @@ Exit codes: 0 all scored, 1 some recordings failed, 2 usage, 3 bundle, 4 provide
     show_default=True,
     help="Form of the results on stdout.",
 )
+@spreadsheet_option
 @click.option("--server", metavar="URL", help="Let clapedge serve score: http://HOST:PORT, or unix:PATH.")
 @click.pass_context
 def score(  # noqa: PLR0913 - one parameter an option is click's way
@@ -85,6 +88,7 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
     decision = read_decision(multi=multi, threshold=threshold, unsure_margin=unsure_margin)
     if explain and output_format != "table":
         raise UsageError("--explain goes with --format table; the other formats carry what it says in their fields")
+    check_spreadsheet(options["spreadsheet"], writes_csv=output_format == "csv")
     failed = False
     writer_class = WRITERS["explained" if explain else output_format]
     with ExitStack() as stack:
@@ -93,7 +97,8 @@ def score(  # noqa: PLR0913 - one parameter an option is click's way
         else:
             _check_remote_options(ctx)
             score_one = _remotely(stack, server, options, decision, threshold)
-        writer = stack.enter_context(begun(writer_class(sys.stdout, top_k=top_k, decision=decision)))
+        writer = writer_class(sys.stdout, top_k=top_k, decision=decision, spreadsheet=options["spreadsheet"])
+        stack.enter_context(begun(writer))
         for name in recordings:
             try:
                 result = score_one(name)

@@ -6,19 +6,21 @@ from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clapedge.cli.hints import note
 from clapedge.cli.options import (
     STANDARD_INPUT,
+    check_spreadsheet,
     duration_option,
     engine_options,
     event_options,
     label_options,
     load_engine,
     read_labels,
+    spreadsheet_option,
     start_option,
 )
 from clapedge.cli.progress import StepProgress
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from clapedge.events.rules import EventRule
     from clapedge.events.timeline import Timeline
     from clapedge.labels import EmbeddedLabels
-    from clapedge.output.events import Found
+    from clapedge.output.csv_rows import DecimalMark
+    from clapedge.output.events import EventWriter, Found
     from clapedge.pipeline import ClipBatch, ReadKeywords, RecordingOptions
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -66,6 +69,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
     show_default=True,
     help="Form of the events.",
 )
+@spreadsheet_option
 @click.option(
     "--embeddings",
     metavar="DIR",
@@ -98,8 +102,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     output: str | None,
     plot: str | None,
     force: bool,
-    threads: int | None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Find which sounds a long recording (AUDIO, - for standard input) holds, from when to when.
 
@@ -109,7 +112,8 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     from clapedge.events.rules import EventRule
 
     _check_recordings(ctx, recordings, embeddings, output_format)
-    engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads))
+    writer = _writer(output_format, options["spreadsheet"])
+    engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=options["threads"]))
     rule = EventRule(on, off, min_duration, merge_gap, multi)
     if output:
         check_target(Path(output), force=force, special=True, inputs=recordings)
@@ -118,11 +122,11 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     labels = read_labels(engine_of, words, label_file, template)
     _note_missing_background(labels, multi=multi)
     if embeddings:
-        _write(output_format, _with_events(_kept(embeddings, recordings, labels, engine_of()), rule), output)
+        _write(writer, _with_events(_kept(embeddings, recordings, labels, engine_of()), rule), output)
         return
     span: ReadKeywords = {"start": start, "duration": duration}
     found = list(_with_events([_score(engine_of(), recordings[0], labels, window, hop, span)], rule))
-    _write(output_format, found, output)
+    _write(writer, found, output)
     if plot:
         _draw(engine_of(), *found[0], plot)
 
@@ -209,12 +213,18 @@ def _check_plot(recording: str, plot: Path, *, force: bool) -> None:
         raise MissingExtraError("drawing a timeline", "plot")
 
 
-def _write(output_format: str, found: "Iterable[Found]", output: str | None) -> None:
+def _writer(output_format: str, spreadsheet: "DecimalMark | None") -> "EventWriter":
+    """Return what writes events in a format."""
+    from clapedge.output.events import EVENT_WRITERS, CsvEvents
+
+    check_spreadsheet(spreadsheet, writes_csv=output_format == CsvEvents.format_name)
+    return CsvEvents(spreadsheet=spreadsheet) if spreadsheet else EVENT_WRITERS[output_format]
+
+
+def _write(writer: "EventWriter", found: "Iterable[Found]", output: str | None) -> None:
     """Write events to standard output, or to a file that appears whole or not at all."""
     from clapedge.atomic_file import atomic_write, cannot_be_written
-    from clapedge.output.events import EVENT_WRITERS
 
-    writer = EVENT_WRITERS[output_format]
     if output is None:
         writer.write(found, sys.stdout)
         return

@@ -1,6 +1,5 @@
 """Events of a recording to text: one class an output format, each with one method."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TextIO, TypeAlias
 
@@ -9,6 +8,7 @@ import msgspec
 from clapedge.events.event import Event
 from clapedge.events.timeline import Timeline
 from clapedge.output.columns import EVENT_COLUMNS, event_record
+from clapedge.output.csv_rows import CsvRows, DecimalMark
 from clapedge.terminal import counted, printable
 
 MILLISECONDS = 3
@@ -69,16 +69,20 @@ class TableEvents(EventWriter):
 
 
 class CsvEvents(EventWriter):
-    """For spreadsheets; see docs/timeline.md for the columns."""
+    """For programs and spreadsheets; see docs/timeline.md for the columns."""
 
     format_name = "csv"
 
+    def __init__(self, *, spreadsheet: DecimalMark | None = None) -> None:
+        """Set the decimal mark of the spreadsheet that opens it, see `CsvRows`."""
+        self._spreadsheet = spreadsheet
+
     def write(self, found: Iterable[Found], stream: TextIO) -> None:
         """Write the names of the columns and a row an event."""
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(column.name for column in EVENT_COLUMNS)
+        rows = CsvRows(stream, spreadsheet=self._spreadsheet)
+        rows.write(column.name for column in EVENT_COLUMNS)
         for record in _records(found):
-            rows.writerow(record.values())
+            rows.write(record.values())
 
 
 class JsonLinesEvents(EventWriter):

@@ -8,6 +8,7 @@ from pathlib import Path
 from clapedge.atomic_file import atomic_write
 from clapedge.errors import MissingExtraError
 from clapedge.output.columns import Column
+from clapedge.output.csv_rows import DecimalMark
 from clapedge.output.results import CsvWriter, JsonLinesWriter, RowWriter, Writer, begun
 from clapedge.scoring.decision import Decision
 
@@ -27,7 +28,7 @@ class ParquetWriter(RowWriter):
             MissingExtraError: pyarrow is not installed.
         """
         try:
-            import pyarrow  # noqa: F401 - the columns are known later
+            import pyarrow as pa  # noqa: F401 - the columns are known later
         except ImportError as error:
             raise MissingExtraError("writing Parquet", "parquet") from error
         self._rows: list[tuple[object, ...]] = []
@@ -70,20 +71,28 @@ FILE_WRITERS: Mapping[str, type[Writer]] = {".csv": CsvWriter, ".jsonl": JsonLin
 
 
 @contextmanager
-def open_output(path: Path, *, top_k: int | None = None, decision: Decision | None = None) -> Iterator[Writer]:
+def open_output(
+    path: Path,
+    *,
+    top_k: int | None = None,
+    decision: Decision | None = None,
+    spreadsheet: DecimalMark | None = None,
+) -> Iterator[Writer]:
     """Open a file of results; it takes its name when everything is written, and nothing is left of it after an error.
 
     Args:
         path: ending in a key of `FILE_WRITERS`, see `check_target`; a file of that name is replaced.
         top_k: how many labels of a result are written; None writes all.
         decision: how the results are decided.
+        spreadsheet: the decimal mark of the spreadsheet that opens CSV, see `CsvRows`.
 
     Raises:
         StorageError: it cannot be written.
         MissingExtraError: Parquet is asked for without pyarrow.
     """
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        with begun(FILE_WRITERS[path.suffix.lower()](stream, top_k=top_k, decision=decision)) as writer:
+        writer_class = FILE_WRITERS[path.suffix.lower()]
+        with begun(writer_class(stream, top_k=top_k, decision=decision, spreadsheet=spreadsheet)) as writer:
             yield writer
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,6 +1,5 @@
 """Results to text: one class an output format, each with a method for a result and one for a failure."""
 
-import csv
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import ClassVar, TextIO
 import msgspec
 
 from clapedge.output.columns import Column, ResultTable
+from clapedge.output.csv_rows import CsvRows, DecimalMark
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 from clapedge.scoring.explain import explain
 from clapedge.scoring.result import Result
@@ -24,17 +24,26 @@ class Writer:
 
     format_name: ClassVar[str]
 
-    def __init__(self, stream: TextIO, *, top_k: int | None = None, decision: Decision | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        top_k: int | None = None,
+        decision: Decision | None = None,
+        spreadsheet: DecimalMark | None = None,
+    ) -> None:
         """Prepare to write.
 
         Args:
             stream: where the results go.
             top_k: how many labels of a result are written; None writes all.
             decision: how the results were decided.
+            spreadsheet: the decimal mark of the spreadsheet that opens CSV, see `CsvRows`.
         """
         self.stream = stream
         self.top_k = top_k
         self.decision = decision or Decision()
+        self.spreadsheet = spreadsheet
 
     def begin(self) -> None:
         """Write what comes before the first result."""
@@ -173,18 +182,19 @@ class RowWriter(Writer):
 
 
 class CsvWriter(RowWriter):
-    """For spreadsheets: one row a label, one row a failure; see docs/output.md for its columns."""
+    """Tables for programs and spreadsheets: one row a label, one row a failure; see docs/output.md for its columns."""
 
     format_name = "csv"
 
     def _put_columns(self, columns: Sequence[Column]) -> None:
         """Write the names of the columns."""
-        self._csv = csv.writer(self.stream, lineterminator="\n")
-        self._csv.writerow(column.name for column in columns)
+        self._csv = CsvRows(self.stream, spreadsheet=self.spreadsheet)
+        self._csv.write(column.name for column in columns)
 
     def _put(self, rows: Sequence[tuple[object, ...]]) -> None:
         """Write rows, truths in the small letters of JSON."""
-        self._csv.writerows([str(one).lower() if isinstance(one, bool) else one for one in row] for row in rows)
+        for row in rows:
+            self._csv.write(str(one).lower() if isinstance(one, bool) else one for one in row)
         self.stream.flush()
 
 
