@@ -1,10 +1,13 @@
 """Recordings as users' devices write them: where the tone is found, how long they are, and what is noted."""
 
+import re
 import struct
 
 import numpy as np
 import pytest
-from tests.recordings import encoded, recording, tone_at, with_numbers
+
+pytest.importorskip("av", reason="films and lost packets need the extra: pip install 'clapedge[formats]'")
+from tests.recordings import encoded, lossy, recording, tone_at, with_numbers
 
 from clapedge import audio
 from clapedge.audio import ReadOptions
@@ -173,3 +176,45 @@ def test_streams_of_another_rate_are_not_read_and_that_is_noted() -> None:
     whole = audio.read(mp3(20, 5) + mp3(20, 5, rate=32_000))
     assert abs(whole.end - 20) < 0.1
     assert any("sample rate changes from 48000 to 32000 Hz" in note for note in whole.warnings)
+
+
+# ---- time stamps
+
+
+FILMS = [("mp4", "aac"), ("matroska", "aac"), ("mov", "pcm_s16le")]
+STREAMS = [("mp4", "aac"), ("matroska", "aac"), ("webm", "libopus"), ("matroska", "flac")]
+
+
+@pytest.mark.parametrize(("kind", "codec"), FILMS)
+def test_the_seconds_of_a_film_are_those_that_a_player_shows(kind: str, codec: str) -> None:
+    notes = check(lossy(recording(25, 10), kind, codec, late=5), 15, 30)
+    assert "sound is missing from its beginning to " in notes
+
+
+@pytest.mark.parametrize(("kind", "codec"), STREAMS)
+def test_packets_that_were_lost_count_as_silence(kind: str, codec: str) -> None:
+    data = lossy(recording(120, 80), kind, codec, lost=(20, 50))
+    notes = check(data, 80, 120)
+    found = re.fullmatch(r"sound is missing from ([\d.]+) to ([\d.]+) s; it counts as silence", notes)
+    assert found
+    assert [float(second) for second in found.groups()] == pytest.approx([20, 50], abs=0.11)  # a frame of FLAC
+
+
+@pytest.mark.parametrize("start", [0, 15, 19.5, 30, 49, 51])
+def test_every_way_into_a_gap_gives_the_same_seconds(start: float) -> None:
+    whole = audio.read(lossy(recording(70, 60), "matroska", "flac", lost=(20, 50)))
+    part = audio.read(
+        lossy(recording(70, 60), "matroska", "flac", lost=(20, 50)), ReadOptions(start=start, duration=15)
+    )
+    begin = round(start * 48_000)
+    later = whole.samples[begin : begin + len(part.samples)]
+    silent = [np.flatnonzero(np.abs(samples) > 0) for samples in (part.samples, later)]
+    assert len(part.samples) == 15 * 48_000
+    for edge in (0, -1) if len(silent[0]) else ():
+        assert abs(int(silent[0][edge]) - int(silent[1][edge])) <= 48  # a time stamp of Matroska is a millisecond
+
+
+def test_time_stamps_that_jump_by_years_are_not_filled_with_silence() -> None:
+    data = lossy(recording(30, 10), "matroska", "flac", jump=(20, 1e6))
+    notes = check(data, 10, 30)
+    assert "its time stamps jump by 1000000.0 s at 20." in notes

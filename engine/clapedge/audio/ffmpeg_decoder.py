@@ -13,6 +13,7 @@ import numpy as np
 
 from clapedge.arrays import Float32Array
 from clapedge.audio.decoder import BLOCK_VALUES, note_once, to_float
+from clapedge.audio.gaps import GAP_SECONDS, MAX_SILENCE_SECONDS, Clock, Gaps, silence
 from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
 
@@ -62,18 +63,21 @@ class FfmpegDecoder:
         self._view = view
         self._name = name
         self.notes: list[str] = []
+        self._gaps = Gaps(self.notes)
         self.exact = True
-        self._seekable = False
+        self._stamped = self._seekable = False
+        self._origin = Fraction(0)
         self._seconds: Fraction | None = None
+        self._follows_lead = False
+        self._begin = Fraction(0)
         frames = self._decoded(Fraction(0))
         first = next(frames, None)
         frames.close()
         if first is None:
             raise AudioFormatError(f"{name} has no sound that can be decoded; convert it to WAV or FLAC")
         self.sample_rate: int = first.sample_rate
-        self.frames = self._promised_frames()
-        self._origin = _time(first) or Fraction(0)
         self._first_samples = first.samples
+        self.frames = self._promised_frames(self._set_origin(_time(first) or Fraction(0)))
 
     def close(self) -> None:
         """Release nothing: every pass opens and closes its own container."""
@@ -108,7 +112,8 @@ class FfmpegDecoder:
     def _cut(
         self, frames: Iterator["AudioFrame"], position: int, first: int, stop: int | None
     ) -> Iterator[Float32Array]:
-        """Yield the part of the frames in [first, stop), as (n, channels)."""
+        """Yield the part of the frames in [first, stop), as (n, channels), with silence where some are missing."""
+        clock = Clock(self._gaps, self.sample_rate)
         for frame in frames:
             if frame.sample_rate != self.sample_rate:
                 change = f"{self.sample_rate} to {frame.sample_rate} Hz"
@@ -118,6 +123,10 @@ class FfmpegDecoder:
                 found = f"a part of it has {frame.layout.nb_channels} channels"
                 note_once(self.notes, f"{found}; it is not read, nor what follows")
                 return
+            missing = clock.missing(self._position(frame) if self._stamped else None, position)
+            begin = min(max(position, first), position + missing)
+            position += missing
+            yield from silence((position if stop is None else min(position, stop)) - begin, frame.layout.nb_channels)
             low = max(0, first - position)
             high = frame.samples if stop is None else min(frame.samples, stop - position)
             position += frame.samples
@@ -145,8 +154,7 @@ class FfmpegDecoder:
                     raise AudioFormatError(f"{self._name} is in a codec that FFmpeg does not decode; convert it to WAV")
                 self._read_header(container, stream)
                 if start:
-                    origin = stream.start_time or 0
-                    container.seek(int(start / _tick(stream)) + origin, stream=stream)
+                    container.seek(int((start + self._origin) / _tick(stream)), stream=stream)
                 yield from self._packets(container.demux(stream))
         except av.FFmpegError as error:
             raise AudioFormatError(
@@ -172,6 +180,8 @@ class FfmpegDecoder:
 
     def _read_header(self, container: "InputContainer", stream: "AudioStream") -> None:
         """Read length and time stamps from the container."""
+        self._begin = Fraction(container.start_time or 0, 1_000_000)
+        self._follows_lead = bool(stream.duration)
         if stream.duration:
             self._seconds = stream.duration * _tick(stream)
         elif container.duration:
@@ -180,11 +190,22 @@ class FfmpegDecoder:
         self.exact = not ESTIMATED_LENGTHS & names
         # a block of Vorbis has one of two lengths, so that a time stamp in milliseconds does not give its position
         coarse = _tick(stream) * (stream.rate or 1) > 1
-        self._seekable = bool(SEEKABLE & names) and not (coarse and stream.codec_context.name == "vorbis")
+        self._stamped = bool(SEEKABLE & names)
+        self._seekable = self._stamped and not (coarse and stream.codec_context.name == "vorbis")
 
-    def _promised_frames(self) -> int | None:
-        """Return the number of frames that the container promises, or None."""
-        return None if self._seconds is None else round(self._seconds * self.sample_rate)
+    def _set_origin(self, first: Fraction) -> Fraction:
+        """Set the time stamp of second 0, and return how much later the sound begins: 0 if no picture precedes it."""
+        lead = first - self._begin
+        if not (self._stamped and GAP_SECONDS < lead <= MAX_SILENCE_SECONDS):
+            lead = Fraction(0)
+        self._origin = first - lead
+        return lead
+
+    def _promised_frames(self, lead: Fraction) -> int | None:
+        """Return the number of frames that the container promises, or None; `lead` seconds precede the sound."""
+        if self._seconds is None:
+            return None
+        return round((self._seconds + (lead if self._follows_lead else 0)) * self.sample_rate)
 
     def _position(self, frame: "AudioFrame") -> int | None:
         """Return where a frame begins by its time stamp, in frames from the beginning; None without a time stamp.

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import BinaryIO, cast
 
-import numpy as np
-
 from clapedge.arrays import Float32Array
-from clapedge.audio.decoder import BLOCK_VALUES, note_once
+from clapedge.audio.decoder import note_once
+from clapedge.audio.gaps import silence
 from clapedge.audio.headers import find_mp3_tag
 from clapedge.audio.mp3 import MAX_PARTS, FilePart, Part, ends, is_mp3, mp3_parts
 from clapedge.audio.soundfile_decoder import NotRecognisedError, SoundFileDecoder
@@ -81,10 +80,7 @@ def _filled(decoder: SoundFileDecoder, first: int, frames: int, stop: int | None
         channels = block.shape[1]
         first += len(block)
         yield block
-    while first < end:
-        count = min(end - first, BLOCK_VALUES // channels)
-        first += count
-        yield np.zeros((count, channels), np.float32)
+    yield from silence(end - first, channels)
 
 
 class Mp3Decoder:
