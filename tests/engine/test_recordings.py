@@ -113,7 +113,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 )
 @pytest.mark.parametrize("samples", [48_000, 48_001])
 def test_what_may_follow_the_sound_is_not_read_as_sound(trailing: bytes, samples: int) -> None:
-    data = encoded(np.full(samples, 0.1, np.float32), subtype="PCM_U8")
+    data = encoded(np.resize(np.array([0.1, -0.1], np.float32), samples), subtype="PCM_U8")
     whole = audio.read(data + trailing)
     assert (len(whole.samples), whole.warnings) == (samples, ())
 
@@ -218,3 +218,28 @@ def test_time_stamps_that_jump_by_years_are_not_filled_with_silence() -> None:
     data = lossy(recording(30, 10), "matroska", "flac", jump=(20, 1e6))
     notes = check(data, 10, 30)
     assert "its time stamps jump by 1000000.0 s at 20." in notes
+
+
+# ---- a constant offset
+
+
+@pytest.mark.parametrize("offset", [0.03, -0.2])
+def test_silence_is_trimmed_in_spite_of_a_constant_offset(offset: float) -> None:
+    quiet = recording(25, 18) * 0.01 + offset
+    trimmed = audio.read(encoded(quiet.astype(np.float32), subtype="FLOAT"), ReadOptions(trim_silence=-60))
+    assert trimmed.start == pytest.approx(18, abs=0.01)
+    assert trimmed.end == pytest.approx(21, abs=0.01)
+
+
+def test_the_mean_of_noise_and_a_slow_wave_are_no_offset() -> None:
+    for sound in (
+        0.1 * np.random.default_rng(0).standard_normal(12 * 48_000),
+        0.3 * np.sin(2 * np.pi * 0.7 * np.arange(12 * 48_000) / 48_000),
+    ):
+        samples = np.concatenate([sound, np.zeros(5 * 48_000)]).astype(np.float32)
+        assert audio.read(samples, ReadOptions(trim_silence=-60)).end == pytest.approx(12, abs=0.01)
+
+
+def test_nothing_but_an_offset_is_silent() -> None:
+    whole = audio.read(np.full(48_000, 0.03, np.float32))
+    assert any("it is silent" in note for note in whole.warnings)

@@ -155,6 +155,12 @@ def test_silence_below_the_gate_is_not_given_to_the_tower_and_ends_events(
     assert [(record.label, record.reason) for record in setup.sink.ended()] == [("siren", "quiet")]
 
 
+def test_a_constant_offset_does_not_open_the_gate() -> None:
+    levels = LevelHistory(3.0)
+    levels.push((0.03 + 1e-5 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32))
+    assert levels.loudest(0, 3 * RATE) == pytest.approx(-100, abs=1)
+
+
 def test_the_level_is_that_of_the_loudest_tenth_of_a_second() -> None:
     samples = np.zeros(3 * RATE, np.float32)
     samples[RATE : RATE + RATE // 10] = 0.1

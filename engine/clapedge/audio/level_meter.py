@@ -19,6 +19,26 @@ CLIPPED_PEAK = 0.99
 CLIPPED_SHARE = 1e-3
 """Share of clipped samples from which a recording is called clipped."""
 
+OFFSET_PIECES_SECOND = 10
+"""Tenths of a second, of which the quietest shows the offset of a microphone."""
+
+OFFSET_RATIO = 10.0
+"""An offset exceeds what else is in the quietest tenth by so much; less is noise, whose mean is never 0."""
+
+
+def constant_offset(samples: Float32Array, *, sample_rate: int) -> float:
+    """Return the constant that a cheap microphone adds to samples (n,), 0 if there is none."""
+    length = sample_rate // OFFSET_PIECES_SECOND
+    pieces = samples[: len(samples) // length * length].reshape(-1, length)
+    if len(pieces) == 0:
+        return 0.0
+    means, spreads = pieces.mean(axis=1, dtype=np.float64), pieces.std(axis=1, dtype=np.float64)
+    quietest = int(spreads.argmin())
+    offset = float(means[quietest])
+    # the crest of a slow wave is quiet and far from 0 too, but the mean of all is not there
+    lasting = abs(float(means.mean()) - offset) < abs(offset) / 2
+    return offset if lasting and abs(offset) > OFFSET_RATIO * float(spreads[quietest]) else 0.0
+
 
 class LevelMeter:
     """Replaces impossible samples, mixes channels down, and measures levels."""
@@ -30,7 +50,7 @@ class LevelMeter:
         self._clipped = 0
         self._peak = 0.0
         self._mixed_peak = 0.0
-        self._mono_peak = 0.0
+        self._mono_low, self._mono_high = np.inf, -np.inf
 
     def mix_down(self, frames: Float32Array) -> Float32Array:
         """Return the mean of the channels (n, channels), with zeros for what is not a finite number."""
@@ -58,7 +78,8 @@ class LevelMeter:
 
     def measure(self, samples: Float32Array) -> None:
         """Measure mono samples (n,) that will be scored."""
-        self._mono_peak = max(self._mono_peak, float(samples.max()), -float(samples.min()))
+        self._mono_low = min(self._mono_low, float(samples.min()))
+        self._mono_high = max(self._mono_high, float(samples.max()))
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the samples so far, as sentences."""
@@ -77,7 +98,7 @@ class LevelMeter:
             faults.append(f"it is clipped: {share:.1f} % of its samples are at full scale; record it with less gain")
         if self._mixed_peak < SILENCE_PEAK <= self._peak:
             faults.append("its channels cancel each other out, so the scores mean nothing; score one of them")
-        elif self._mono_peak < SILENCE_PEAK:
+        elif (self._mono_high - self._mono_low) / 2 < SILENCE_PEAK:
             faults.append("it is silent: nothing exceeds -80 dBFS, so the scores mean nothing")
         return faults
 

@@ -9,7 +9,7 @@ import soxr
 
 from clapedge.arrays import Float32Array, Int64Array
 from clapedge.audio.decoder import Decoder
-from clapedge.audio.level_meter import LevelMeter
+from clapedge.audio.level_meter import LevelMeter, constant_offset
 from clapedge.audio.options import ReadOptions, Resample
 from clapedge.errors import AudioError, AudioFormatError, AudioSpanError
 from clapedge.terminal import counted
@@ -27,7 +27,7 @@ SHORTFALL_SECONDS = 0.1
 """Shortfall against the header from which on there is a warning; encoders' delay and padding stay below it."""
 
 TRIM_SECONDS = 10
-"""How much is read at once in the search for the end of the last sound, which goes backwards."""
+"""How much is read for an offset, and at once in the search for the end of the last sound, which goes backwards."""
 
 ROUNDING_SECONDS = 0.001
 """A limit is not exceeded by less: spans are rounded to samples."""
@@ -76,6 +76,7 @@ class Stream:
         self._finished = False
         self._length: float | None = None  # seconds of the recording, once its end was found
         self._trim_warnings: list[str] = []
+        self._offset = 0.0
         self._meter = LevelMeter()
 
     @property
@@ -134,11 +135,13 @@ class Stream:
     def trim(self, level: float) -> None:
         """Narrow the span to what lies from the first to the last sample that exceeds a level in dBFS.
 
+        Levels are measured without a constant offset, of which the first seconds tell.
         A span without any stays as it is, with a warning. The end is searched backwards where the length is known,
         so that trimming a long recording costs no more than its silence.
         """
         threshold = 10.0 ** (level / 20.0)
         begin, end = self._first, self._stop
+        self._offset = self._found_offset(begin, end)
         first = last = None
         known = self.samples if self._decoder.exact else None
         for sounds in self._sounds(begin, end, threshold):
@@ -233,8 +236,14 @@ class Stream:
     def _sounds(self, first: int, stop: int | None, threshold: float) -> Iterator[Int64Array]:
         """Yield, of each block of [first, stop), the positions of the samples that exceed a threshold."""
         for block in self._span(first, stop):
-            yield first + np.flatnonzero(np.abs(block) > threshold)
+            yield first + np.flatnonzero(np.abs(block - np.float32(self._offset)) > threshold)
             first += len(block)
+
+    def _found_offset(self, first: int, stop: int | None) -> float:
+        """Return the constant offset of [first, stop) by its first seconds."""
+        end = first + TRIM_SECONDS * SAMPLE_RATE
+        blocks = list(self._span(first, end if stop is None else min(stop, end)))
+        return constant_offset(np.concatenate(blocks), sample_rate=SAMPLE_RATE) if blocks else 0.0
 
     def _last_sound(self, known: int, stop: int, threshold: float) -> int:
         """Return the last sample before `stop` that exceeds a threshold, searching backwards to a known one."""

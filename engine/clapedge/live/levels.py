@@ -16,11 +16,11 @@ MUTE_SECONDS = 60.0
 
 
 class LevelHistory:
-    """The root mean square of the latest tenths of a second."""
+    """The root mean square of the latest tenths of a second, without the constant offset of cheap microphones."""
 
     def __init__(self, seconds: float) -> None:
         """Begin at silence; levels are kept for so many seconds."""
-        self._powers: deque[float] = deque(maxlen=round(seconds * SAMPLE_RATE) // PIECE_SAMPLES + 2)
+        self._powers: deque[tuple[float, float]] = deque(maxlen=round(seconds * SAMPLE_RATE) // PIECE_SAMPLES + 2)
         self._rest = np.empty(0, np.float32)
         self._pieces = 0
         self._silent_seconds = 0.0
@@ -33,21 +33,26 @@ class LevelHistory:
         self._rest = joined[whole * PIECE_SAMPLES :]
         self._powers.extend(_power(piece) for piece in pieces)
         self._pieces += whole
-        audible = len(samples) and float(np.abs(samples).max()) >= SILENCE_PEAK
+        audible = len(samples) and float(np.ptp(samples)) / 2 >= SILENCE_PEAK
         before = self._silent_seconds
         self._silent_seconds = 0.0 if audible else before + len(samples) / SAMPLE_RATE
         return before < MUTE_SECONDS <= self._silent_seconds
 
     def loudest(self, first: int, stop: int) -> float:
-        """Return the level of the loudest tenth of a second that touches the samples [first, stop), in dBFS."""
+        """Return the level of the loudest tenth of a second that touches the samples [first, stop), in dBFS.
+
+        The median of what these tenths are around is an offset, and no sound.
+        """
         oldest = self._pieces - len(self._powers)
         low, high = max(0, first // PIECE_SAMPLES - oldest), max(0, -(-stop // PIECE_SAMPLES) - oldest)
         powers = [self._powers[index] for index in range(low, min(high, len(self._powers)))]
         if len(self._rest) and stop > self._pieces * PIECE_SAMPLES:
             powers.append(_power(self._rest))
-        return float(10.0 * np.log10(max(max(powers, default=0.0), 1e-20)))
+        offset = float(np.median([mean for mean, _ in powers])) if powers else 0.0
+        loudest = max((variance + (mean - offset) ** 2 for mean, variance in powers), default=0.0)
+        return float(10.0 * np.log10(max(loudest, 1e-20)))
 
 
-def _power(samples: Float32Array) -> float:
-    """Return the mean square of samples."""
-    return float(np.mean(np.square(samples), dtype=np.float64))
+def _power(samples: Float32Array) -> tuple[float, float]:
+    """Return the mean of samples, and the mean square of what differs from it."""
+    return float(np.mean(samples, dtype=np.float64)), float(np.var(samples, dtype=np.float64))
