@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from clapedge.errors import ModelError
 from clapedge.model.bundle import Bundle, Role, Variant
@@ -107,6 +107,19 @@ def test_int8_leaves_the_patches_the_attention_and_the_projection_in_float(bundl
     assert any(name.startswith("patches") for name in left)
     assert sum("projection" in name for name in left) == 2
     assert sum(name.startswith("stages") for name in left) == 2 * BLOCKS["audio"]
+
+
+def test_the_tables_of_an_int8_text_tower_are_int8_with_a_scale_a_row(bundle: Bundle) -> None:
+    exact = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph_of(bundle, "text", "fp32").graph.initializer
+    }
+    found = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph_of(bundle, "text", "int8").graph.initializer
+    }
+    for table in ("words.weight", "positions.weight"):
+        rows, scales = found[f"{table}_int8"], found[f"{table}_scale"]
+        assert (rows.dtype, scales.shape, table in found) == (np.int8, (len(rows), 1), False)
+        assert (np.abs(rows * scales - exact[table]) <= scales * 0.501).all()  # half a step, and its rounding
 
 
 def test_attention_is_transposed_once_and_no_norm_follows_an_addition_of_tokens_in_the_patches(bundle: Bundle) -> None:
