@@ -71,11 +71,8 @@ def teach(
     placed = _Placer(np.asarray(pool, np.float64), list(word_rows.values()))
     rows, offsets = [], []
     for label in every:
-        row, offset = placed.place(examples, label.name) if label.examples else (word_rows[label.name], 0.0)
-        if label.examples and label.prompts:
-            word = word_rows[label.name]
-            share = placed.share_of_words(word, examples, label.name)
-            row, offset = share * word + (1 - share) * row, (1 - share) * offset
+        word = word_rows.get(label.name)
+        row, offset = placed.place(examples, label.name, word) if label.examples or word is None else (word, 0.0)
         rows.append(row)
         offsets.append(offset)
     matrix = np.array(rows)
@@ -150,8 +147,16 @@ class _Placer:
         self._inner = np.linalg.inv(RIDGE * np.eye(len(pool)) + self._directions @ self._directions.T)
         self._level = float(np.mean([word @ self._mean for word in words])) if len(words) else 0.0
 
-    def place(self, examples: Examples, label: str) -> tuple[Float64Array, float]:
-        """Return the row (E,) and the offset that give a label's similarity to any embedding."""
+    def place(self, examples: Examples, label: str, word: Float64Array | None = None) -> tuple[Float64Array, float]:
+        """Return the row (E,) and the offset that give a label's similarity to any embedding, by its clips and words."""
+        row, offset = self._of_clips(examples, label)
+        if word is None:
+            return row, offset
+        share = self._share_of_words(word, examples, label)
+        return share * word + (1 - share) * row, (1 - share) * offset
+
+    def _of_clips(self, examples: Examples, label: str) -> tuple[Float64Array, float]:
+        """Return the row and the offset by clips alone."""
         own = examples.where(label=label, kind="example").vectors().astype(np.float64).mean(axis=0) - self._mean
         row = self._whitened(own)
         negatives = examples.where(label=label, kind="negative").vectors().astype(np.float64)
@@ -161,7 +166,7 @@ class _Placer:
         row *= SCALE / np.sqrt(np.linalg.norm(row) * value)
         return row, self._level + SHIFT - float(row @ self._mean)
 
-    def share_of_words(self, word: Float64Array, examples: Examples, label: str) -> float:
+    def _share_of_words(self, word: Float64Array, examples: Examples, label: str) -> float:
         """Return how much of a label's similarity is that of its words: the more, the better they fit its clips."""
         own = examples.where(label=label, kind="example").vectors().astype(np.float64).mean(axis=0) - self._mean
         spread = self._deviation * np.linalg.norm(self._directions @ word)
