@@ -30,7 +30,10 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:  # noqa: ANN
     markdown = OUTSIDE.sub(r"\1", markdown)
     if name == "tutorial.md":
         return run_blocks(markdown)
-    return markdown.replace("<!-- commands -->", commands()).replace("<!-- routes -->", routes())
+    for mark, write in (("commands", commands), ("exported", exported), ("routes", routes)):
+        if f"<!-- {mark} -->" in markdown:
+            markdown = markdown.replace(f"<!-- {mark} -->", write())
+    return markdown
 
 
 def run_blocks(markdown: str) -> str:
@@ -65,6 +68,16 @@ def _output(language: str, code: str, directory: Path) -> str:
     notes = [line for line in done.stderr.splitlines() if "clapedge-demo is the built-in demo model" not in line]
     printed = "\n".join((*notes, *done.stdout.splitlines()))
     return f"\n```text\n{printed}\n```\n" if printed else ""
+
+
+def exported() -> str:
+    """Return what mkdocstrings is to document: every exported class and function, errors last."""
+    import clapedge
+
+    found = [getattr(clapedge, name) for name in clapedge.__all__]
+    things = [one for one in found if hasattr(one, "__qualname__")]
+    things.sort(key=lambda one: one.__module__ == "clapedge.errors")
+    return "\n\n".join(f"::: {one.__module__}.{one.__qualname__}" for one in things)
 
 
 def commands() -> str:
