@@ -1,4 +1,4 @@
-"""What the site's builder does beside MkDocs: runs the tutorial, and writes pages from the code."""
+"""What the site's builder does beside MkDocs: runs the tutorials, and writes pages from the code."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:  # noqa: ANN
     """Return the Markdown of a page, with what is generated in it."""
     name = page.file.src_uri
     markdown = OUTSIDE.sub(r"\1", markdown)
-    if name == "tutorial.md":
+    if name.startswith("tutorial."):
         return run_blocks(markdown)
     for mark, write in (("commands", commands), ("exported", exported), ("routes", routes)):
         if f"<!-- {mark} -->" in markdown:
