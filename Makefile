@@ -97,8 +97,9 @@ bench-frontend: $(BENCH) ## time log-mels and MP3 to features beside transformer
 gpu-check: ## check and time a bundle on this machine's GPU: [BUNDLE=bundles/random] [JSON=file] [PYTHON=one with clapedge[gpu]]
 	@$(PYTHON) bench/gpu_check.py --bundle '$(or $(BUNDLE),bundles/random)' --out '$(JSON)'
 
-docs: $(DEV) ## check the documents: links, commands and Python examples
-	@$(BIN)/python -m pytest -q tests/test_docs.py
+docs: $(DEV) ## build the site into site/, and check the documents: links, commands and Python examples
+	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mkdocs build --quiet --strict --site-dir site
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_site.py
 
 edge-kit: $(RUN) ## pack a device's kit: BUNDLE=directory TARGET=machine PY=3.11 [EXTRAS=cpu,mqtt] [PRECISION=int8] [LABELS="SET ..."] [RUNTIME=wheel] [KIT=file]
 	@test -n '$(BUNDLE)' || { echo "name the bundle: make edge-kit BUNDLE=DIR TARGET=linux-aarch64 PY=3.11" >&2; exit 2; }

@@ -142,3 +142,24 @@ def test_the_examples_of_the_python_page_run_and_are_typed(tmp_path: Path) -> No
 )
 def test_a_command_that_does_not_exist_would_be_found(command: str) -> None:
     assert [wrong for words in commands(command) if (wrong := fault(words))]
+
+
+TRANSLATED = [("README.md", "README.zh-CN.md"), ("docs/tutorial.md", "docs/tutorial.zh-CN.md")]
+
+
+@pytest.mark.parametrize(("original", "translation"), TRANSLATED)
+def test_a_translation_names_the_same_commands_figures_and_pages(original: str, translation: str) -> None:
+    def facts(name: str) -> tuple[list[str], list[str], set[str]]:
+        path = ROOT / name
+        code = [
+            re.sub(r"#.*", "", line).rstrip()
+            for block in blocks(path, {"sh", "powershell", "python"})
+            for line in block.splitlines()
+        ]
+        figures = re.findall(r"\d+(?:\.\d+)? (?:ms|MB)|0\.\d+", prose(path))
+        pages = set(re.findall(r"\]\(([^)\s:]+\.(?:md|png)(?:#[\w-]+)?)\)", prose(path)))
+        return code, sorted(figures), {page.replace(".zh-CN", "") for page in pages} - {"README.md"}
+
+    one, other = facts(original), facts(translation)
+    assert one[:2] == other[:2]
+    assert other[2] >= one[2] - {"docs/explanation.md"}
