@@ -118,7 +118,7 @@ def test_the_tables_of_an_int8_text_tower_are_int8_with_a_scale_a_row(bundle: Bu
     }
     for table in ("words.weight", "positions.weight"):
         rows, scales = found[f"{table}_int8"], found[f"{table}_scale"]
-        assert (rows.dtype, scales.shape, table in found) == (np.int8, (len(rows), 1), False)
+        assert (rows.dtype, scales.shape, table in found) == (np.dtype(np.int8), (len(rows), 1), False)
         assert (np.abs(rows * scales - exact[table]) <= scales * 0.501).all()  # half a step, and its rounding
 
 

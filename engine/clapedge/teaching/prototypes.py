@@ -148,7 +148,7 @@ class _Placer:
         self._level = float(np.mean([word @ self._mean for word in words])) if len(words) else 0.0
 
     def place(self, examples: Examples, label: str, word: Float64Array | None = None) -> tuple[Float64Array, float]:
-        """Return the row (E,) and the offset that give a label's similarity to any embedding, by its clips and words."""
+        """Return the row (E,) and the offset that give a label's similarity to any embedding, by clips and words."""
         row, offset = self._of_clips(examples, label)
         if word is None:
             return row, offset
