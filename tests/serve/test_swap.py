@@ -2,8 +2,12 @@
 
 import logging
 import os
+import platform
 import shutil
+import subprocess
+import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from clapedge.engine import Engine
 from clapedge.errors import BundleDamagedError, BundleNotFoundError, LabelError, UsageError
 from clapedge.labels import LabelSet
 from clapedge.model.bundle import demo_directory
+from clapedge.serve import heap
 from clapedge.serve.app import create_app
 from clapedge.serve.bundle_watcher import BundleWatcher
 from clapedge.serve.models import Model
@@ -169,6 +174,55 @@ def test_requests_go_on_through_a_swap_and_the_old_model_ends_with_its_last_requ
         held.engine.score(SIREN, ["a siren", "rain"])
     watcher.end()
     service.close()
+
+
+def test_memory_is_given_back_when_nothing_holds_the_old_model_any_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tmp_path / "a")
+    service, watcher = watched(tmp_path)
+    with service.models.using() as held:
+        towers = [weakref.ref(held.tower(alone=alone)) for alone in (True, False)]
+        left: list[object] = []
+        monkeypatch.setattr(heap, "give_back", lambda: left.append([tower() for tower in towers]))
+        bundle(tmp_path / "b")
+        look(watcher)
+        assert left == [], "the old model is in use"
+    assert left == [[None, None]]
+    watcher.end()
+    service.close()
+
+
+KEEPING = """
+import os, threading
+from clapedge.serve import heap
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def work():
+    pieces = [bytes(10_000) for _ in range(20_000)]  # as the weights of a model, in the arena of a thread
+    kept.append(bytes(10_000))  # above them, so that the arena cannot shrink at its end
+    del pieces
+
+kept = []
+began = resident()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+before = resident() - began
+heap.give_back()
+print(before // 2**20, (resident() - began) // 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do not keep freed memory so")
+def test_freed_memory_that_the_c_library_keeps_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", KEEPING], capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 150, "the C library gives it back by itself"
+    assert left < 20
 
 
 def test_a_service_does_not_begin_without_a_good_bundle(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from clapedge.errors import ClapEdgeError
 from clapedge.labels import EmbeddedLabels, LabelSet
 from clapedge.model.gpu_tower import GpuAudioTower
 from clapedge.pipeline import Embedder
+from clapedge.serve import heap
 from clapedge.serve.errors import NotReadyError
 from clapedge.serve.metrics import Metrics
 from clapedge.serve.settings import Settings
@@ -111,8 +112,9 @@ class Model:
         return self.engine.audio_tower if alone else self.engine.shared_tower()
 
     def close(self) -> None:
-        """Release the sessions."""
+        """Release the sessions, and their memory."""
         self.engine.close()
+        heap.give_back()
 
     def _warm(self) -> None:
         """Run every session once."""
