@@ -384,10 +384,10 @@ class Engine:
             towers.close()
 
     def _open_towers(self) -> AudioTowers:
-        """Return the towers, as long as the engine is not closed."""
+        """Return the towers, as long as the engine is not closed, and its process not forked."""
         if self._towers is None:
             raise closed_error(self.bundle)
-        return self._towers
+        return self._towers.checked()
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""

@@ -23,6 +23,7 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import BundleError, GpuLostError, GpuMemoryError, ProviderError, UsageError
 from clapedge.model import plugins
 from clapedge.model.cpu import usable_cores
+from clapedge.model.forked import keep_in_children
 from clapedge.model.providers import Provider, ProviderConfig
 from clapedge.model.runtime_errors import ONNX_RUNTIME_ERRORS
 from clapedge.model.saturation import EXACT_PRODUCTS, saturates
@@ -176,6 +177,7 @@ def open_session(
         raise fault
     if provider_config.is_plugin:
         plugins.warn_of_strays(strays(session, provider_config.onnx_runtime_name), provider_config.provider)
+    keep_in_children(session)
     return session
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from clapedge.arrays import BoolArray, Float32Array, Int64Array
 from clapedge.errors import BundleError, ClapEdgeWarning, GpuLostError, ProviderError, UsageError
 from clapedge.features.front_end import Frontend
+from clapedge.model.forked import check_process
 from clapedge.model.providers import ProviderConfig, choose
 from clapedge.model.sessions import checked, open_session
 
@@ -138,7 +139,7 @@ class AudioTowers:
             spare_front_end: whether to do without the front end if that is what cannot be opened, with a warning.
         """
         self._model, self._provider_config, self._threads = model, provider_config, threads
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._single_core: AudioTower | None = None
         opened = partial(open_audio_tower, model, provider_config=provider_config, threads=threads, spinning=spinning)
         try:
@@ -155,6 +156,11 @@ class AudioTowers:
     def frontend(self) -> Frontend:
         """What makes the log-mels of clips."""
         return "numpy" if isinstance(self.alone, AudioTower) or not self.alone.front_end else "device"
+
+    def checked(self) -> "AudioTowers":
+        """Return the towers themselves in the process that opened them, see `check_process`."""
+        check_process(self._process)
+        return self
 
     def shared(self) -> "AudioTower | SharedRuns":
         """Return the tower for callers that work side by side.
@@ -212,6 +218,7 @@ class TextTower:
             raise BundleError(
                 f"the tokenizer beside {model} is none ({error}); copy the bundle again, or export it again"
             ) from error
+        self._process = os.getpid()
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self.max_tokens = max_tokens
@@ -253,6 +260,7 @@ class TextTower:
 
     def _run(self, ids: Int64Array) -> Float32Array:
         """Embed token ids (N, tokens) without padding."""
+        check_process(self._process)
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         (embeddings,) = self._session.run(None, inputs)
         return np.asarray(embeddings, np.float32)
