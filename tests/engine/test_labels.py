@@ -241,6 +241,18 @@ def test_what_is_stored_is_what_is_read_back(tmp_path_factory: pytest.TempPathFa
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_label_set_is_read_from_an_embedded_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    label_set = LabelSet((Label("门", ("a door",), threshold=0.2), Label("rain", ("heavy rain", "rain"), hidden=True)))
+    EmbeddedLabels.embed(label_set, encode, "hash").save(path)
+    assert LabelSet.from_file(path) == label_set
+    (tmp_path / "more.toml").write_text('extends = "set.npz"\n[[label]]\nname = "wind"\n', encoding="utf-8")
+    assert [label.name for label in LabelSet.from_file(tmp_path / "more.toml").labels] == ["门", "rain", "wind"]
+    path.write_bytes(b"no label set")
+    with pytest.raises(LabelError, match=r"set\.npz is not a label set with embeddings"):
+        LabelSet.from_file(path)
+
+
 def test_a_file_that_is_no_label_set_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
     path.write_bytes(b"PK\x03\x04 nothing")

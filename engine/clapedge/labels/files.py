@@ -77,6 +77,10 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
     if any(source.resolve() == other.resolve() for other in extended_by):
         circle = " extends ".join(str(path) for path in (*extended_by, source))
         raise LabelError(f"label files extend each other in a circle ({circle}); remove one `extends`")
+    if source.suffix.lower() == ".npz":
+        from clapedge.labels.embedded import EmbeddedLabels  # which is made of label sets, and they are read here
+
+        return EmbeddedLabels.load(source).label_set.labels
     try:
         with source.open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)

@@ -56,8 +56,9 @@ class LabelSet:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "LabelSet":
-        """Read a label set: TOML (`.toml`), CSV (`.csv`), or text with one label a line (`#` begins a comment).
+        """Read a label set: TOML (`.toml`), CSV (`.csv`), embedded (`.npz`), else text with one label a line.
 
+        `#` begins a comment in text. Of an `.npz` the labels are read, not their embeddings, see `load_labels`.
         A TOML file may extend another label file: its labels replace those of the same name or follow them.
 
         Raises:
