@@ -152,6 +152,25 @@ def test_names_that_no_font_can_show_are_said(tmp_path: Path, monkeypatch: pytes
         timeline_plot.draw(TIMELINE, (), np.zeros((100, 64), np.float32), FrontEnd(), tmp_path / "plot.png")
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "count", "first", "last"),
+    [
+        (0.0, 120.0, 0, None, None),
+        (0.0, 1800.0, 7, "0:00:00", "0:30:00"),
+        (5.5, 1805.5, 6, "0:05:00", "0:30:00"),
+        (3500.0, 3700.0, 7, "0:58:30", "1:01:30"),
+        (0.0, 86_400.0, 13, "0:00:00", "24:00:00"),
+    ],
+)
+def test_a_long_plot_has_a_clock_on_its_axis(
+    start: float, end: float, count: int, first: str | None, last: str | None
+) -> None:
+    ticks = timeline_plot.time_ticks(Coverage(start, end, end))
+    assert len(ticks) == count
+    assert (next(iter(ticks.values()), None), next(reversed(ticks.values()), None)) == (first, last)
+    assert all(start <= second <= end for second in ticks)
+
+
 @pytest.mark.parametrize("name", ["plot.png", "plot.svg"])
 def test_a_plot_is_drawn_in_the_format_of_its_name_and_nothing_else_is_left(tmp_path: Path, name: str) -> None:
     image = pytest.importorskip("matplotlib.image", reason="matplotlib is the extra `plot`")

@@ -1,5 +1,6 @@
 """A timeline as a picture: the spectrogram, and under it what each label scores (extra `plot`)."""
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,15 @@ COLUMNS = 1600
 """Columns of the spectrogram, each the mean power of its part of the recording: as many as a wide screen shows."""
 
 TICKS_HERTZ = (100, 500, 1000, 2000, 5000, 10_000)
+
+LONGEST_IN_SECONDS = 120
+"""Seconds of a span up to which the axis of time is in seconds; people read a longer one by the clock."""
+
+TICK_SECONDS = (10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+"""Distances of marks on that axis: parts and multiples of minutes, and whole hours beyond."""
+
+MOST_TICKS = 13
+"""So many marks of seven letters do not touch in a picture of 14 inches."""
 
 DECIBEL_RANGE = 80.0
 """What is further below the loudest is drawn as silence."""
@@ -149,4 +159,20 @@ def _draw_labels(axes: "Axes", timeline: Timeline, events: Sequence[Event]) -> N
     axes.set_yticks([rows - 1 - index + 0.4 for index in range(rows)], [*map(printable, timeline.labels)])
     axes.set_ylim(-0.2, rows)
     axes.set_xlim(timeline.coverage.start, timeline.coverage.end)
-    axes.set_xlabel("seconds · height: probability, bar: event")
+    ticks = time_ticks(timeline.coverage)
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()))
+    unit = "h:mm:ss" if ticks else "seconds"
+    axes.set_xlabel(f"{unit} · height: probability, bar: event")
+
+
+def time_ticks(coverage: Coverage) -> dict[float, str]:
+    """Return where a clock is written on the axis of a long span, and what; of a span in seconds, nothing."""
+    length = coverage.end - coverage.start
+    if length <= LONGEST_IN_SECONDS:
+        return {}
+    step = next((step for step in TICK_SECONDS if length / step <= MOST_TICKS), TICK_SECONDS[-1])
+    step *= math.ceil(length / step / MOST_TICKS)
+    first = math.ceil(coverage.start / step)
+    seconds = [index * step for index in range(first, math.floor(coverage.end / step) + 1)]
+    return {second: f"{second // 3600}:{second // 60 % 60:02}:{second % 60:02}" for second in seconds}
