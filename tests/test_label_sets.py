@@ -29,6 +29,14 @@ def test_sets_are_shipped_for_four_places() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_label_has_one_name_in_english_and_one_in_chinese(path: Path) -> None:
+    english, chinese = LabelSet.from_file(path), LabelSet.from_file(path, language="zh")
+    assert all(label.name.isascii() for label in english.labels)
+    assert not any(character.isascii() for label in chinese.labels for character in label.name)
+    assert english.prompts == chinese.prompts
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_words_of_a_shipped_set_need_no_advice(path: Path) -> None:
     assert check(LabelSet.from_file(path)) == ()
 

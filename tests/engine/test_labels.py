@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapedge.errors import LabelError, StorageError
+from clapedge.errors import ClapEdgeWarning, LabelError, StorageError
 from clapedge.labels import EmbeddedLabels, Label, LabelSet
 from clapedge.labels import npz as arrays
 
@@ -191,6 +191,27 @@ def test_a_set_extends_another_and_replaces_labels_of_the_same_name(tmp_path: Pa
         Label("rain", ("The sound of rain.",), threshold=0.2),
         Label("kettle", ("The sound of kettle.",)),
     )
+
+
+def test_a_label_has_one_name_in_the_language_that_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, path = tmp_path / "base.toml", tmp_path / "kitchen.toml"
+    base.write_text('[[label]]\nname = "door"\nnames = { zh = "门", de = "Tür" }\n', encoding="utf-8")
+    path.write_text(
+        'extends = "base.toml"\n[[label]]\nname = "door"\nprompts = ["a door slams"]\n'
+        '[[label]]\nname = "rain"\nnames = { zh = "雨" }\n',
+        encoding="utf-8",
+    )
+    monkeypatch.delenv("CLAPEDGE_LANGUAGE", raising=False)
+    plain = LabelSet.from_file(path)
+    assert [label.name for label in plain.labels] == ["door", "rain"]
+    german = LabelSet.from_file(path, language="de")
+    assert [label.name for label in german.labels] == ["Tür", "rain"]
+    monkeypatch.setenv("CLAPEDGE_LANGUAGE", "zh")
+    chinese = LabelSet.from_file(path)
+    assert [label.name for label in chinese.labels] == ["门", "雨"]
+    assert chinese.prompts == plain.prompts == ("a door slams", "This is a sound of rain.")
+    with pytest.warns(ClapEdgeWarning, match=r"no names in the language 'fr' \(it has: de, zh\)"):
+        assert LabelSet.from_file(path, language="fr") == plain
 
 
 def test_sets_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:

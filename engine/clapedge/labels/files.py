@@ -2,14 +2,17 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from clapedge.csv_table import decode_text, read_flag, read_table
-from clapedge.errors import LabelError
+from clapedge.errors import ClapEdgeWarning, LabelError
 from clapedge.labels.label import DEFAULT_TEMPLATE, Label, check_labels, fill
 from clapedge.validation import describe_mismatch
 
@@ -21,6 +24,13 @@ CSV_COLUMNS = ("name", "prompts", "threshold", "hidden")
 
 PROMPT_SEPARATOR = "|"
 """Between the prompts in a cell of a CSV file; a comma separates the cells."""
+
+
+LANGUAGE_VARIABLE = "CLAPEDGE_LANGUAGE"
+"""Environment variable: in which language labels that have several names are shown, such as `zh`."""
+
+_Names: TypeAlias = dict[str, dict[str, str]]
+"""Names of labels in other languages, by language, by their own name."""
 
 
 def shipped_sets() -> dict[str, Path]:
@@ -50,6 +60,7 @@ class _LabelTable(msgspec.Struct, forbid_unknown_fields=True):
     """One `[[label]]` of a TOML file, or a row of a CSV file; its default prompt is its name in the template."""
 
     name: str
+    names: dict[str, str] = {}
     prompts: tuple[str, ...] = ()
     threshold: float | None = None
     hidden: bool = False
@@ -67,12 +78,37 @@ class _LabelFile(msgspec.Struct, forbid_unknown_fields=True):
     label: tuple[_LabelTable, ...] = ()
 
 
-def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+def read_labels(source: Path, language: str | None = None) -> tuple[Label, ...]:
+    """Read the labels of a file and of those that it extends, each under one name.
+
+    Args:
+        source: the file.
+        language: which of the `names` of a label is taken, such as `zh`; None means `CLAPEDGE_LANGUAGE`, if it is set.
+            A label without a name in it keeps its `name`.
+    """
+    names: _Names = {}
+    labels = _read(source, (), names)
+    language = language or os.environ.get(LANGUAGE_VARIABLE, "").strip()
+    if not language or not names:
+        return labels
+    known = sorted({one for own in names.values() for one in own})
+    if language not in known:
+        warnings.warn(
+            f"label file {source} has no names in the language {language!r} (it has: {', '.join(known)}); "
+            "its labels keep their own",
+            ClapEdgeWarning,
+            stacklevel=3,
+        )
+    return tuple(replace(label, name=names.get(label.name, {}).get(language, label.name)) for label in labels)
+
+
+def _read(source: Path, extended_by: tuple[Path, ...], names: _Names) -> tuple[Label, ...]:
     """Read the labels of a file and of those that it extends.
 
     Args:
         source: the file.
         extended_by: the files that extend it, from the first on.
+        names: the names in other languages, by the label's own, are added here.
     """
     if any(source.resolve() == other.resolve() for other in extended_by):
         circle = " extends ".join(str(path) for path in (*extended_by, source))
@@ -94,7 +130,7 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
     with errors_with_name(source):
         text = decode_text(raw)
     if source.suffix.lower() == ".toml":
-        return _read_toml(source, text, extended_by)
+        return _read_toml(source, text, extended_by, names)
     with errors_with_name(source):
         if source.suffix.lower() == ".csv":
             labels = tuple(table.label(DEFAULT_TEMPLATE) for table in _csv_tables(text))
@@ -105,18 +141,20 @@ def read_labels(source: Path, extended_by: tuple[Path, ...]) -> tuple[Label, ...
     return labels
 
 
-def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...]) -> tuple[Label, ...]:
+def _read_toml(source: Path, text: str, extended_by: tuple[Path, ...], names: _Names) -> tuple[Label, ...]:
     """Read the labels of a TOML file and of the file that it extends."""
     with errors_with_name(source):
         tables = msgspec.toml.decode(text, type=_LabelFile)
         own = tuple(table.label(tables.template) for table in tables.label)
         check_labels(own)
     if tables.extends is None:
+        names.update({table.name: table.names for table in tables.label if table.names})
         return own
     path, shipped = source.parent / tables.extends, shipped_sets()
     if tables.extends in shipped and not path.is_file():
         path = shipped[tables.extends]
-    inherited = read_labels(path, (*extended_by, source))
+    inherited = _read(path, (*extended_by, source), names)
+    names.update({table.name: table.names for table in tables.label if table.names})
     return tuple({label.name: label for label in (*inherited, *own)}.values())
 
 

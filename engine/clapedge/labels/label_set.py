@@ -55,17 +55,22 @@ class LabelSet:
         return cls.of([word for word in words if word], template=template)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> "LabelSet":
+    def from_file(cls, path: str | os.PathLike[str], *, language: str | None = None) -> "LabelSet":
         """Read a label set: TOML (`.toml`), CSV (`.csv`), embedded (`.npz`), else text with one label a line.
 
         `#` begins a comment in text. Of an `.npz` the labels are read, not their embeddings, see `load_labels`.
         A TOML file may extend another label file: its labels replace those of the same name or follow them.
 
+        Args:
+            path: the file.
+            language: of the names that a label has in several, such as `zh`; None means `CLAPEDGE_LANGUAGE`, else the
+                label's `name`.
+
         Raises:
             LabelError: the file is missing or not understood; the message names the position.
         """
         source = Path(path)
-        labels = read_labels(source, ())
+        labels = read_labels(source, language)
         with errors_with_name(source):
             return cls(labels)
 

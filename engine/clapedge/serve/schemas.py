@@ -128,7 +128,7 @@ class EventRecord(ProvenanceRecord):
 class LabelRecord(Strict):
     """One label."""
 
-    name: str = Field(description="Displayed name, in any language.", examples=["烟雾报警 smoke alarm"])
+    name: str = Field(description="Displayed name, in any language.", examples=["smoke alarm"])
     prompts: list[str] = Field(
         default=[],
         description="English texts for the model; default: the name in the template.",
