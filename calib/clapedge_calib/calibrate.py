@@ -1,5 +1,6 @@
 """A bundle and recordings of its device to an INT8 audio tower, evaluated with recordings that were held out."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +9,12 @@ import onnx
 from onnx import ModelProto
 
 from clapedge.engine import Engine
-from clapedge.errors import AudioError, ModelError, UsageError
+from clapedge.errors import AudioError, ClapEdgeWarning, ModelError, UsageError
 from clapedge.labels import EmbeddedLabels
 from clapedge.labels.loader import load_labels
 from clapedge.model.bundle import Bundle
-from clapedge_calib.calibration_data import CalibrationData, read_clips, split
+from clapedge.terminal import counted
+from clapedge_calib.calibration_data import CalibrationData, read_clips, split, split_by_time
 from clapedge_calib.collect import Extremes, count_values, measure_extremes
 from clapedge_calib.dataset import Example
 from clapedge_calib.evaluator import Evaluator, Figures
@@ -281,6 +283,11 @@ def _read(
     """Read the recordings to calibrate with and those to evaluate with."""
     front_end = bundle.manifest.front_end
     parts = split(examples, samples=options.samples, seed=options.seed, test_folds=options.test_folds)
+    if not _suffice(parts) and not options.test_folds:
+        windows = split_by_time(examples, samples=options.samples, clip_seconds=front_end.clip_seconds)
+        if _suffice(windows):
+            parts = windows
+            warnings.warn(_describe_windows(examples, windows), ClapEdgeWarning, stacklevel=2)
     calibration = yield from read_clips(parts[0], front_end, windows=WINDOWS, step="reading to calibrate")
     test = yield from read_clips(parts[1], front_end, windows=1, step="reading to evaluate")
     if calibration.recordings < LEAST_CALIBRATION or test.recordings < LEAST_TEST:
@@ -291,6 +298,21 @@ def _read(
             + (f" (left out: {'; '.join(faults[:3])}{' …' if len(faults) > 3 else ''})" if faults else "")  # noqa: PLR2004
         )
     return calibration, test
+
+
+def _suffice(parts: tuple[Sequence[Example], Sequence[Example]]) -> bool:
+    """Return whether there is enough to calibrate and to evaluate with, if all of it can be used."""
+    return len(parts[0]) >= LEAST_CALIBRATION and len(parts[1]) >= LEAST_TEST
+
+
+def _describe_windows(examples: Sequence[Example], parts: tuple[Sequence[Example], Sequence[Example]]) -> str:
+    """Return the note that windows are used in place of recordings."""
+    few = counted(len(examples), "recording is", nouns="recordings are")
+    return (
+        f"{few} too few to hold some of them out, so clips of them are used: "
+        f"{len(parts[0])} to calibrate with, and {len(parts[1])} of the last quarter of each to evaluate with; "
+        "recordings of other days would tell more"
+    )
 
 
 def _labels(bundle: Bundle, test: CalibrationData, label_file: str | None) -> EmbeddedLabels | None:

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,6 +95,47 @@ def split(
     return calibration, test
 
 
+def split_by_time(
+    examples: Sequence[Example], *, samples: int, clip_seconds: float
+) -> tuple[list[Example], list[Example]]:
+    """Split few long recordings into windows: the last quarter of each is held out, see `split`.
+
+    Windows beside each other in time are alike, so they are not dealt out in turns as recordings are.
+
+    Args:
+        examples: all recordings; one that cannot be read is left as it is.
+        samples: how many windows of each part are kept at most, spread evenly.
+        clip_seconds: of a window.
+    """
+    parts: tuple[list[list[Example]], list[list[Example]]] = ([], [])
+    for example in examples:
+        windows = _windows(example, clip_seconds)
+        first_test = len(windows) - len(windows) // TEST_SHARE
+        parts[0].append(windows[:first_test])
+        parts[1].append(windows[first_test:])
+    calibration, test = (_in_turns([_spread(windows, samples) for windows in part])[:samples] for part in parts)
+    return calibration, test
+
+
+def _windows(example: Example, clip_seconds: float) -> list[Example]:
+    """Return the windows of a recording, each as an example."""
+    try:
+        with audio.opened(example.path) as stream:
+            length = stream.duration
+    except AudioError:
+        return [example]  # reading it gives the reason
+    count = int(length // clip_seconds) if math.isfinite(length) else 0
+    places = (place * clip_seconds for place in range(count))
+    return [
+        replace(example, name=f"{example.name} from {start:g} s", start=start, seconds=clip_seconds) for start in places
+    ] or [example]
+
+
+def _spread(windows: Sequence[Example], most: int) -> list[Example]:
+    """Return at most so many windows, spread evenly over all of them."""
+    return [windows[i * len(windows) // min(most, len(windows))] for i in range(min(most, len(windows)))]
+
+
 def read_clips(examples: Sequence[Example], front_end: FrontEnd, *, windows: int, step: str) -> Steps[CalibrationData]:
     """Read recordings.
 
@@ -126,11 +167,15 @@ def read_clips(examples: Sequence[Example], front_end: FrontEnd, *, windows: int
 def _clips(example: Example, clip_maker: ClipMaker, *, windows: int, fuse: bool) -> list[Clip]:
     """Make the clips of one recording: its windows, and a fused one if it is long or `fuse` is set."""
     front_end = clip_maker.front_end
-    with audio.opened(example.path) as stream:
-        length = stream.duration
+    if example.seconds is None:
+        with audio.opened(example.path) as stream:
+            length = stream.duration
+    else:
+        length = example.seconds
     is_long = math.isfinite(length) and length > front_end.clip_seconds
     count = min(windows, math.ceil(length / front_end.clip_seconds)) if is_long else 1
     starts = np.linspace(0, length - front_end.clip_seconds, count) if is_long else np.zeros(1)
+    starts += example.start
     clips = []
     for place, start in enumerate(starts):
         samples = audio.read(example.path, ReadOptions(start=float(start), duration=front_end.clip_seconds)).samples

@@ -25,12 +25,16 @@ class Example:
         path: of the file.
         label: its class, or None if the data set names none.
         fold: the part of the data set that it belongs to, or an empty string.
+        start: where the example begins in a long recording, in seconds.
+        seconds: how long it is; None means the whole recording.
     """
 
     name: str
     path: Path
     label: str | None
     fold: str = ""
+    start: float = 0.0
+    seconds: float | None = None
 
 
 def read_dataset(

@@ -11,10 +11,11 @@ import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
+from tests.calib.conftest import write_tone
 
 from clapedge.cli import cli
 from clapedge.engine import Engine
-from clapedge.errors import AudioError, BundleError, StorageError, UsageError
+from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, StorageError, UsageError
 from clapedge.model.bundle import Bundle, demo_directory, write_manifest
 from clapedge.model.proof import PROOF_COSINE
 from clapedge_calib import calibrate as calibrating
@@ -163,6 +164,15 @@ def test_too_few_recordings_are_refused_and_damaged_ones_named(bundle: Path, ton
     with pytest.raises(AudioError, match=r"damaged\.wav"):
         calibrate(bundle, "--audio", few)
     assert contents(bundle) == before
+
+
+def test_one_long_recording_is_enough(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "device").mkdir()
+    write_tone(tmp_path / "device" / "night.wav", 300, seconds=170)
+    with pytest.warns(ClapEdgeWarning, match="1 recording is .* 13 to calibrate with, and 4 of the last quarter"):
+        done = calibrate(bundle, "--audio", tmp_path / "device", "--max-drop", 25, "--min-cosine", 0.5)
+    assert done.exit_code == 0, done.output
+    assert Bundle.open(bundle).faults() == []
 
 
 def test_silence_calibrates_nothing(bundle: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import pytest
 import soundfile
 
 from clapedge import audio
+from clapedge.audio import ReadOptions
 from clapedge.features.clips import ClipMaker
 from clapedge.features.front_end import FrontEnd
-from clapedge_calib.calibration_data import CalibrationData, read_clips, split
+from clapedge_calib.calibration_data import CalibrationData, read_clips, split, split_by_time
 from clapedge_calib.dataset import Example, read_dataset
 from clapedge_calib.progress import Progress, Run
 
@@ -28,6 +29,23 @@ def test_classes_take_turns_and_one_recording_in_four_is_held_out() -> None:
     assert len(calibration) == 16
     assert [each.label for each in test] == ["a", "b"] * 2 + ["a"] * 8
     assert not set(calibration) & set(test)
+
+
+def test_a_long_recording_is_split_by_time_into_windows(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 205 * 8_000)
+    soundfile.write(tmp_path / "day.wav", samples, 8_000)
+    (tmp_path / "damaged.wav").write_text("no sound")
+    calibration, test = split_by_time(read_dataset(tmp_path), samples=100, clip_seconds=10.0)
+    assert [each.start for each in calibration if each.seconds] == [10.0 * place for place in range(15)]
+    assert [each.start for each in test] == [150.0, 160.0, 170.0, 180.0, 190.0]
+    assert [each.name for each in calibration if not each.seconds] == ["damaged.wav"]
+    assert test[0].name == "day.wav from 150 s"
+    found = read(test)
+    assert found.recordings == 5
+    expected = ClipMaker(FrontEnd())(audio.read(tmp_path / "day.wav", ReadOptions(start=150, duration=10)).samples)
+    assert np.array_equal(found.clips[0].log_mels, expected.features[0, :1])
+    few, _ = split_by_time(read_dataset(tmp_path), samples=4, clip_seconds=10.0)
+    assert [each.start for each in few] == [0.0, 0.0, 30.0, 70.0]
 
 
 def test_a_draw_is_repeated_by_its_seed_alone() -> None:
