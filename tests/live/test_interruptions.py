@@ -16,11 +16,14 @@ from typing import Any
 import msgspec
 import pytest
 from tests.live.staging import FEED_RATE, Hold, StillClock, eventually, record_of, spool_of
-from tests.live.test_command_line import COMMAND
+from tests.live.test_command_line import COMMAND, RAW, listen
 from tests.live.test_delivery import ScriptedTransport
 from tests.live.web import web_server
 
+from clapedge.atomic_file import atomic_write
+from clapedge.errors import StorageError
 from clapedge.events.event import Kind
+from clapedge.live.disk import lacks_room
 from clapedge.live.sinks.delivery import SpooledSink, UndeliveredError
 from clapedge.live.sinks.messages import with_age
 from clapedge.live.sinks.spool import Spool
@@ -308,3 +311,41 @@ def test_after_a_kill_the_next_run_ends_the_event_once(
         subprocess.run(words, input=raw[: 4 * FEED_RATE], check=True, **quiet)  # type: ignore[call-overload]
     assert [(record["kind"], record["reason"]) for record in received] == [("begin", None), ("end", "interrupted")]
     assert received[0]["id"] == received[1]["id"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_ends_no_listening_and_is_the_exit_code(
+    raw: bytes, label_file: str, tmp_path: Path, receiver: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, received = receiver
+    words = [*COMMAND, "--labels", label_file, "--webhook", address, "--spool", str(tmp_path / "spool")]
+    with Path("/dev/full").open("w") as disk:
+        done = subprocess.run(words, input=raw, stdout=disk, stderr=subprocess.PIPE, check=False)
+    shown = done.stderr.decode()
+    assert done.returncode == StorageError.exit_code, shown
+    begun, ended = ({one["id"] for one in received if one["kind"] == kind} for kind in ("begin", "end"))
+    assert len(ended) > 1
+    assert begun == ended
+    assert f"standard output had no room for {2 * len(ended)} events" in shown
+    assert shown.rstrip().endswith(
+        "error: events cannot be written to standard output (No space left on device); make room"
+    )
+
+
+def test_a_full_disk_behind_the_status_is_logged_and_ends_no_listening(
+    raw: bytes, label_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, write = tmp_path / "status.json", Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: (full if "status" in path.name else write)(path, data))
+    done = listen(*RAW, "--labels", label_file, "--status", status, data=raw)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count(f"note: {status} cannot be written (No space left on device)") > 0
+    assert list(tmp_path.glob("status*")) == []
+
+
+def test_a_name_that_cannot_be_written_is_not_a_full_disk() -> None:
+    assert lacks_room(OSError(errno.ENOSPC, "full"))
+    assert not lacks_room(OSError(errno.EACCES, "denied"))
+    with pytest.raises(StorageError) as caught, atomic_write(Path("/nonexistent/a")) as path:
+        path.write_bytes(b"")
+    assert not lacks_room(caught.value)

@@ -183,6 +183,7 @@ def listen(
     """
     from clapedge.live.reader import ReaderOptions
     from clapedge.live.session import Outputs, Session
+    from clapedge.live.sinks.json_lines import JsonLinesSink
 
     log_to_stderr("note: %(message)s")
     listen_options = _listen_options(options)
@@ -195,15 +196,17 @@ def listen(
         note("no label is hidden, so each moment is given to one; add a hidden background")
     status_file = Path(options["status"]) if options["status"] else None
     with ExitStack() as closing:
-        outputs = Outputs(_open_sinks(options, closing), _open_clip_store(options), status_file)
+        output = JsonLinesSink(sys.stdout)
+        sinks = [output, *_open_sinks(options, closing)]
+        outputs = Outputs(sinks, _open_clip_store(options), status_file)
         session = Session(engine_of(), labels, opened, listen_options, outputs=outputs, reader_options=reader_options)
         closing.pop_all()  # from here on the session closes them
     with _stopped_by_signals(session):
         session.run()
     for line in session.status().summary():
         click.echo(line, err=True)
-    if session.failure:
-        raise session.failure
+    if failure := session.failure or output.failure:
+        raise failure
 
 
 def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
@@ -227,6 +230,8 @@ def _open_source(name: str, options: Mapping[str, Any]) -> "Source":
 
     rate, channels, stall = options["rate"], options["channels"], options["stall"]
     if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed; pipe samples into it")
         standard = sys.stdin.buffer
         read = getattr(standard, "raw", standard).read  # what is there, without waiting for a buffer to be full
         stated = {"rate": rate, "channels": channels, "format": options["sample_format"]}
@@ -254,15 +259,14 @@ def _parse_time(text: str | None) -> datetime | None:
 
 
 def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSink]":
-    """Return where records go; `closing` closes what was opened if a later one fails."""
+    """Return where records go beside standard output; `closing` closes what was opened if a later one fails."""
     from clapedge.live.sinks.command import CommandSink
     from clapedge.live.sinks.delivery import SpooledSink
-    from clapedge.live.sinks.json_lines import JsonLinesSink
     from clapedge.live.sinks.mqtt import MqttTransport
     from clapedge.live.sinks.spool import Spool
     from clapedge.live.sinks.webhook import WebhookTransport
 
-    sinks: list[EventSink] = [JsonLinesSink(sys.stdout)]
+    sinks: list[EventSink] = []
     if options["on_event"]:
         jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
         sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout))

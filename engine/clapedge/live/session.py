@@ -16,8 +16,10 @@ from clapedge.atomic_file import atomic_write
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
+from clapedge.live.backoff import is_power_of_two
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
+from clapedge.live.disk import lacks_room
 from clapedge.live.listener import Listener
 from clapedge.live.options import ListenOptions
 from clapedge.live.publisher import ListenerContext
@@ -98,6 +100,7 @@ class Session:
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
+        self._statuses_lost = 0
         self._began, self._cpu_began = clock.monotonic(), time.process_time()
 
     @property
@@ -114,7 +117,7 @@ class Session:
         """Listen until the source ends or `stop` is called; then close the sinks.
 
         Raises:
-            StorageError: the status, or what a sink writes, cannot be written.
+            StorageError: the status, or what a sink writes, cannot be written; a full disk is logged instead.
         """
         writer = threading.Thread(target=self._write_status_regularly, name="status", daemon=True)
         writer.start()
@@ -167,7 +170,15 @@ class Session:
                 logger.warning("%s", error)
 
     def _write_status(self) -> None:
-        """Write the status file, if there is one."""
-        if self._outputs.status_file:
+        """Write the status file, if there is one and the disk has room for it."""
+        if not self._outputs.status_file:
+            return
+        try:
             with atomic_write(self._outputs.status_file) as path:
                 path.write_bytes(msgspec.json.format(msgspec.json.encode(self.status())) + b"\n")
+        except StorageError as error:
+            if not lacks_room(error):
+                raise
+            self._statuses_lost += 1
+            if is_power_of_two(self._statuses_lost):
+                logger.warning("%s", error)

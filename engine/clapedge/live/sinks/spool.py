@@ -9,7 +9,6 @@ the last message of the event, in one step: so each event that a receiver learns
 killed.
 """
 
-import errno
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from clapedge.errors import StorageError
 from clapedge.events.event import Kind
 from clapedge.live.backoff import is_power_of_two
 from clapedge.live.clock import Clock, SystemClock
+from clapedge.live.disk import lacks_room
 from clapedge.live.sinks.messages import event_of, interrupted, kind_of
 
 logger = logging.getLogger("clapedge.live")
@@ -36,11 +36,8 @@ NAMES = re.compile(r"(\d{12})\.([0-9a-f]+-\d+-\d+)\.json")
 OPEN_NAMES = re.compile(r"open\.([0-9a-f]+-\d+)\.json")
 """Files of events that have not ended."""
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""Failures of a disk that is full or turned read-only, though the receiver may well be there."""
-
 MOST_IN_MEMORY = 1000
-"""Messages that are kept in memory then: half a megabyte."""
+"""Messages that are kept in memory while the disk has no room: half a megabyte."""
 
 
 class Message(NamedTuple):
@@ -139,8 +136,7 @@ class Spool:
             try:
                 self._write_record(message, data, kind)
             except OSError as error:
-                cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-                if cause.errno not in NO_ROOM or self.unwritten >= MOST_IN_MEMORY:
+                if not lacks_room(error) or self.unwritten >= MOST_IN_MEMORY:
                     self._log_lost(f"a message is lost: {error}")
                     return
                 message = message._replace(size=0, data=data)
