@@ -159,7 +159,7 @@ _sink_options = _with_options(
 @label_options
 @_source_options
 @_window_options
-@event_options
+@event_options(min_duration=0.0, merge_gap=0.0)
 @_sink_options
 @click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), default=1, show_default=True, help="Threads of an operator."

@@ -181,20 +181,30 @@ spreadsheet_option = click.option(
     help="Write CSV for Excel or its relatives, whose decimal mark this is; text that begins like a formula is quoted.",
 )
 
-event_options = option_group(
-    click.option("--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"),
-    click.option(
-        "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
-    ),
-    click.option(
-        "--min-duration", type=float, default=0.0, show_default=True, help="Seconds; leave out shorter events."
-    ),
-    click.option("--merge-gap", type=float, default=0.0, show_default=True, help="Seconds; join events this close."),
-    click.option(
-        "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present at once."
-    ),
-)
-"""When a label counts as present: fields of `EventRule`."""
+
+def event_options(*, min_duration: float, merge_gap: float) -> Callable[[Command], Command]:
+    """Return a decorator that adds when a label counts as present: fields of `EventRule`, with a command's defaults."""
+    return option_group(
+        click.option(
+            "--on", type=float, help="Score from which an event begins. [default: 0.5, or the label's threshold]"
+        ),
+        click.option(
+            "--off", type=float, help="Score below which it ends. [default: 0.3, or 0.05 below --on with --multi]"
+        ),
+        click.option(
+            "--min-duration",
+            type=float,
+            default=min_duration,
+            show_default=True,
+            help="Seconds; leave out shorter events.",
+        ),
+        click.option(
+            "--merge-gap", type=float, default=merge_gap, show_default=True, help="Seconds; join events this close."
+        ),
+        click.option(
+            "--multi", is_flag=True, help="Compare each label with its own threshold: several may be present at once."
+        ),
+    )
 
 
 def check_spreadsheet(spreadsheet: object, *, writes_csv: bool) -> None:
