@@ -14,6 +14,9 @@ where the comma is the decimal mark, and tabs as "Unicode text"; the full-width 
 ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 """Encodings by the bytes that a file of them begins with."""
 
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How the files begin that spreadsheets keep for themselves: .xlsx and .ods, and .xls."""
+
 TRUE = re.compile(
     "true|wahr|vrai|verdadero|vero|verdadeiro|waar|prawda|истина|sant|sand|sann|tosi|pravda|igaz|doğru|adevărat"
     "|yes|ja|oui|sí|si|sì|sim|tak|да|是|真|x"
@@ -50,8 +53,10 @@ def decode_text(raw: bytes) -> str:
     """Return the text of a file: UTF-8, or UTF-16 as editors and Excel save "Unicode".
 
     Raises:
-        ValueError: it is in another encoding, which cannot be recognised; the message names the line.
+        ValueError: it is a workbook, or in another encoding, which cannot be recognised; the message names the line.
     """
+    if raw.startswith(WORKBOOKS):
+        raise ValueError("it is the workbook of a spreadsheet; save it as CSV UTF-8, and name that file")
     encoding = next((name for mark, name in ENCODINGS if raw.startswith(mark)), None)
     if encoding is None and b"\0" in raw[:2]:  # UTF-16 without a mark: Latin letters have an empty half
         encoding = "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"

@@ -63,6 +63,14 @@ def test_an_encoding_that_cannot_be_recognised_is_named_with_its_line(tmp_path: 
         LabelSet.from_file(path)
 
 
+@pytest.mark.parametrize("begins", [b"PK\x03\x04\x14\x00", b"\xd0\xcf\x11\xe0\xa1\xb1"])
+def test_a_workbook_is_named_with_what_to_save_instead(tmp_path: Path, begins: bytes) -> None:
+    path = tmp_path / "labels.xlsx"
+    path.write_bytes(begins + bytes(100))
+    with pytest.raises(LabelError, match=r"labels\.xlsx: it is the workbook of a spreadsheet; save it as CSV UTF-8"):
+        LabelSet.from_file(path)
+
+
 @pytest.mark.parametrize(("separator", "named"), [(",", "commas"), (";", "semicolons"), ("\t", "tabs")])
 def test_an_error_about_columns_names_what_separated_them(tmp_path: Path, separator: str, named: str) -> None:
     path = tmp_path / "labels.csv"
