@@ -1,17 +1,26 @@
 """The image, the composition and the unit of the system: linted by what others wrote, where it is there."""
 
+import contextlib
+import json
 import re
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from clapedge.cli.listen import listen
 from clapedge.cli.serve import serve
+from clapedge.serve.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging" / "systemd" / "clapedge-serve.service"
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
+COMPOSITION: dict[str, Any] = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
 MOST_EXPOSED = 1.5
 """Of systemd's own measure, in which a unit without any hardening has 9.6."""
 
@@ -80,3 +89,75 @@ def test_options_in_deployments_are_those_of_serve(path: Path) -> None:
     used = {option for line in lines for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)}
     assert lines
     assert used <= known
+
+
+def test_every_file_and_volume_of_the_composition_is_there() -> None:
+    for service in COMPOSITION["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume["source"] if isinstance(volume, dict) else volume.split(":")[0]
+            if source.startswith("."):
+                assert (ROOT / "docker" / source).exists(), source
+            elif not source.startswith("$"):
+                assert source in COMPOSITION["volumes"]
+        assert set(service.get("depends_on", [])) <= set(COMPOSITION["services"])
+        assert re.search(r":\S*\d|^clapedge:", service["image"]), "an image without a version"
+
+
+def test_nothing_of_the_composition_is_reached_from_outside_this_machine() -> None:
+    ports = [port for service in COMPOSITION["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_post_of_the_composition_uses_options_of_listen() -> None:
+    command = COMPOSITION["services"]["post"]["command"]
+    known = {name for parameter in listen.params for name in parameter.opts}
+    assert command[0] == "listen"
+    assert {word for word in command if word.startswith("--")} <= known
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_the_service_has() -> None:
+    docker = ROOT / "docker"
+    dashboard = json.loads((docker / "grafana" / "dashboards" / "clapedge.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = yaml.safe_load((docker / "alerts.yml").read_text(encoding="utf-8"))
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    named = set(re.findall(r"\b(?:clapedge|process)_\w+", " ".join(asked)))
+    families = {metric.name for metric in Metrics().registry.collect()}
+    base = {re.sub(r"_(?:bucket|sum|count|total)$", "", name) for name in named if name.startswith("clapedge")}
+    assert base <= families
+    assert len(base) > 5
+
+
+def test_promtool_finds_nothing_in_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on this machine; Debian's package prometheus brings it")
+    done = subprocess.run(
+        [promtool, "check", "config", ROOT / "docker" / "prometheus.yml"], capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 rules found" in done.stdout + done.stderr
+
+
+def test_the_broker_starts_with_its_configuration(tmp_path: Path) -> None:
+    mosquitto = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if mosquitto is None:
+        pytest.skip("no mosquitto on this machine; Debian's package mosquitto brings it")
+    text = (ROOT / "docker" / "mosquitto.conf").read_text(encoding="utf-8")
+    own = tmp_path / "mosquitto.conf"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    own.write_text(
+        text.replace("listener 1883", f"listener {port} 127.0.0.1").replace("/mosquitto/data/", f"{tmp_path}/")
+    )
+    own.chmod(0o644)
+    log = tmp_path / "log"
+    with log.open("w") as stream, subprocess.Popen([mosquitto, "-c", own], stderr=stream) as broker:
+        until = time.monotonic() + 20
+        reached = False
+        while not reached and broker.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                reached = True
+        broker.kill()
+    assert reached, log.read_text(encoding="utf-8")
