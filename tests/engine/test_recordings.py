@@ -2,6 +2,7 @@
 
 import re
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.recordings import encoded, lossy, recording, tone_at, with_numbers
 
 from clapedge import audio
 from clapedge.audio import ReadOptions
+from clapedge.audio import recording as opening
 from clapedge.errors import AudioFormatError
 
 FLUSH = 4 * 48_000
@@ -243,3 +245,46 @@ def test_the_mean_of_noise_and_a_slow_wave_are_no_offset() -> None:
 def test_nothing_but_an_offset_is_silent() -> None:
     whole = audio.read(np.full(48_000, 0.03, np.float32))
     assert any("it is silent" in note for note in whole.warnings)
+
+
+# ---- headers without end
+
+
+MANY = 2**18
+"""Chunks, of 8 bytes and more each."""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"RIFF\0\0\x40\0WAVE" + b"abcd\0\0\0\0" * MANY,
+        WAV[:36] + b"LIST\4\0\0\0INFO" * MANY,
+        b"FORM\0\x40\0\0AIFF" + b"abcd\0\0\0\0" * MANY,
+        b"FORM\0\x40\0\08SVX" + b"abcd\0\0\0\0" * MANY,
+        b"caff\0\1\0\0" + b"free\0\0\0\0\0\0\0\0" * MANY,
+        encoded(recording(4, 0), "W64")[:40]
+        + (b"junk" + bytes.fromhex("F3ACD3118CD100C04F8EDB8A") + b"\x18" + bytes(7)) * MANY,
+    ],
+    ids=["WAV", "LIST", "AIFF", "8SVX", "CAF", "W64"],
+)
+def test_a_header_of_more_chunks_than_any_recorder_writes_is_refused_at_once(data: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(AudioFormatError, match=r"header of more than \d+ chunks"):
+        audio.read(data)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x20ftypM4A " + bytes(20) + b"\0\0\0\x08free" * 2**21,
+        b"\xff\xf1\x50\x80\x00\xff\xfc" * 2**20,  # frames of AAC without content
+    ],
+    ids=["MP4", "AAC"],
+)
+def test_the_time_until_the_first_sample_is_bounded(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "HEADER_SECONDS", 0.1)
+    began = time.process_time()
+    with pytest.raises(AudioFormatError, match=r"has no sound after 0\.1 s of processor time"):
+        audio.read(data)
+    assert time.process_time() - began < 2.0

@@ -15,6 +15,9 @@ from clapedge.errors import AudioFormatError
 MAX_CHUNKS = 1000
 """Chunks before and behind the sound that are looked at: recorders write a dozen, an attack millions."""
 
+MAX_SVX_CHUNKS = 64
+"""Chunks of an Amiga's 8SVX before its sound: at some hundreds libsndfile 1.2 searches for ever."""
+
 PADDING_BYTES = 2**17
 """Zeros behind the sound up to this are padding: the largest cluster that cards are formatted with by default."""
 
@@ -60,6 +63,7 @@ class _Layout:
         width: bytes of a size; `counts_header` if a size counts the name and itself.
         align: chunks begin on multiples of so many bytes.
         total: offset of the size of all, None if there is none; it counts what follows `total_from`.
+        most: chunks before the sound.
     """
 
     first: int
@@ -73,6 +77,7 @@ class _Layout:
     align: int = 2
     total: int | None = 4
     total_from: int = 8
+    most: int = MAX_CHUNKS
 
     @property
     def header(self) -> int:
@@ -104,12 +109,16 @@ class _Chunk:
 
 
 _RIFF = _Layout(first=12, order="little", kinds=(b"WAVE",))
+_AIFF = _Layout(first=12, order="big", kinds=(b"AIFF", b"AIFC"), sound=b"SSND", fixed=8)
+_SVX = replace(_AIFF, kinds=(b"8SVX", b"16SV"), sound=b"BODY", fixed=0, most=MAX_SVX_CHUNKS)
 _LAYOUTS = {
     b"RIFF": _RIFF,
     b"RF64": _RIFF,
     b"BW64": _RIFF,
     b"RIFX": replace(_RIFF, order="big"),
-    b"FORM": _Layout(first=12, order="big", kinds=(b"AIFF", b"AIFC"), sound=b"SSND", fixed=8),
+    b"FORM": _AIFF,
+    b"8SVX": _SVX,
+    b"16SV": _SVX,
     b"caff": _Layout(first=8, order="big", fixed=4, width=8, align=1, total=None),
     b"riff": _Layout(
         first=40, order="little", tail=W64_TAIL, width=8, counts_header=True, align=8, total=16, total_from=0
@@ -130,7 +139,7 @@ def mend_sizes(view: ByteView, name: str) -> list[str]:
         AudioFormatError: the header is made of more chunks than any recorder writes.
     """
     head = view.peek(0, 12)
-    layout = _LAYOUTS.get(head[:4])
+    layout = _LAYOUTS.get(head[8:], _LAYOUTS.get(head[:4]))
     if layout is None or (layout.kinds and head[8:] not in layout.kinds):
         return []
     if layout.first == 0:  # AU has one header, of the offset and the size of its samples
@@ -139,9 +148,9 @@ def mend_sizes(view: ByteView, name: str) -> list[str]:
     for number, chunk in enumerate(_chunks(view, layout, layout.first)):
         if chunk.name == layout.sound:
             return _mend(view, layout, chunk, before)
-        if number >= MAX_CHUNKS:
+        if number >= layout.most:
             raise AudioFormatError(
-                f"{name} has a header of more than {MAX_CHUNKS} chunks, which no recorder writes; convert it again"
+                f"{name} has a header of more than {layout.most} chunks, which no recorder writes; convert it again"
             )
         before[chunk.name] = chunk
     return []

@@ -171,7 +171,7 @@ class FfmpegDecoder:
             except av.FFmpegError as error:
                 note_once(self.notes, f"it is damaged ({error.strerror}); what follows the damage is not read")
                 return
-            if packet is None:
+            if packet is None or self._view.exhausted:
                 return
             try:
                 yield from packet.decode()

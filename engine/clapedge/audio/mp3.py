@@ -13,7 +13,7 @@ from clapedge.audio.sources import ByteView
 MAX_PARTS = 1000
 """Parts that are opened; a file of more is read to the end of the last of them."""
 
-MAX_JUNK_BYTES = 2**20
+MAX_JUNK_BYTES = 2**18
 """Bytes between frames, in all, in which the next frame is searched for one by one."""
 
 WINDOW_BYTES = 2**20

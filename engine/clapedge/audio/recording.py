@@ -25,6 +25,9 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000
 LONGEST_READ_SECONDS = 3660
 """The most that `read` keeps in memory (703 MB): an hour and what encoders add to it. Streams have no limit."""
 
+HEADER_SECONDS = 2.0
+"""Processor time in which the first sample must be found; ten hours of AAC in an MP4 took 0.12 s."""
+
 PROMISED_SAMPLES = 60 * SAMPLE_RATE
 """The most that is allocated because a header promises it (12 MB); further blocks are joined at the end."""
 
@@ -117,15 +120,30 @@ def _decoder(source: AudioSource | BlockDecoder, sample_rate: int | None) -> Ite
 
 
 def _file_decoder(view: ByteView, name: str) -> SoundFileDecoder | JoinedDecoder | Mp3Decoder | FfmpegDecoder:
-    """Open a file with libsndfile or, if that does not know the format, with FFmpeg."""
+    """Open a file with libsndfile or, if that does not know the format, with FFmpeg, in bounded time."""
     notes = mend_sizes(view, name) + mend_flac(view)
     decoder: SoundFileDecoder | JoinedDecoder | Mp3Decoder | FfmpegDecoder
+    view.allow(HEADER_SECONDS)
     try:
-        decoder = open_streams(view, name)
-    except NotRecognisedError:
-        decoder = FfmpegDecoder(view, name)
+        try:
+            decoder = open_streams(view, name)
+        except NotRecognisedError:
+            decoder = FfmpegDecoder(view, name)
+    except AudioFormatError as error:
+        raise _endless(name) if view.exhausted else error from None
+    if view.exhausted:
+        decoder.close()
+        raise _endless(name)
+    view.allow(None)
     decoder.notes += notes
     return decoder
+
+
+def _endless(name: str) -> AudioFormatError:
+    """Return the error of a file whose headers take too long."""
+    return AudioFormatError(
+        f"{name} has no sound after {HEADER_SECONDS:g} s of processor time, so it is damaged; convert it to WAV or FLAC"
+    )
 
 
 def _checked(decoder: Decoder, name: str) -> Decoder:

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TypeAlias
@@ -53,6 +54,19 @@ class ByteView:
         self._ahead = b""
         self._ahead_from = 0
         self.failure: OSError | None = None
+        self._until: float | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the processor time that was allowed has passed."""
+        return self._until is not None and time.thread_time() > self._until
+
+    def allow(self, seconds: float | None) -> None:
+        """Show the end of the file once so many seconds of processor time have passed; None ends that limit.
+
+        Decoders cannot be interrupted, but they return to their caller for every 64 kB.
+        """
+        self._until = None if seconds is None else time.thread_time() + seconds
 
     def pretend(self, *, length: int, patch: tuple[int, bytes] = (0, b"")) -> None:
         """Show another length and other bytes at one position: for headers that keep a decoder from reading on.
@@ -113,6 +127,8 @@ class ByteView:
 
     def _fetched(self, count: int) -> bytes:
         """Return up to `count` bytes from the current position, with patch and pretended tail."""
+        if self.exhausted:
+            return b""
         if self.size <= self.length - TAG_BYTES <= self._position:
             return bytes(max(0, self.length - self._position))
         data = self.peek(self._position, count)
