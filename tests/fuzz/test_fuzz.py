@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 import soundfile
 
 pytest.importorskip("resource", reason="the fuzzer limits memory as Unix does")
+pytest.importorskip("av", reason="gaps are written by the extra: pip install 'clapedge[formats]'")
 from tests.fuzz.fuzz_audio import fuzz, most_memory, mutant, with_checksums
+from tests.fuzz.fuzz_loss import SIZES, Mutant, outcome
+from tests.fuzz.fuzz_loss import mutant as mutant_with_loss
+from tests.fuzz.fuzz_loss import seed as intact
 
 KINDS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
 
@@ -48,3 +53,15 @@ def test_the_memory_of_a_worker_is_not_that_of_the_process_that_started_it() -> 
     root = Path(__file__).parents[2]
     started = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, check=True, text=True)
     assert int(started.stdout) < mine - len(ballast) // 2
+
+
+@pytest.mark.parametrize("kind", sorted(SIZES))
+def test_nothing_is_lost_without_a_word(kind: str) -> None:
+    made = [mutant_with_loss(kind, 0, number) for number in range(30)]
+    assert [found for found in map(outcome, made) if found.startswith("LOST")] == []
+
+
+def test_the_fuzzer_of_losses_finds_one() -> None:
+    whole = Mutant(intact("WAV", 4.0), 4.0, 0.5)
+    assert outcome(whole) == "right"
+    assert outcome(replace(whole, seconds=5.0)).startswith("LOST: ")

@@ -4,11 +4,13 @@ A recorder that is switched off leaves the sizes of its last flush, or none. Wha
 claims is then more sound, unless it is what may follow it: other chunks, tags, padding, or another recording.
 """
 
+import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clapedge.audio.headers import ANOTHER
 from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
 
@@ -33,11 +35,15 @@ UNKNOWN_SIZES = frozenset({2**32 - 1, 2**64 - 1})
 W64_TAIL = bytes.fromhex("F3ACD3118CD100C04F8EDB8A")
 """Behind the four letters of a chunk's name in Sony Wave64."""
 
-MAGICS = (
-    *(b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff\x2e\x91\xcf\x11", b"FORM"),
-    *(b"caff\0\1", b".snd\0\0", b"fLaC\0", b"OggS\0\2"),
+RECORDING = re.compile(
+    rb"RIF[FX]....WAVE|(RF|BW)64....WAVE|FORM....AIF[FC]|caff\0\x01\0\0|\.snd\0\0\0|riff\x2e\x91\xcf\x11"
+    rb"|fLaC\0\0\0\x22|OggS\0\x02",
+    re.DOTALL,
 )
-"""First bytes of a recording that follows another one in a file: files joined end to end."""
+"""How a recording begins that follows another one in a file: files joined end to end."""
+
+REACH_BYTES = 2**16
+"""Tags between joined files are shorter, unless they hold pictures."""
 
 KNOWN = frozenset(
     (
@@ -171,7 +177,7 @@ def _mend(view: ByteView, layout: _Layout, sound: _Chunk, before: dict[bytes, _C
     """Patch the sizes of a container if samples follow those that it claims."""
     wide = before.get(b"ds64")
     size = sound.size
-    if wide is not None and size in UNKNOWN_SIZES:
+    if wide is not None:
         size = int.from_bytes(view.peek(wide.content + 8, 8), "little")
     claimed = size - layout.fixed
     if size in UNKNOWN_SIZES or sound.content + size >= view.size:
@@ -210,14 +216,21 @@ def _what_follows(view: ByteView, layout: _Layout, at: int, *, empty: bool) -> l
         at: where the sound ends by its header.
         empty: whether the header claims no sound: then however little there is, is the sound.
     """
+    allowed = False
     for start in {layout.aligned(at): None, at: None}:  # some writers forget the byte that aligns
         end = _end_of_chunks(view, layout, start)
-        if view.peek(end, TEXT_BYTES).startswith(MAGICS):
-            view.cut(end)  # libsndfile reads W64 to the end of the file
-            return ["another recording follows in the file and is not read; split the file to read all of it"]
-        if end >= view.size or _is_stray(view, end, empty=empty and end == start):
-            return []
-    return None
+        joined = next_recording(view, end)
+        if joined is not None:
+            view.cut(joined)  # libsndfile reads W64 to the end of the file
+            return [ANOTHER]
+        allowed = allowed or end >= view.size or _is_stray(view, end, empty=empty and end == start)
+    return [] if allowed else None
+
+
+def next_recording(view: ByteView, at: int, reach: int = REACH_BYTES) -> int | None:
+    """Return where another recording begins in the `reach` bytes from an offset on, or None."""
+    found = RECORDING.search(view.peek(at, reach))
+    return at + found.start() if found else None
 
 
 def _end_of_chunks(view: ByteView, layout: _Layout, start: int) -> int:
@@ -228,7 +241,7 @@ def _end_of_chunks(view: ByteView, layout: _Layout, start: int) -> int:
     for number, chunk in enumerate(_chunks(view, layout, start)):
         letters = view.peek(end, 4 + len(layout.tail))
         fits = chunk.content + chunk.size <= view.size + 1 and PRINTABLE.issuperset(chunk.name)
-        whole = fits and letters.endswith(layout.tail) and letters not in MAGICS
+        whole = fits and letters.endswith(layout.tail) and not RECORDING.match(view.peek(end, TEXT_BYTES))
         if number >= MAX_CHUNKS or (chunk.name in KNOWN and not whole):
             return view.size
         if not whole:

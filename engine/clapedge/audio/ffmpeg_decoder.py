@@ -14,6 +14,7 @@ import numpy as np
 from clapedge.arrays import Float32Array
 from clapedge.audio.decoder import BLOCK_VALUES, note_once, to_float
 from clapedge.audio.gaps import GAP_SECONDS, MAX_SILENCE_SECONDS, Clock, Gaps, silence
+from clapedge.audio.headers import mp4_faults
 from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
 
@@ -62,7 +63,7 @@ class FfmpegDecoder:
         _prepare(name)
         self._view = view
         self._name = name
-        self.notes: list[str] = []
+        self.notes: list[str] = mp4_faults(view)
         self._gaps = Gaps(self.notes)
         self.exact = True
         self._stamped = self._seekable = False

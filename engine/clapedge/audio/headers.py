@@ -14,6 +14,9 @@ MAX_ID3_TAGS = 16
 MP3_TAG_REACH = 4096
 """Bytes behind the ID3v2 tags in which the first MP3 frame begins; a frame is at most 2881 bytes long."""
 
+MP3_FRAME_BYTES = (24, 2881)
+"""The shortest and the longest frame; a header whose frames and bytes contradict that is not believed."""
+
 OGG_TAIL = 2**17
 """Bytes at the end of an Ogg file that hold its last page: a page is at most 65307 bytes long."""
 
@@ -21,6 +24,11 @@ OGG_PAGE_HEADER = 27
 OGG_SERIAL = slice(14, 18)
 OGG_END = 4
 """Of the header of an Ogg page (RFC 3533): its bytes, the number of its stream, the flag of the last page."""
+
+MAX_BOXES = 1000
+"""Boxes of an MP4 that are looked at for a second file behind the first."""
+
+ANOTHER = "another recording follows in the file and is not read; split the file to read all of it"
 
 STREAMED_BYTES = 2**31 - 2**16
 """From here on a size in a WAV header is the placeholder of a program that could not seek back to fill it in."""
@@ -81,6 +89,20 @@ def ogg_faults(view: ByteView) -> list[str]:
     return [] if last[5] & OGG_END else ["it may be cut off: nothing marks the end of its stream"]
 
 
+def mp4_faults(view: ByteView) -> list[str]:
+    """Return a warning if another MP4 follows the first one in a file: FFmpeg reads the first table of contents."""
+    at = 0
+    for _ in range(MAX_BOXES):
+        head = view.peek(at, 16)
+        size = int.from_bytes(head[8:] if head[:4] == bytes((0, 0, 0, 1)) else head[:4], "big")
+        if at and head[4:8] == b"ftyp":
+            return [ANOTHER]
+        if size < 8 or not head[4:8].isalnum():  # noqa: PLR2004 - the bytes of a box's header
+            break
+        at += size
+    return [ANOTHER] if at and b"ftyp" in view.peek(at, MP3_TAG_REACH) else []
+
+
 def contradictions(log: str, sample_rate: int) -> list[str]:
     """Return warnings where a header contradicts itself or the file, from the log that libsndfile writes.
 
@@ -120,7 +142,7 @@ def described_end(head: bytes, at: int, frame: int) -> int | None:
         size = int.from_bytes(head[at + 10 : at + 14], "big")
     else:
         flags = int.from_bytes(head[at + 4 : at + 8], "big")
-        has_frames, has_bytes = flags & 1, flags & 2
-        field = at + 8 + (4 if has_frames else 0)
-        size = int.from_bytes(head[field : field + 4], "big") if has_frames and has_bytes else 0
+        frames, size = (int.from_bytes(head[field : field + 4], "big") for field in (at + 8, at + 12))
+        if flags & 3 != 3 or not frames * MP3_FRAME_BYTES[0] <= size <= (frames + 1) * MP3_FRAME_BYTES[1]:  # noqa: PLR2004
+            return None
     return frame + size if size else None

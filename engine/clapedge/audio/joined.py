@@ -6,7 +6,7 @@ from typing import BinaryIO, cast
 
 from clapedge.arrays import Float32Array
 from clapedge.audio.decoder import note_once
-from clapedge.audio.gaps import silence
+from clapedge.audio.gaps import GAP_SECONDS, silence
 from clapedge.audio.headers import find_mp3_tag
 from clapedge.audio.mp3 import MAX_PARTS, FilePart, Part, ends, is_mp3, mp3_parts
 from clapedge.audio.soundfile_decoder import NotRecognisedError, SoundFileDecoder
@@ -80,6 +80,8 @@ def _filled(decoder: SoundFileDecoder, first: int, frames: int, stop: int | None
         channels = block.shape[1]
         first += len(block)
         yield block
+    if end - first > GAP_SECONDS * decoder.sample_rate:
+        note_once(decoder.notes, "a part of it ends early; what is missing counts as silence")
     yield from silence(end - first, channels)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import soundfile
 
 from clapedge.arrays import Float32Array
+from clapedge.audio.chunks import next_recording
 from clapedge.audio.decoder import BLOCK_VALUES, note_once
-from clapedge.audio.headers import contradictions, find_mp3_tag, ogg_faults
+from clapedge.audio.headers import ANOTHER, OGG_TAIL, contradictions, find_mp3_tag, ogg_faults
 from clapedge.audio.sources import ByteView
 from clapedge.errors import AudioFormatError
 
@@ -17,6 +18,9 @@ LEAD_SECONDS = 1.0
 
 VORBIS_PAGE_FRAMES = 255 * 1024
 """Most frames in one Ogg page of Vorbis. Seeking into the last page of a stream lands on wrong samples (libvorbis)."""
+
+REST_SECONDS = 0.15
+"""An MP3 that goes on for longer behind its last frame by its header has a wrong one; padding is shorter."""
 
 UNKNOWN_FRAMES = 2**40
 """From here on a number of frames is libsndfile's code for an unknown length."""
@@ -89,11 +93,25 @@ class SoundFileDecoder:
         while stop is None or position < stop:
             block = self._read(step if stop is None else min(step, stop - position))
             if len(block) == 0:
+                self._note_rest()
                 return
             skipped = max(0, first - position)
             position += len(block)
             if skipped < len(block):
                 yield block[skipped:]
+
+    def _note_rest(self) -> None:
+        """Note what follows the end that the decoder found."""
+        near = self._view.tell()
+        if self._format == "OGG" and next_recording(self._view, max(1, near - OGG_TAIL), 2 * OGG_TAIL) is not None:
+            note_once(self.notes, ANOTHER)
+        length = min(self._view.length, self._view.size)
+        if (
+            self._format == "MP3"
+            and self.exact
+            and (length - near) * (self.frames or 0) > (REST_SECONDS * self.sample_rate * length)
+        ):
+            note_once(self.notes, "its header claims fewer frames than follow; those behind its end are not read")
 
     def _open(self) -> soundfile.SoundFile:
         """Open the view from its beginning."""
