@@ -27,7 +27,8 @@ def recording(seconds: float, tone: float, *, rate: int = RATE) -> Float32Array:
 def tone_at(samples: Float32Array) -> float | None:
     """Return the second at which the tone begins in samples at 48 kHz; None if there is none."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    level = np.abs(frames @ np.exp(-2j * np.pi * 1000 * np.arange(FRAME) / RATE)) / FRAME
+    phase = (2 * np.pi * 1000 / RATE * np.arange(FRAME)).astype(np.float32)
+    level = np.hypot(frames @ np.cos(phase), frames @ np.sin(phase)) / FRAME
     found = np.flatnonzero(level > 0.075)  # half of what the tone gives
     return int(found[0]) * FRAME / RATE if len(found) else None
 
