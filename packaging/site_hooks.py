@@ -43,19 +43,31 @@ def run_blocks(markdown: str) -> str:
         RuntimeError: a block fails; the site is not built with what does not work.
     """
     with TemporaryDirectory() as name:
-        sounds = Path(name) / "sounds"
-        sounds.mkdir()
-        for clip in sorted((ROOT / "engine/clapedge/demo_clips").glob("*.flac")):
-            shutil.copy(clip, sounds)
+        directory = demo_directory(Path(name))
 
         def ran(found: re.Match[str]) -> str:
-            return f"```{found[1]}\n{found[2]}```\n{_output(found[1], found[2], Path(name))}"
+            text = printed(found[1], found[2], directory)
+            answer = f"\n```text\n{text}\n```\n" if text else ""
+            return f"```{found[1]}\n{found[2]}```\n{answer}"
 
         return RUN.sub(ran, markdown)
 
 
-def _output(language: str, code: str, directory: Path) -> str:
-    """Return what a block prints, as a block."""
+def demo_directory(directory: Path) -> Path:
+    """Return a directory, in which the demo clips now lie in `sounds`."""
+    sounds = directory / "sounds"
+    sounds.mkdir()
+    for clip in sorted((ROOT / "engine/clapedge/demo_clips").glob("*.flac")):
+        shutil.copy(clip, sounds)
+    return directory
+
+
+def printed(language: str, code: str, directory: Path) -> str:
+    """Return what code prints that is run in a directory, its notes first.
+
+    Raises:
+        RuntimeError: it fails.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": COLUMNS, "CLAPEDGE_CACHE": str(directory / ".cache")}
     environment.pop("CLAPEDGE_BUNDLE", None)
@@ -66,8 +78,7 @@ def _output(language: str, code: str, directory: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"the tutorial's command failed:\n{code}\n{done.stdout}{done.stderr}")
     notes = [line for line in done.stderr.splitlines() if "clapedge-demo is the built-in demo model" not in line]
-    printed = "\n".join((*notes, *done.stdout.splitlines()))
-    return f"\n```text\n{printed}\n```\n" if printed else ""
+    return "\n".join((*notes, *done.stdout.splitlines()))
 
 
 def exported() -> str:
