@@ -63,7 +63,8 @@ def search(
             record = {"file": match.file, "start": match.start, "end": match.end, "similarity": match.similarity}
             click.echo(json.dumps(record | ({} if same is None else {"duplicate": same}), ensure_ascii=False))
         else:
-            line = f"{match.similarity:+.3f}  {match.start:8.1f}-{match.end:<8.1f} s  {printable(match.file)}"
+            span = f"{match.start:.1f}-{match.end:.1f} s"
+            line = f"{match.similarity:+.3f}  {span:>15}  {printable(match.file)}"
             click.echo(line + ("  (nearly the same recording)" if same else ""))
 
 
