@@ -31,6 +31,8 @@ BENCH := $(VENV)/.installed-bench
 # ONNX Runtime's package for GPUs, which cannot lie beside the other one
 STANDIN := .venv-cuda
 STANDIN_TESTS := tests/cuda_standin
+# Ray, which has wheels for few Pythons and many packages of its own
+RAY := .venv-ray
 CLIPS := engine/clapedge/demo_clips
 
 export ESC10 CHECKPOINT
@@ -39,7 +41,7 @@ export ESC10 CHECKPOINT
 .DELETE_ON_ERROR:
 # targets share one environment and one processor: tests and linters use the cores themselves
 .NOTPARALLEL:
-.PHONY: help setup demo demo-model test test-cuda-standin lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 test-avx2 wheel test-matrix release-check clean
+.PHONY: help setup demo demo-model test test-cuda-standin test-ray lint type format export calibrate bench bench-frontend gpu-check docs edge-kit test-arm64 test-avx2 wheel test-matrix release-check clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=VALUE ...]"
@@ -71,6 +73,10 @@ test-cuda-standin: ## run ONNX Runtime's CUDA provider over stand-ins of NVIDIA'
 	$(STANDIN)/bin/python $(STANDIN_TESTS)/build.py $(STANDIN)/headers $(STANDIN)/standin && rm -f $(STANDIN)/calls.jsonl && \
 	LD_LIBRARY_PATH=$(STANDIN)/standin CUDA_STANDIN_LOG=$(STANDIN)/calls.jsonl \
 		$(STANDIN)/bin/python -m pytest $(STANDIN_TESTS) $(PYTEST_ARGS)
+
+test-ray: ## run the tests of batches on Ray in an environment of their own, where this Python has a Ray
+	@$(MAKE) --no-print-directory $(RAY)/.installed || { echo "test-ray: skipped: the packages of clapedge[ray] cannot be installed"; exit 0; }; \
+	$(RAY)/bin/python -m pytest tests/engine/test_ray.py $(PYTEST_ARGS)
 
 lint: $(DEV) ## check style and layout
 	@$(BIN)/ruff check --quiet --output-format concise . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo && echo "lint: no findings"
@@ -124,7 +130,7 @@ release-check: $(DEV) ## build the source archive and the wheel, check them, and
 	@$(BIN)/python -m pytest -q tests/test_release.py && $(BIN)/nox -s release && $(BIN)/nox -s extras $(addprefix -p ,$(EXTRAS_PYTHON))
 
 clean: ## delete the environment, caches and builds (bundles stay)
-	rm -rf $(VENV) $(STANDIN) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(STANDIN) $(RAY) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # an environment with more in it serves the targets that need less
@@ -148,8 +154,13 @@ $(STANDIN)/.installed: pyproject.toml constraints.txt $(wildcard $(STANDIN_TESTS
 	@$(STANDIN)/bin/python -m pip install -q --no-deps --upgrade --target $(STANDIN)/headers -r $(STANDIN_TESTS)/headers.txt
 	@touch $@
 
+$(RAY)/.installed: pyproject.toml constraints.txt | $(RAY)/bin/python
+	@echo "Installing clapedge[ray] into $(RAY) ..."
+	@$(RAY)/bin/python -m pip install -q -c constraints.txt -e '.[cpu,parquet,ray]' pytest hypothesis
+	@touch $@
+
 # a Python without ensurepip (Debian's, bare) lends its own pip
-$(BIN)/python $(STANDIN)/bin/python: %/bin/python:
+$(BIN)/python $(STANDIN)/bin/python $(RAY)/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("clapedge needs Python 3.10 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
 	@echo "Creating $* ..."
 	@$(PYTHON) -m venv $* 2>/dev/null || { \
