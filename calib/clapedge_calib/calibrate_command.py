@@ -24,6 +24,7 @@ EXAMPLES = """\b
 Examples:
   clapedge calibrate bundles/kitchen --audio recordings
   clapedge calibrate bundles/kitchen --background night/ --labels home --scores home.npz
+  clapedge calibrate bundles/kitchen --background night/ --scores novelty.npz
   clapedge calibrate bundles/kitchen --manifest clips.csv --fold 1 --fold 2 --fold 3 --test-fold 4 --target tensorrt
 
 \b
@@ -82,7 +83,8 @@ Exit codes: 0 installed, 1 refused (see the report; the bundle is unchanged), 2 
 @click.option(
     "--background",
     type=click.Path(path_type=Path),
-    help="With --scores and --labels: recordings of a site, by which labels get thresholds, as `clapedge teach` does.",
+    help="With --scores, and --labels if there are any: recordings of a site, or the file of `listen --learn`. Labels "
+    "get thresholds, and beside them comes novelty: what is unlike the site.",
 )
 @click.option("--false-alarms", metavar="RATE", default="1/day", help="With --background: N/day, N/hour or N/1000.")
 @click.option("--force", is_flag=True, help="Replace the file that --scores or --write-table names.")
@@ -150,19 +152,20 @@ def _check(bundle: "Bundle", scores: Path | None, report: Path, *, dry_run: bool
 def _fit_background(
     bundle: "Bundle", background: Path, label_file: str | None, target: Path | None, false_alarms: str
 ) -> int:
-    """Give labels thresholds by background of a site, and write them; return the exit code."""
+    """Give labels thresholds by background of a site, and write them and novelty; return the exit code."""
+    from clapedge.cli.teach import read_background
     from clapedge.engine import Engine
     from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
     from clapedge.labels.loader import load_labels
     from clapedge.teaching.background import FalseAlarms
-    from clapedge_calib.dataset import recordings_in
 
-    if target is None or label_file is None:
-        raise click.UsageError("--background goes with --labels, which it calibrates, and --scores, where they go")
-    alarms, files = FalseAlarms.parse(false_alarms), recordings_in(background)
+    if target is None:
+        raise click.UsageError("--background goes with --labels, if there are any, and --scores, where they go")
+    alarms = FalseAlarms.parse(false_alarms)
     with Engine.load(bundle.directory, threads=1) as engine:
-        labels = engine.embed_labels(load_labels(label_file, bundle=bundle))
-        made = engine.teacher.calibrate(labels, files, alarms=alarms, window=WINDOW_SECONDS, hop=HOP_SECONDS)
+        labels = engine.embed_labels(load_labels(label_file, bundle=bundle)) if label_file else None
+        site = read_background(engine, [str(background)], window=WINDOW_SECONDS, hop=HOP_SECONDS)
+        made = engine.teacher.calibrate(labels, site, alarms=alarms, novelty=True)
     made.save(target)
     for label in made.label_set.labels:
         click.echo(f"  {label.name}: threshold {label.threshold:.3f}")

@@ -332,7 +332,7 @@ class Engine:
         """What teaches labels with this bundle, and lets them be forgotten."""
         from clapedge.teaching.teacher import Teacher
 
-        return Teacher(self.bundle, self.embed_stream)
+        return Teacher(self.bundle, self.embed_stream, space=self.provenance.space)
 
     def embed_labels(self, labels: Labels) -> EmbeddedLabels:
         """Embed labels once; the same set is not encoded twice.

@@ -1,5 +1,7 @@
-"""Sounds to teach with: a warbling whistle, a row of clicks and a buzz, each with a little noise."""
+"""Sounds to teach with, a warbling whistle, a row of clicks and a buzz, each with a little noise; and the command."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -26,3 +28,11 @@ def render(kind: str, take: int, seconds: float = 3.0) -> Samples:
     else:
         sound = np.zeros_like(now)
     return np.asarray(0.3 * sound + 0.004 * rng.standard_normal(len(now)), np.float32)
+
+
+def clapedge(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command of clapedge."""
+    command = [sys.executable, "-m", "clapedge.cli", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done

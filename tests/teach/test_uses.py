@@ -3,29 +3,19 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from pyarrow import parquet
-from tests.teach.sounds import Recorder
+from tests.teach.sounds import Recorder, clapedge
 
 from clapedge import Bundle, EmbeddedLabels, Engine, LabelSet, Lesson
 from clapedge.kit.bundle_subset import copy_subset
 from clapedge.model.bundle import write_manifest
 
 KINDS = ("warble", "clicks", "buzz")
-
-
-def clapedge(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command of clapedge."""
-    command = [sys.executable, "-m", "clapedge.cli", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 def csv_of(labels: str | Path) -> tuple[str | Path, ...]:
@@ -112,7 +102,7 @@ def test_calibrate_gives_words_thresholds_by_background(record: Recorder, tmp_pa
         shutil.move(record("none", take), site)
     given = ("calibrate", bundle, "--background", site, "--labels", "home", "--false-alarms", "20/1000")
     assert "goes with --labels" in clapedge(*given, code=2).stderr
-    clapedge(*given, "--scores", tmp_path / "home.npz")
+    assert "too few for novelty" in clapedge(*given, "--scores", tmp_path / "home.npz").stderr
     thresholds = [label.threshold for label in EmbeddedLabels.load(tmp_path / "home.npz").label_set.labels]
     assert None not in thresholds
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clapedge.cli import log_to_stderr
-from clapedge.cli.hints import note
 from clapedge.cli.options import (
     MOST_THREADS,
     STANDARD_INPUT,
@@ -24,11 +23,15 @@ from clapedge.cli.options import (
     event_options,
     label_options,
     load_engine,
+    note_missing_background,
     read_labels,
 )
 from clapedge.errors import UsageError
+from clapedge.terminal import printable
 
 if TYPE_CHECKING:
+    from clapedge.engine import Engine
+    from clapedge.live.background_keeper import BackgroundKeeper
     from clapedge.live.clip_recorder import ClipStore
     from clapedge.live.options import ListenOptions
     from clapedge.live.records import EventSink
@@ -150,6 +153,12 @@ _sink_options = _with_options(
     ),
     click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the sound of events as FLAC."),
     click.option("--keep-bytes", type=_size, default=2**30, show_default=True, help="Its size; the oldest clips go."),
+    click.option(
+        "--learn",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
+        help="Keep the embeddings of the windows of a quiet day, for `clapedge teach --background`.",
+    ),
     click.option("--status", type=click.Path(), metavar="FILE", help="Write counts to it every 10 s, as JSON."),
 )
 
@@ -192,13 +201,12 @@ def listen(
     opened = _open_source(options["source"], options)
     engine_of = cache(lambda: load_engine({**options, "fusion": "long"}, threads=threads, spinning=spinning))
     labels = read_labels(engine_of, words, label_file, template)
-    if not options["multi"] and not any(label.hidden for label in labels.label_set.labels):
-        note("no label is hidden, so each moment is given to one; add a hidden background")
+    note_missing_background(labels, multi=options["multi"])
     status_file = Path(options["status"]) if options["status"] else None
     with ExitStack() as closing:
+        kept = _open_clip_store(options), status_file, _open_background(options, engine_of())
         output = JsonLinesSink(sys.stdout)
-        sinks = [output, *_open_sinks(options, closing)]
-        outputs = Outputs(sinks, _open_clip_store(options), status_file)
+        outputs = Outputs([output, *_open_sinks(options, closing)], *kept)
         session = Session(engine_of(), labels, opened, listen_options, outputs=outputs, reader_options=reader_options)
         closing.pop_all()  # from here on the session closes them
     with _stopped_by_signals(session):
@@ -302,6 +310,21 @@ def _open_clip_store(options: Mapping[str, Any]) -> "ClipStore | None":
     from clapedge.live.clip_recorder import ClipStore
 
     return ClipStore(options["keep"], max_bytes=options["keep_bytes"]) if options["keep"] else None
+
+
+def _open_background(options: Mapping[str, Any], engine: "Engine") -> "BackgroundKeeper | None":
+    """Return what keeps the embeddings of windows, if they are kept."""
+    from clapedge.atomic_file import check_folder
+    from clapedge.live.background_keeper import BackgroundKeeper
+
+    path: Path | None = options["learn"]
+    if path is None:
+        return None
+    if path.suffix.lower() != ".npz":
+        raise UsageError(f"--learn {printable(str(path))} does not end in .npz, as files of embeddings do")
+    check_folder(path.resolve().parent, bytes_needed=0)
+    size = engine.bundle.manifest.embedding_size
+    return BackgroundKeeper(path, hop=options["hop"], space=engine.provenance.space, size=size)
 
 
 @contextmanager

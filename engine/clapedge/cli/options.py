@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from clapedge.cli.hints import note
 from clapedge.errors import LabelError, UsageError
 
 if TYPE_CHECKING:
@@ -263,3 +264,9 @@ def read_labels(
     else:
         labels = LabelSet.parse(words, template=template or DEFAULT_TEMPLATE)
     return engine_of().embed_labels(labels)
+
+
+def note_missing_background(labels: "EmbeddedLabels", *, multi: bool) -> None:
+    """Note that labels that share the probability and are not calibrated leave no moment without an event."""
+    if not multi and labels.rejection is None and not any(label.hidden for label in labels.label_set.labels):
+        note("no label is hidden, so each moment is given to one; add a hidden background")

@@ -16,6 +16,7 @@ from clapedge.terminal import counted, printable, record_name
 if TYPE_CHECKING:
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
+    from clapedge.teaching.windows import BackgroundWindows
 
 EXAMPLES = """\b
 Examples:
@@ -59,8 +60,10 @@ Examples:
     "--background",
     multiple=True,
     type=click.Path(),
-    help="Recording, or folder, of the site when nothing happens: gives each label a threshold; repeats.",
+    help="Recording, or folder, of the site when nothing happens, or the file of `listen --learn`: gives each label a "
+    "threshold; repeats.",
 )
+@click.option("--novelty", is_flag=True, help="With --background: add a label of what is unlike it.")
 @click.option(
     "--false-alarms",
     metavar="RATE",
@@ -83,6 +86,7 @@ def teach(  # noqa: PLR0913 - one parameter an option is click's way
     source: Path | None,
     forget: bool,
     background: Sequence[str],
+    novelty: bool,
     false_alarms: str,
     window: float,
     hop: float,
@@ -94,11 +98,12 @@ def teach(  # noqa: PLR0913 - one parameter an option is click's way
     common with the others.
     """
     from clapedge.teaching.background import FalseAlarms
-    from clapedge.teaching.teacher import Lesson
 
     if target.suffix.lower() != ".npz":
         raise UsageError(f"{printable(str(target))} does not end in .npz, as label sets with embeddings do")
     alarms = FalseAlarms.parse(false_alarms)
+    if novelty and not background:
+        raise UsageError("--novelty goes with --background, from which it is measured")
     if (name is not None and source is not None) or not (name or source or background):
         raise UsageError("give the NAME of a sound with its CLIPS, --from with many sounds, or --background alone")
     with load_engine({**options, "fusion": "long"}, threads=None) as engine:
@@ -106,18 +111,13 @@ def teach(  # noqa: PLR0913 - one parameter an option is click's way
         if forget:
             known = _forget(engine, known, name, clips)
         elif name is not None or source is not None:
-            found = _recordings(others, recursive=True)
-            lessons: Mapping[str, Sequence[str]]
             lessons = _lessons(source) if source is not None else {str(name): _recordings(clips)}
-            for label, files in lessons.items():
-                not_it = _recordings(negatives)
-                known = engine.teach(Lesson(label, files, not_it, found), known)
-                found = ()
-        if known is None:
-            raise LabelError("there are no labels to calibrate; teach a sound, or begin with --labels")
+            known = _taught(engine, known, lessons, negatives=negatives, others=others)
         if background:
-            files = _recordings(background, recursive=True)
-            known = engine.teacher.calibrate(known, files, alarms=alarms, window=window, hop=hop)
+            site = read_background(engine, background, window=window, hop=hop)
+            known = engine.teacher.calibrate(known, site, alarms=alarms, novelty=novelty)
+        if known is None:
+            raise LabelError("there are no labels; teach a sound, or begin with --labels")
         known.save(target)
         _report(target, known)
 
@@ -133,6 +133,31 @@ def _known(engine: "Engine", target: Path, label_file: str | None) -> "EmbeddedL
             )
         return engine.embed_labels(load_labels(target))
     return engine.embed_labels(load_labels(label_file, bundle=engine.bundle)) if label_file else None
+
+
+def _taught(
+    engine: "Engine",
+    known: "EmbeddedLabels | None",
+    lessons: Mapping[str, Sequence[str]],
+    *,
+    negatives: Sequence[str],
+    others: Sequence[str],
+) -> "EmbeddedLabels | None":
+    """Return the label set after lessons: the clips of each label."""
+    from clapedge.teaching.teacher import Lesson
+
+    found = _recordings(others, recursive=True)
+    for label, files in lessons.items():
+        known = engine.teach(Lesson(label, files, _recordings(negatives), found), known)
+        found = ()
+    return known
+
+
+def read_background(engine: "Engine", paths: Sequence[str], *, window: float, hop: float) -> "BackgroundWindows":
+    """Return windows of background: of recordings and folders of them, or those that `listen --learn` kept."""
+    if [Path(path).suffix.lower() for path in paths] == [".npz"]:
+        return engine.teacher.load_windows(paths[0])
+    return engine.teacher.windows(_recordings(paths, recursive=True), window=window, hop=hop)
 
 
 def _forget(

@@ -19,6 +19,7 @@ from clapedge.cli.options import (
     event_options,
     label_options,
     load_engine,
+    note_missing_background,
     read_labels,
     spreadsheet_option,
     start_option,
@@ -124,7 +125,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     if plot:
         _check_plot(recordings[0], Path(plot), force=force)
     labels = read_labels(engine_of, words, label_file, template)
-    _note_missing_background(labels, multi=multi)
+    note_missing_background(labels, multi=multi)
     if embeddings:
         _write(writer, _with_events(_kept(embeddings, recordings, labels, engine_of()), rule), output)
         return
@@ -150,12 +151,6 @@ def _check_recordings(
             raise UsageError(f"--{name} says how audio is read, and --embeddings reads none; leave one of them out")
     if EVENT_WRITERS[output_format].one_recording and len(recordings) != 1:
         raise UsageError(f"--format {output_format} holds no names of recordings; name one, or use csv or jsonl")
-
-
-def _note_missing_background(labels: "EmbeddedLabels", *, multi: bool) -> None:
-    """Note that labels that share the probability leave no moment without an event."""
-    if not multi and not any(label.hidden for label in labels.label_set.labels):
-        note("no label is hidden, so each moment is given to one; add a hidden background")
 
 
 def _kept(

@@ -5,11 +5,12 @@ A label is what the user reads, a prompt what the text tower reads; a label with
 
 from clapedge.labels.embedded import EmbeddedLabels, TextEncoder
 from clapedge.labels.files import find_file, shipped_sets
-from clapedge.labels.label import DEFAULT_TEMPLATE, Label, fill
+from clapedge.labels.label import DEFAULT_TEMPLATE, NOVELTY, Label, fill
 from clapedge.labels.label_set import LabelSet
 
 __all__ = [
     "DEFAULT_TEMPLATE",
+    "NOVELTY",
     "EmbeddedLabels",
     "Label",
     "LabelSet",

@@ -12,13 +12,27 @@ import numpy.typing as npt
 
 from clapedge.arrays import Float32Array
 
-Kind = Literal["example", "negative", "other", "words"]
+Kind = Literal["example", "negative", "other", "words", "background"]
 
-KINDS: tuple[Kind, ...] = ("example", "negative", "other", "words")
-"""What a row is: a clip of the label, of what the label is not, of any other sound, or the label's own words."""
+KINDS: tuple[Kind, ...] = ("example", "negative", "other", "words", "background")
+"""What a row is: a clip of the label, of what the label is not, of any other sound, the label's own words, or a window
+of the background that novelty is measured from."""
 
 LARGEST = 127
 """The largest number of a row: that of eight bits."""
+
+
+def packed(embeddings: Float32Array) -> npt.NDArray[np.int8]:
+    """Return unit embeddings (N, E) in eight bits a number: a multiple of each row."""
+    peaks = np.maximum(np.abs(embeddings).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return np.asarray(np.rint(embeddings / peaks * LARGEST), np.int8)
+
+
+def unpacked(rows: npt.NDArray[np.int8]) -> Float32Array:
+    """Return the unit embeddings (N, E) of packed rows."""
+    values = rows.astype(np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +54,7 @@ class Examples:
     @classmethod
     def of(cls, embeddings: Float32Array, *, label: str, kind: Kind, clips: Sequence[str]) -> "Examples":
         """Return the examples that unit embeddings (N, E) make."""
-        peaks = np.maximum(np.abs(embeddings).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        rows = np.rint(embeddings / peaks * LARGEST).astype(np.int8)
+        rows = packed(embeddings)
         return cls(rows, (label,) * len(rows), tuple(clips), (kind,) * len(rows))
 
     def __len__(self) -> int:
@@ -70,9 +83,7 @@ class Examples:
 
     def vectors(self) -> Float32Array:
         """Return the unit embeddings, (N, E) float32."""
-        rows = self.rows.astype(np.float32)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.asarray(rows / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
+        return unpacked(self.rows)
 
     def arrays(self) -> dict[str, Any]:
         """Return what a label file stores, by name."""

@@ -8,6 +8,9 @@ from clapedge.errors import LabelError
 DEFAULT_TEMPLATE = "This is a sound of {}."
 """The hypothesis template of transformers' zero-shot audio classification pipeline."""
 
+NOVELTY = "novelty"
+"""Name of the label of what is unlike the background of a site, see `clapedge.teaching.novelty`."""
+
 LONGEST_PROMPT = 2000
 """Characters of a prompt that a template makes, several times what a text tower reads: one that repeats its
 placeholder a thousand times would make gigabytes of a long word."""

@@ -131,6 +131,8 @@ class Listener:
             return [0.0] * len(self._scorer.names), [-1.0] * len(self._scorer.names)
         self.counts.windows += 1
         embedding = self._engine.audio_tower.embed(clips.features, clips.is_longer)
+        if self._context.background is not None:
+            self._context.background.add(embedding)
         probability, similarity = self._scorer.visible_scores(embedding)
         return probability[0].tolist(), similarity[0].tolist()
 

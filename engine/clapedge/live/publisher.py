@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from clapedge.events.tracker import EventUpdate
+from clapedge.live.background_keeper import BackgroundKeeper
 from clapedge.live.clip_recorder import ClipRecorder, ClipStore
 from clapedge.live.clock import Clock, Stamps
 from clapedge.live.records import EventRecord, EventSink, Reason
@@ -27,6 +28,7 @@ class ListenerContext:
         stamps: turn positions in the sound into times.
         sinks: where records go.
         clip_store: keeps clips of events, or None.
+        background: keeps the embeddings of windows, or None.
     """
 
     source: str
@@ -35,6 +37,7 @@ class ListenerContext:
     stamps: Stamps
     sinks: Sequence[EventSink]
     clip_store: ClipStore | None = None
+    background: BackgroundKeeper | None = None
 
 
 class EventPublisher:

@@ -16,6 +16,7 @@ from clapedge.atomic_file import atomic_write
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
+from clapedge.live.background_keeper import BackgroundKeeper
 from clapedge.live.backoff import is_power_of_two
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
@@ -47,12 +48,14 @@ class Outputs:
         sinks: accept records.
         clip_store: keeps the sound of events, or None.
         status_file: file to which the status is written, or None.
+        background: keeps the embeddings of windows, or None.
         run_id: what ids of events begin with, hexadecimal; unique among all runs.
     """
 
     sinks: Sequence[EventSink] = ()
     clip_store: ClipStore | None = None
     status_file: Path | None = None
+    background: BackgroundKeeper | None = None
     run_id: str = field(default_factory=_new_run_id)
 
     def __post_init__(self) -> None:
@@ -95,7 +98,8 @@ class Session:
         began = reader_options.began
         if began is None and not source.live:  # a recording does not follow the clock, at whatever speed it is played
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
-        context = ListenerContext(source.name, outputs.run_id, clock, Stamps(began), outputs.sinks, outputs.clip_store)
+        kept = outputs.clip_store, outputs.background
+        context = ListenerContext(source.name, outputs.run_id, clock, Stamps(began), outputs.sinks, *kept)
         self._listener = Listener(engine, labels, options, context)
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
@@ -132,6 +136,8 @@ class Session:
             self._ended.set()
             writer.join()
             self._write_status()
+            if self._outputs.background is not None:
+                self._outputs.background.save()
 
     def status(self) -> Status:
         """Return what the run has done so far."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clapedge.arrays import Float32Array, Float64Array
-from clapedge.labels import EmbeddedLabels, LabelSet
+from clapedge.labels import NOVELTY, EmbeddedLabels, LabelSet
 from clapedge.scoring.decision import DecidedScore, Decision, Score
 
 
@@ -16,7 +16,7 @@ class Scorer:
     Attributes:
         labels: the embedded labels.
         logit_scale: what similarities are multiplied by before the softmax, the labels' temperature included.
-        visible: indices of the labels that are not hidden, in the user's order.
+        visible: indices of the labels that are not hidden, in the user's order; novelty is the last.
         names: their names.
     """
 
@@ -25,24 +25,37 @@ class Scorer:
         self.labels = labels
         self.logit_scale = logit_scale / labels.temperature
         every = labels.label_set.labels
-        self.visible = [index for index, label in enumerate(every) if not label.hidden]
+        background = None if labels.examples is None else labels.examples.where(kind="background").vectors()
+        self._background = background if background is not None and len(background) else None
+        novel = [] if self._background is None else [at for at, label in enumerate(every) if label.name == NOVELTY]
+        shown = [at for at, label in enumerate(every) if not label.hidden and at not in novel]
+        self.visible = [*shown, *novel]
+        self._ranked = len(shown) or len(novel)
+        self._novel, self._shared = novel, [at for at in range(len(every)) if at not in novel]
         self.names = tuple(every[index].name for index in self.visible)
         self.thresholds = tuple(every[index].threshold for index in self.visible)
+        self._novel_limit = [2.0 if (limit := every[at].threshold) is None else limit for at in novel]
         self._limits = np.array([np.nan if limit is None else limit for limit in self.thresholds])
 
     def similarities(self, embeddings: Float32Array) -> Float32Array:
         """Return the similarities (N, labels), hidden labels included, of unit embeddings (N, E).
 
-        They are cosines; those of taught labels are moved to where cosines of words lie, see `Placement`.
+        They are cosines; those of taught labels are moved to where cosines of words lie, see `Placement`. That of
+        novelty is one less the cosine to the nearest window of the background.
         """
-        cosines = similarities(embeddings, self.labels.embeddings)
-        placement = self.labels.placement
-        return cosines if placement is None else placement.similarities(cosines)
+        found = similarities(embeddings, self.labels.embeddings)
+        if self.labels.placement is not None:
+            found = self.labels.placement.similarities(found)
+        if self._novel and self._background is not None:
+            nearest = similarities(embeddings, self._background).max(axis=1)
+            found[:, self._novel] = np.minimum(1 - nearest, 1)[:, None]
+        return found
 
     def visible_scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
         """Return the probabilities and similarities (N, visible labels) of unit embeddings (N, E), as events need them.
 
         Hidden labels take their share of the probability. Of a calibrated set, a label below its threshold has none.
+        Novelty shares none with labels: it is 1 where it reaches its threshold.
         """
         probability, similarity = self._scores(embeddings)
         if self.labels.rejection is None:
@@ -52,15 +65,18 @@ class Scorer:
     def _scores(self, embeddings: Float32Array) -> tuple[Float64Array, Float32Array]:
         """Return probabilities and similarities of the visible labels, whether or not one fits."""
         similarity = self.similarities(embeddings)
-        probability = probabilities(similarity, self.logit_scale)
+        probability = np.empty(similarity.shape)
+        probability[:, self._novel] = similarity[:, self._novel] >= self._novel_limit
+        if self._shared:
+            probability[:, self._shared] = probabilities(similarity[:, self._shared], self.logit_scale)
         return probability[:, self.visible], similarity[:, self.visible]
 
     def rank(self, embeddings: Float32Array) -> list[tuple[Score, ...]]:
         """Return, for each unit embedding (N, E), the labels that are not hidden, best first.
 
-        Equal ones stay in the user's order.
+        Equal ones stay in the user's order. Novelty is no answer among labels: it is ranked where it is alone.
         """
-        probability, similarity = self._scores(embeddings)
+        probability, similarity = (scores[:, : self._ranked] for scores in self._scores(embeddings))
         orders = np.argsort(-similarity, axis=-1, kind="stable").tolist()
         return [
             tuple(Score(self.names[i], chances[i], cosines[i]) for i in order)

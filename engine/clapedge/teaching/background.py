@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,6 @@ from clapedge.scoring.similarity import similarities
 
 SECONDS = {"day": 86_400.0, "hour": 3_600.0}
 """Seconds of each unit of time in which false alarms are counted."""
-
-LONGEST_CALIBRATION = 200_000
-"""Windows that are compared at most: two days and a third of one a second, 200 MB of similarities to 256 labels."""
 
 OWN_SHARE = 0.6
 """Of what its own clips reach in the middle, that a taught label asks for at least: background may be so unlike it that
@@ -80,8 +77,7 @@ def calibrate(
     """
     background = _collected(windows)
     count = len(background)
-    if count < FEWEST_WINDOWS:
-        raise AudioError(f"{count} windows of background are fewer than {FEWEST_WINDOWS}; record more of it")
+    check_enough(count)
     share = alarms.share(hop)
     if share >= 1 / 2:
         raise UsageError(f"{alarms.count:g} false alarms a {alarms.unit} are every second window; ask for fewer")
@@ -103,31 +99,30 @@ def calibrate(
     return replace(labels, label_set=LabelSet(tuple(every)), rejection=Rejection(share, count, hop))
 
 
+def check_enough(count: int) -> None:
+    """Raise if so many windows are too little background.
+
+    Raises:
+        AudioError: they are fewer than `FEWEST_WINDOWS`.
+    """
+    if count < FEWEST_WINDOWS:
+        raise AudioError(f"{count} windows of background are fewer than {FEWEST_WINDOWS}; record more of it")
+
+
 def _least(labels: EmbeddedLabels) -> Float32Array:
     """Return the least threshold of each label (labels,): of a taught one a share of what its own clips reach."""
     least = np.full(len(labels.embeddings), -1, np.float32)
     if labels.examples is None or labels.placement is None:
         return least
     for at, label in enumerate(labels.label_set.labels):
-        if label.examples:
-            own = labels.examples.where(label=label.name, kind="example").vectors()
+        own = labels.examples.where(label=label.name, kind="example").vectors()
+        if len(own):
             reached = labels.placement.similarities(similarities(own, labels.embeddings))[:, at]
             least[at] = OWN_SHARE * np.median(reached)
     return least
 
 
 def _collected(windows: Iterable[Float32Array]) -> Float32Array:
-    """Return all similarities, or as many as are compared at most."""
-    parts = list(_limited(windows))
+    """Return all similarities."""
+    parts = list(windows)
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
-
-
-def _limited(windows: Iterable[Float32Array]) -> Iterator[Float32Array]:
-    """Yield windows up to `LONGEST_CALIBRATION`."""
-    taken = 0
-    for part in windows:
-        if taken + len(part) > LONGEST_CALIBRATION:
-            warnings.warn(f"the first {taken} windows of background are used", ClapEdgeWarning, stacklevel=4)
-            return
-        taken += len(part)
-        yield part

@@ -15,6 +15,7 @@ from clapedge.errors import LabelError
 from clapedge.labels import EmbeddedLabels, Label, LabelSet
 from clapedge.labels.examples import Examples
 from clapedge.labels.placement import Placement
+from clapedge.teaching.novelty import append_novelty
 
 RIDGE = 0.1
 """Of the pool's mean variance, added to each direction: what so few clips do not show."""
@@ -89,6 +90,7 @@ def teach(
         placement=placement,
         examples=examples,
     )
+    made = append_novelty(made)
     return made if labels is None else _with_thresholds(made, labels)
 
 

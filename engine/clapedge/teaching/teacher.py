@@ -1,5 +1,7 @@
 """One lesson: clips of a label, of what it is not and of other sounds to a label set that knows it; and forgetting."""
 
+import os
+import warnings
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -7,16 +9,21 @@ import numpy as np
 
 from clapedge.arrays import Float32Array
 from clapedge.audio import AudioSource
-from clapedge.errors import LabelError
-from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.labels.examples import Examples, Kind
+from clapedge.errors import AudioError, ClapEdgeWarning, LabelError
+from clapedge.labels import NOVELTY, EmbeddedLabels, LabelSet
+from clapedge.labels.examples import Examples, Kind, unpacked
 from clapedge.labels.npz import read_arrays
 from clapedge.model.bundle import Bundle
 from clapedge.pipeline import EmbedStream, RecordingOptions
 from clapedge.scoring.similarity import Scorer
-from clapedge.teaching.background import FalseAlarms, calibrate
+from clapedge.teaching.background import FEWEST_WINDOWS, FalseAlarms, calibrate, check_enough
 from clapedge.teaching.clips import TaughtClip, common_parts, read_clips
+from clapedge.teaching.novelty import with_novelty
 from clapedge.teaching.prototypes import teach
+from clapedge.teaching.windows import MOST_WINDOWS, BackgroundWindows
+
+WINDOW_SECONDS, HOP_SECONDS = 2.0, 1.0
+"""Seconds of a window of background and from one to the next: those of events."""
 
 MOST_EXAMPLES = 100
 """Clips of one label that are kept, 256 or 512 bytes each; more change its mean by less than their own spread."""
@@ -45,9 +52,9 @@ class Lesson:
 class Teacher:
     """Teaches labels with one bundle."""
 
-    def __init__(self, bundle: Bundle, embed_stream: Callable[..., EmbedStream]) -> None:
-        """Use a bundle, and `Engine.embed_stream` of an engine that has opened it."""
-        self._bundle, self._embed_stream = bundle, embed_stream
+    def __init__(self, bundle: Bundle, embed_stream: Callable[..., EmbedStream], *, space: str) -> None:
+        """Use a bundle, and `Engine.embed_stream` of an engine that has opened it, with the space of its embeddings."""
+        self._bundle, self._embed_stream, self._space = bundle, embed_stream, space
 
     def teach(self, lesson: Lesson, labels: EmbeddedLabels | None) -> EmbeddedLabels:
         """Return a label set that knows a label as well, or knows it better.
@@ -62,6 +69,8 @@ class Teacher:
         """
         if not lesson.name.strip():
             raise LabelError("the sound has no name; give it one, such as 'garden gate'")
+        if lesson.name == NOVELTY:
+            raise LabelError(f"{NOVELTY!r} is the name of what is unlike the background; give the sound another")
         kept = _examples_of(labels, self._bundle.manifest.embedding_size)
         given: tuple[tuple[Kind, Iterable[AudioSource]], ...]
         given = ("example", lesson.clips), ("negative", lesson.negatives), ("other", lesson.others)
@@ -102,26 +111,65 @@ class Teacher:
 
     def calibrate(
         self,
-        labels: EmbeddedLabels,
-        background: Iterable[AudioSource],
+        labels: EmbeddedLabels | None,
+        background: Iterable[AudioSource] | BackgroundWindows,
         *,
         alarms: FalseAlarms,
-        window: float,
-        hop: float,
+        window: float = WINDOW_SECONDS,
+        hop: float = HOP_SECONDS,
+        novelty: bool = False,
     ) -> EmbeddedLabels:
         """Return labels with thresholds against background of the site, see `background.calibrate`.
 
         Args:
-            labels: the labels.
-            background: recordings in which none of them sounds.
+            labels: the labels; None asks for novelty alone.
+            background: recordings in which none of them sounds, or kept windows of such.
             alarms: false alarms that are accepted.
             window: seconds of each window, as they will be scored.
             hop: seconds from one window to the next.
+            novelty: whether to add the label of what is unlike the background. It knows the first third of it; the
+                rest, which it does not know, gives the thresholds of all labels.
+
+        Raises:
+            AudioError: there is too little background, or it was kept by another model.
+            LabelError: another label is called as novelty is, or there is no label.
         """
+        if not isinstance(background, BackgroundWindows):
+            background = self.windows(background, window=window, hop=hop)
+        if background.space != self._space:
+            raise AudioError(
+                f"the windows of background were embedded by another model or variant (space {background.space}, here "
+                f"{self._space}); keep them anew with this one"
+            )
+        check_enough(len(background))
+        cut = len(background) // 3 if novelty else 0
+        if cut and len(background) - cut < FEWEST_WINDOWS and labels is not None:
+            warnings.warn(
+                f"{len(background)} windows of background are too few for novelty, which is left out; record half more",
+                ClapEdgeWarning,
+                stacklevel=2,
+            )
+            cut = 0
+        if cut:
+            known = unpacked(background.rows[:cut])
+            labels = with_novelty(labels, known, text_tower=self._bundle.manifest.text_tower or "")
+        if labels is None:
+            raise LabelError("there are no labels to calibrate; give some, or ask for novelty=True")
         scorer = Scorer(labels, self._bundle.manifest.logit_scale)
+        return calibrate(labels, map(scorer.similarities, background.parts(cut)), alarms=alarms, hop=background.hop)
+
+    def windows(self, sources: Iterable[AudioSource], *, window: float, hop: float) -> BackgroundWindows:
+        """Embed windows of recordings of a site."""
         options: RecordingOptions = {"window": "slide", "length": window, "hop": hop}
-        batches = (batch for source in background for batch in self._embed_stream(source, **options))
-        return calibrate(labels, (scorer.similarities(one.embeddings) for one in batches), alarms=alarms, hop=hop)
+        batches = (batch.embeddings for source in sources for batch in self._embed_stream(source, **options))
+        found = BackgroundWindows.of(batches, hop=hop, space=self._space)
+        if len(found) == MOST_WINDOWS:
+            warnings.warn(f"the first {MOST_WINDOWS} windows of background are used", ClapEdgeWarning, stacklevel=3)
+        return found
+
+    def load_windows(self, path: str | os.PathLike[str]) -> BackgroundWindows:
+        """Read windows that `clapedge listen` kept, see `BackgroundWindows.load`."""
+        return BackgroundWindows.load(path, size=self._bundle.manifest.embedding_size)
 
     def pool(self, kept: Examples) -> Float32Array:
         """Return the other sounds that labels are taught against: those of the bundle and those that were given."""
