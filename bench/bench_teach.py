@@ -1,9 +1,10 @@
 """How well taught sounds are found beside words, what words lose by it, and how well "none of these" is known.
 
-    python bench/bench_teach.py --esc10 DIR [--episodes 200] [--hours 12]
+    python bench/bench_teach.py --esc10 DIR --keep DIR [--episodes 200]
 
 Twenty sounds are taught at a time, beside the ten words of ESC-10, from families (`unseen.py`) that neither the demo
 model's training nor the choice of the method has used. An episode draws families, things and clips with its own seed.
+False alarms over days are measured by `bench_promise.py`.
 Intervals are of 95 %: the mean over episodes and 1.96 standard errors.
 """
 
@@ -23,12 +24,12 @@ import sites
 import unseen
 from clapedge import ClapEdgeWarning, EmbeddedLabels, Engine, Label, LabelSet
 from clapedge.arrays import Float32Array
+from clapedge.atomic_file import atomic_write
 from clapedge.labels.examples import Examples
 from clapedge.teaching import prototypes
 from clapedge.teaching.background import FalseAlarms, calibrate
 from clapedge.teaching.prototypes import teach
 from clapedge_demo.data import Recording, read_table
-from clapedge_demo.synth.parts import place, poisson_starts
 
 THINGS, TAKES = 3, 8
 SNRS = (10, 0)
@@ -37,10 +38,7 @@ TEST_FOLD = 4
 """Fold of ESC-10 that the tower was not trained with."""
 
 WINDOW = 10.0
-"""Seconds of a window of the hours of background, and from one to the next."""
-
-EVENTS_PER_HOUR = 30
-"""Unknown events in the background: sounds of the families that chose the method."""
+"""Seconds from one window of background to the next."""
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 Maker: TypeAlias = Callable[[Examples], EmbeddedLabels]
@@ -63,6 +61,17 @@ class Pool:
         for name, value in wanted.items():
             found &= getattr(self, name) == value
         return np.flatnonzero(found)
+
+
+def kept_pool(
+    path: Path, engine: Engine, recipes: Mapping[str, families.Recipe], backgrounds: Mapping[str, sites.Background]
+) -> Pool:
+    """Return clips of every family at every site and loudness, kept in a file or made."""
+    if not path.exists():
+        with atomic_write(path) as part, part.open("wb") as stream:
+            np.savez(stream, **vars(render(engine, recipes, backgrounds)))
+    with np.load(path, allow_pickle=False) as arrays:
+        return Pool(**arrays)
 
 
 def render(engine: Engine, recipes: Mapping[str, families.Recipe], backgrounds: Mapping[str, sites.Background]) -> Pool:
@@ -325,64 +334,22 @@ def backgrounds(engine: Engine, name: str, background: sites.Background, count: 
     return engine.embed_audio(clips())
 
 
-def false_alarms(engine: Engine, pool: Pool, words: Words, hours: float) -> None:
-    """Print false alarms in hours of background with unknown events, and how many planted sounds are found there."""
-    rows = engine.embed_audio(site_windows(hours))
-    cut = len(rows) // 3
-    labels, names = words.labels, sorted(unseen.FAMILIES)[:5]
-    examples = Examples(np.empty((0, rows.shape[1]), np.int8))
-    for name in names:
-        own = pool.where(family=name, site="workshop", snr=10, thing=0)[:5]
-        examples += Examples.of(pool.rows[own], label=name, kind="example", clips=[""] * len(own))
-    labels = teach(labels, examples, words.others, text_tower=labels.text_tower)
-    rate = 3600 / WINDOW / cut * 1.5  # a little more than so much background can promise
-    labels = calibrate(labels, [similarities(labels, rows[:cut])], alarms=FalseAlarms(rate, "hour"), hop=WINDOW)
-    limits = np.array([label.threshold for label in labels.label_set.labels])
-    alarms = (similarities(labels, rows[cut:]) >= limits).sum(axis=0)
-    heard = (len(rows) - cut) * WINDOW / 3600
-    expected = rate * heard
-    print(f"{heard:.1f} h, {cut * WINDOW / 3600:.1f} h to calibrate with: promised {expected:.2f} false alarms a label")
-    print(f"  counted {shown(interval(alarms.tolist()))}, {alarms.tolist()}")
-    recalled: list[float] = []
-    for number, name in enumerate(names):
-        planted = pool.where(family=name, site="workshop", snr=0, thing=0)
-        at = len(words.labels.embeddings) + number
-        recalled += map(float, similarities(labels, pool.rows[planted])[:, at] >= limits[at])
-    print(f"  recall of sounds planted at 0 dB: {shown(interval(recalled))}", flush=True)
-
-
-def site_windows(hours: float) -> Iterator[Float32Array]:
-    """Yield windows of a workshop in which sounds happen that no label is for."""
-    recipes = list(families.FAMILIES.values())
-    for number in range(round(hours * 3600 / WINDOW)):
-        rng = np.random.default_rng([13, number])
-        bed = sites.workshop(rng, WINDOW)
-        for start in poisson_starts(rng, WINDOW, 1.0) if rng.random() < EVENTS_PER_HOUR * WINDOW / 3600 else ():
-            recipe = recipes[rng.integers(len(recipes))]
-            sound = recipe(rng, rng, 3.0)
-            place(bed, sound / np.abs(sound).max() * bed.std() * rng.uniform(1, 6), start)
-            break
-        yield np.asarray(0.1 * bed / np.abs(bed).max(), np.float32)
-
-
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--esc10", type=Path, required=True, help="folder of ESC-10 with its clips.csv")
     parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--hours", type=float, default=12, help="of background with unknown events; 0 leaves it out")
+    parser.add_argument("--keep", type=Path, required=True, help="folder of what takes long: embedded clips")
     arguments = parser.parse_args()
     with warnings.catch_warnings(), Engine.load(threads=1) as engine:
         warnings.simplefilter("ignore", ClapEdgeWarning)
         words = words_of(engine, read_table(arguments.esc10))
         words_and_clips(words, arguments.episodes)
         held_out(engine, words)
-        pool = render(engine, unseen.FAMILIES, sites.UNSEEN)
+        pool = kept_pool(arguments.keep / "unseen.npz", engine, unseen.FAMILIES, sites.UNSEEN)
         taught_sounds(pool, words, arguments.episodes)
         ablation(pool, words, arguments.episodes // 4)
         rejection(engine, pool, words, arguments.episodes)
-        if arguments.hours:
-            false_alarms(engine, pool, words, arguments.hours)
 
 
 if __name__ == "__main__":

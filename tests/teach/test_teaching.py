@@ -140,14 +140,15 @@ def test_the_part_that_repeats_is_found_in_long_recordings(engine: Engine, recor
     ("samples", "sentence"),
     [
         (np.zeros(96_000, np.float32), "bad.wav is silent"),
-        (np.full(96_000, np.nan, np.float32), "bad.wav is silent"),
+        (np.full(96_000, np.nan, np.float32), "-80 dBFS; 96000 samples are not finite numbers"),
+        (np.float32(1e30) * render("warble", 1), "-80 dBFS; 1"),
         (render("warble", 1, 0.05), "bad.wav lasts 0.050 s"),
         (render("warble", 0), "bad.wav is the same sound as warble-0.wav"),
         (np.clip(20 * render("warble", 1), -1, 1), "bad.wav: it is clipped"),
         (np.float32(1e6) * render("warble", 1), "bad.wav: samples reach"),
         (np.where(np.arange(144_000) % 7 == 0, np.float32(np.inf), render("warble", 1)), "bad.wav: 20572 samples"),
     ],
-    ids=["silent", "NaN", "short", "duplicate", "clipped", "huge", "infinite"],
+    ids=["silent", "NaN", "beyond measure", "short", "duplicate", "clipped", "huge", "infinite"],
 )
 def test_a_doubtful_clip_is_named_and_what_is_left_teaches(
     engine: Engine, record: Recorder, samples: Samples, sentence: str
@@ -176,6 +177,15 @@ def test_the_clip_of_another_sound_is_named(engine: Engine, record: Recorder) ->
     labels = engine.teach(Lesson("warble", clips), LabelSet.of(WORDS))
     odd = [advice for advice in check_taught(labels) if advice.rule == "odd"]
     assert [str(clips[-1]) in advice.found for advice in odd] == [True]
+
+
+def test_a_clip_that_was_given_in_an_earlier_lesson_under_another_name_is_named(
+    engine: Engine, record: Recorder
+) -> None:
+    labels = engine.teach(Lesson("gate", [record("warble", take) for take in range(3)]), LabelSet.of(WORDS))
+    copy = record("copy", samples=render("warble", 1))
+    again = [one for one in check_taught(engine.teach(Lesson("gate", [copy]), labels)) if one.rule == "same"]
+    assert [(str(copy) in one.found, "warble-1.wav" in one.found) for one in again] == [(True, True)]
 
 
 def test_two_labels_of_one_sound_are_named(engine: Engine, record: Recorder) -> None:

@@ -22,7 +22,7 @@ differ by 0.23 or less, 95 of 100 of another sound by 0.29 or more (demo model, 
 
 
 def check_taught(labels: EmbeddedLabels) -> tuple[Advice, ...]:
-    """Look for taught labels that cannot be distinguished, and for clips that do not fit their label."""
+    """Look for taught labels that cannot be distinguished, and for clips that do not fit their label or count twice."""
     examples = labels.examples
     if examples is None:
         return ()
@@ -32,6 +32,7 @@ def check_taught(labels: EmbeddedLabels) -> tuple[Advice, ...]:
             own = examples.where(label=label.name, kind="example")
             found += _confused(labels, label.name, own)
             found += _odd(label.name, own)
+            found += _same(label.name, own)
     return tuple(found)
 
 
@@ -68,3 +69,18 @@ def _odd(name: str, own: Examples) -> Iterator[Advice]:
             "a clip of another sound draws the label towards that sound",
             f"listen to it; if it is something else: clapedge teach {name!r} {own.clips[at]!r} --forget",
         )
+
+
+def _same(name: str, own: Examples) -> Iterator[Advice]:
+    """Find clips that are the same sound as one before them, which an earlier lesson had by another name."""
+    first: dict[bytes, str] = {}
+    for row, clip in zip(own.rows, own.clips, strict=True):
+        known = first.setdefault(row.tobytes(), clip)
+        if known != clip:
+            yield Advice(
+                "same",
+                (name,),
+                f"{clip} is the same sound as {known}, which teaches {name!r} already",
+                "what is given twice counts twice, and shows nothing new",
+                f"take it out: clapedge teach {name!r} {clip!r} --forget",
+            )

@@ -105,7 +105,8 @@ def _read(source: AudioSource, name: str, embed: EmbedParts) -> TaughtClip:
         if not silent:
             _warn(f"{name}: {sentence}")
     if silent:
-        raise AudioError(f"{name} is silent: nothing exceeds -80 dBFS")
+        causes = [sentence for sentence in recording.warnings if not sentence.startswith("it is silent")]
+        raise AudioError("; ".join([f"{name} is silent: nothing exceeds -80 dBFS", *causes]))
     if recording.end < recording.duration:
         _warn(f"{name} is searched for {LONGEST_SECONDS:g} s, not to its end")
     step = (WHOLE_SECONDS, WHOLE_SECONDS) if seconds <= WHOLE_SECONDS else (PART_SECONDS, PART_HOP)
