@@ -113,10 +113,12 @@ def count(labels: EmbeddedLabels, hours: Sequence[Float32Array], planted: Sequen
     for name, values in (("words", alarms[:first]), ("taught", alarms[first:])):
         print(f"  {name}: {np.round(values, 2).tolist()}")
     names = [label.name for label in labels.label_set.labels[first:]]
-    shares = {name: rows[:, first + at].mean() for at, (name, rows) in enumerate(zip(names, found, strict=True))}
+    shares = [
+        f"{name} {rows[:, first + at].mean():.2f}" for at, (name, rows) in enumerate(zip(names, found, strict=True))
+    ]
     reached = [float(one) for at, rows in enumerate(found) for one in rows[:, first + at]]
     print(f"  planted at 0 dB, that reach their threshold: {shown(interval(reached))}")
-    print("  by family: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()), flush=True)
+    print("  by family: " + ", ".join(shares), flush=True)
 
 
 def count_novelty(
@@ -126,9 +128,8 @@ def count_novelty(
     scorer, limit = Scorer(labels, scale), labels.label_set.labels[0].threshold
     alarms = int((scorer.similarities(np.concatenate(hours)) >= np.array(limit)).sum())
     novel = (scorer.similarities(np.concatenate(planted)) >= np.array(limit))[:, 0]
-    print(
-        f"novelty: {24 * alarms / len(hours):.2f} a day; planted at 0 dB: {shown(interval(novel.astype(float).tolist()))}"
-    )
+    share = shown(interval(novel.astype(float).tolist()))
+    print(f"  novelty: {24 * alarms / len(hours):.2f} a day; planted at 0 dB: {share}", flush=True)
 
 
 def main() -> None:
