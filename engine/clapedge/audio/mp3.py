@@ -119,10 +119,23 @@ class _Walk:
             frames += 0 if tagged else frame.samples
             end = at + frame.bytes
             described = described_end(self._head(at, MP3_TAG_REACH), frame.tag, at) if tagged else None
-            if described is not None and end < described <= self._view.size:
+            if described is not None and end < described <= self._view.size and self._begins(described):
                 parts.append(Part(at, described, 0))
                 start, end, form = None, described, None
         return parts if start is None else [*parts, Part(start, self._view.size, frames)]
+
+    def _begins(self, at: int) -> bool:
+        """Return whether the file ends at an offset, or a tag or a described stream begins there.
+
+        A header that gives another end is wrong, and so may be its number of samples: its frames are followed.
+        """
+        head = self._head(at, 4)
+        frame = _frame(head)
+        return (
+            at == self._view.size
+            or head[:3] in {b"ID3", b"TAG"}
+            or (frame is not None and self._head(at + frame.tag, 4) in _TAGS)
+        )
 
     def _next(self, at: int, form: tuple[int, int, bool] | None) -> tuple[int, _Frame] | None:
         """Return the first frame from an offset on; one of another form counts if another of its form follows it."""
