@@ -39,6 +39,8 @@ class JoinedDecoder:
             self.close = stack.pop_all().close
         self.sample_rate = self._parts[0][0].sample_rate
         self.frames: int | None = sum(frames for _, frames in self._parts)
+        if any(part.denied for part in parts):
+            self.notes.append("its Xing header describes an end where nothing ends; its frames are read without it")
         if len(parts) >= MAX_PARTS:
             self.notes.append(f"it is made of more than {MAX_PARTS} streams; what follows them is not read")
 
@@ -141,4 +143,5 @@ def open_streams(view: ByteView, name: str) -> SoundFileDecoder | JoinedDecoder 
     if tag is None or not tag.end:
         return Mp3Decoder(view, name)
     parts = mp3_parts(view)
-    return JoinedDecoder(view, name, parts) if len(parts) > 1 else SoundFileDecoder(view, name)
+    joined = len(parts) > 1 or any(part.denied for part in parts)
+    return JoinedDecoder(view, name, parts) if joined else SoundFileDecoder(view, name)

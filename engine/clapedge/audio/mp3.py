@@ -51,11 +51,13 @@ class Part:
     Attributes:
         start: its first byte, and `stop`, the first behind it.
         frames: samples of each channel by its headers.
+        denied: whether it began with a Xing header that the file contradicts, which is left out.
     """
 
     start: int
     stop: int
     frames: int
+    denied: bool = False
 
 
 class FilePart:
@@ -106,36 +108,37 @@ class _Walk:
         """Return the parts from the first frame on."""
         parts: list[Part] = []
         start: int | None = None
-        end, frames, form = at, 0, None
+        end, frames, form, denied = at, 0, None, False
         while len(parts) < MAX_PARTS and (found := self._next(end, form)) is not None:
             at, frame = found
             tagged = self._head(at + frame.tag, 4) in _TAGS
             if start is not None and (tagged or frame.form != form):
-                parts.append(Part(start, end, frames))
-                start = None
+                parts.append(Part(start, end, frames, denied))
+                start, denied = None, False
+            form, end = frame.form, at + frame.bytes
+            described = described_end(self._head(at, MP3_TAG_REACH), frame.tag, at) if tagged else None
+            if described is not None and end < described <= self._view.size:
+                denied = not self._begins(described)
+                if not denied:
+                    parts.append(Part(at, described, 0))
+                    end, form = described, None
+                continue
             if start is None:
                 start, frames = at, 0
-            form = frame.form
             frames += 0 if tagged else frame.samples
-            end = at + frame.bytes
-            described = described_end(self._head(at, MP3_TAG_REACH), frame.tag, at) if tagged else None
-            if described is not None and end < described <= self._view.size and self._begins(described):
-                parts.append(Part(at, described, 0))
-                start, end, form = None, described, None
-        return parts if start is None else [*parts, Part(start, self._view.size, frames)]
+        return parts if start is None else [*parts, Part(start, self._view.size, frames, denied)]
 
     def _begins(self, at: int) -> bool:
-        """Return whether the file ends at an offset, or a tag or a described stream begins there.
+        """Return whether the file ends at an offset, or a tag, padding or two frames begin there.
 
-        A header that gives another end is wrong, and so may be its number of samples: its frames are followed.
+        A header that gives another end is wrong, and so may be its number of samples: it is left out.
         """
         head = self._head(at, 4)
         frame = _frame(head)
-        return (
-            at == self._view.size
-            or head[:3] in {b"ID3", b"TAG"}
-            or (frame is not None and self._head(at + frame.tag, 4) in _TAGS)
-        )
+        if frame is None:
+            return at == self._view.size or head[:3] in {b"ID3", b"TAG"} or not any(head)
+        following = _frame(self._head(at + frame.bytes, 4))
+        return following is not None and following.form == frame.form
 
     def _next(self, at: int, form: tuple[int, int, bool] | None) -> tuple[int, _Frame] | None:
         """Return the first frame from an offset on; one of another form counts if another of its form follows it."""
