@@ -70,6 +70,8 @@ def write_report(report: Report, directory: Path) -> None:
 def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
     """Put a calibrated tower and its report into a bundle; the previous INT8 tower is removed last.
 
+    Short INT8 towers go with the previous one: they were its parts.
+
     Returns:
         The manifest's entry of the tower.
 
@@ -80,7 +82,7 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
     bundle = Bundle.open(bundle.directory)  # label sets may have been added meanwhile
     if bundle.file("audio", "fp32") != fp32:
         raise BundleError(f"bundle {bundle.directory} has another fp32 tower by now; calibrate again")
-    old = [file for file in bundle.manifest.files if _is_replaced(file)]
+    old = [file for file in bundle.manifest.files if is_replaced(file)]
     name = next(name for name in NAMES if name not in {file.path for file in old})
     new = (name, name.replace(".onnx", REPORT_SUFFIX))
     try:
@@ -158,11 +160,14 @@ def _note(report: Report) -> str:
     return f"{NOTE}calibrated for {report.target} with {report.calibration_recordings} recordings; {report.verdict}"
 
 
-def _is_replaced(file: BundleFile) -> bool:
-    """Return whether a file of a bundle is an INT8 audio tower, or the report of an earlier calibration."""
+def is_replaced(file: BundleFile) -> bool:
+    """Return whether a file of a bundle is an INT8 audio tower, short ones too, or a report of an earlier calibration.
+
+    Short towers read their weights from the file of the whole one.
+    """
     if file.role == "document":
         return file.path.endswith(REPORT_SUFFIX)
-    return file.role == "audio" and file.variant == "int8"
+    return file.role in {"audio", "short"} and file.variant == "int8"
 
 
 def _after_audio(files: list[BundleFile], entry: BundleFile) -> list[BundleFile]:

@@ -18,8 +18,9 @@ from clapedge.events.rules import EventRule
 from clapedge.events.timeline import HOP_SECONDS, Timeline, default_window, window_options
 from clapedge.features.clips import BATCH_CLIPS, ClipMaker
 from clapedge.features.fusion import Fusion
+from clapedge.features.strips import Strips, tower_name
 from clapedge.labels import EmbeddedLabels, LabelSet
-from clapedge.labels.encoder import LabelEncoder, Labels, closed_error
+from clapedge.labels.encoder import LabelEncoder, Labels
 from clapedge.labels.loader import stored_labels
 from clapedge.model.bundle import Bundle, Variant
 from clapedge.model.cpu import usable_workers
@@ -28,7 +29,7 @@ from clapedge.model.opening import OpenedTowers, TowerWish, open_audio_towers
 from clapedge.model.precision import PrecisionWish
 from clapedge.model.proof import Reproduction
 from clapedge.model.providers import ProviderConfig, ProviderOptions, ProviderWish
-from clapedge.model.towers import AudioTower, AudioTowers
+from clapedge.model.tower_set import TowerChoice, TowerSet
 from clapedge.pipeline import Embedder, EmbedStream, ReadKeywords, RecordingOptions, embed_many, split_options
 from clapedge.scoring.decision import Decision
 from clapedge.scoring.result import Provenance, RecordingEmbeddings, Result
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from clapedge.events.event import LiveEvent
     from clapedge.features.front_end import Frontend
     from clapedge.model.gpu_tower import GpuAudioTower
+    from clapedge.model.towers import AudioTower
     from clapedge.teaching.teacher import Lesson, Teacher
 
 MANY = 16
@@ -56,7 +58,7 @@ class Engine:
         self.variant: Variant = opened.variant
         self.fusion = fusion
         self._threads, self._check = opened.wish.threads, opened.check
-        self._towers: AudioTowers | None = opened.towers
+        self.towers = TowerSet(bundle, opened)
         self._encoder = LabelEncoder(bundle, self.variant, opened.wish, prompt_cache=prompt_cache)
         self.frontend: Frontend = opened.towers.frontend
         self.clip_maker = ClipMaker(bundle.manifest.front_end, frontend=self.frontend)
@@ -165,6 +167,7 @@ class Engine:
         *,
         window: float | None = None,
         hop: float = HOP_SECONDS,
+        tower: TowerChoice = "auto",
         **options: "Unpack[ReadKeywords]",
     ) -> Timeline:
         """Score a recording over time; `Timeline.events` finds the events in it.
@@ -176,16 +179,18 @@ class Engine:
             labels: see `score`.
             window: seconds of each window, at most a clip's 10; None means twice the hop, see `default_window`.
             hop: seconds from one window to the next; on multiples of 10 ms, windows share their log-mels.
+            tower: what embeds the windows, see `strips_for`.
             **options: which part is read, see `ReadOptions`.
 
         Raises:
             AudioError: the recording cannot be used.
             LabelError: the labels cannot be used.
-            UsageError: the window or the hop is impossible.
+            UsageError: the window, the hop or the tower is impossible.
         """
         window = default_window(hop) if window is None else window
         scorer = self.scorer(labels)
-        windows: RecordingOptions = {**options, **window_options(window, hop)}
+        strips = self.strips_for(window, scorer, tower)
+        windows: RecordingOptions = {**options, **window_options(window, hop, strips)}
         recording = self.embed_stream(source, **windows).collect()
         return self.timeline_of(recording, scorer, window=window)
 
@@ -199,6 +204,7 @@ class Engine:
         window: float | None = None,
         hop: float = HOP_SECONDS,
         update: float = 0.0,
+        tower: TowerChoice = "auto",
     ) -> "Iterator[LiveEvent]":
         """Yield the events in live sound, each as soon as it is certain.
 
@@ -210,12 +216,14 @@ class Engine:
             window: see `timeline`.
             hop: see `timeline`.
             update: seconds after which an event that goes on is yielded again; 0 never does.
+            tower: see `timeline`.
         """
         from clapedge.events.stream import EventStream
 
-        window = default_window(hop) if window is None else window
-        events = EventStream(self.scorer(labels), rule or EventRule(), window=window, update=update)
-        stream = self.embed_stream(BlockDecoder(blocks, sample_rate), batch=1, **window_options(window, hop))
+        window, scorer = default_window(hop) if window is None else window, self.scorer(labels)
+        events = EventStream(scorer, rule or EventRule(), window=window, update=update)
+        windows = window_options(window, hop, self.strips_for(window, scorer, tower))
+        stream = self.embed_stream(BlockDecoder(blocks, sample_rate), batch=1, **windows)
         yield from chain.from_iterable(map(events.push, stream))
         yield from events.close(stream.coverage.end)
 
@@ -232,7 +240,7 @@ class Engine:
 
         Args:
             source: see `score`.
-            tower: `audio_tower` or `shared_tower()`; None means the first.
+            tower: that of the options' strips, `audio_tower` or `shared_tower()`; None means one for this caller alone.
             max_seconds: second of the recording beyond which nothing is decoded; None decodes to its end.
             batch: clips at once, at most.
             **options: see `score`.
@@ -241,7 +249,8 @@ class Engine:
             UsageError: an option has an impossible value.
         """
         read_options, clip_options = split_options(options, fusion=self.fusion)
-        parts = (source, self.clip_maker, tower or self.audio_tower, read_options, clip_options)
+        tower = tower or self.towers.open(clip_options.strips).alone
+        parts = (source, self.clip_maker, tower, read_options, clip_options)
         return EmbedStream(*parts, max_seconds=max_seconds, batch=batch)
 
     def embed_many(
@@ -258,7 +267,7 @@ class Engine:
             **options: see `score`.
         """
         workers = workers or usable_workers(self._threads, on_gpu=self.provider_config.on_gpu)
-        tower = self.shared_tower() if workers > 1 else self.audio_tower
+        tower = self.shared_tower(options.get("strips")) if workers > 1 else None
         return embed_many((self.embed_stream(one, tower=tower, **options) for one in sources), workers=workers)
 
     def embed_audio(self, sources: Iterable[AudioSource], **options: "Unpack[RecordingOptions]") -> Float32Array:
@@ -292,8 +301,17 @@ class Engine:
     @property
     def provenance(self) -> Provenance:
         """What results of this engine say of how they were made."""
-        of, variant, provider = self.bundle.manifest, self.variant, self.provider_config.provider
-        return Provenance(of.model, of.weights, variant, provider, of.spaces[variant], self.frontend)
+        return self.made_with()
+
+    def made_with(self, strips: Strips | None = None, frontend: "Frontend | None" = None) -> Provenance:
+        """Return what results say of how they were made, by strips of clips where a short tower was used."""
+        of, provider, space = self.bundle.manifest, self.provider_config.provider, self.towers.space(strips)
+        made = (self.variant, provider, space, frontend or self.frontend, tower_name(strips))
+        return Provenance(of.model, of.weights, *made)
+
+    def strips_for(self, window: float, scorer: Scorer, tower: TowerChoice = "auto") -> Strips | None:
+        """Return the strips of a clip that embed windows of so many seconds, see `TowerSet.strips`; None means all."""
+        return self.towers.strips(tower, window, fusion=self.fusion, by_clips=scorer.labels.by_clips)
 
     def result(self, recording: RecordingEmbeddings, scorer: Scorer, decision: Decision | None = None) -> Result:
         """Return the result of an embedded recording."""
@@ -303,20 +321,18 @@ class Engine:
             file=recording.file,
             coverage=recording.coverage,
             warnings=recording.warnings,
-            provenance=recording.made_by(self.provenance),
+            provenance=self.made_with(recording.strips, recording.frontend),
             timing=recording.timing,
         )
 
     def timeline_of(self, recording: RecordingEmbeddings, scorer: Scorer, *, window: float) -> Timeline:
         """Return the timeline of a recording that was embedded in windows, see `window_options`."""
-        return Timeline.from_windows(recording, scorer, window=window, provenance=recording.made_by(self.provenance))
+        return Timeline.from_windows(
+            recording, scorer, window=window, provenance=self.made_with(recording.strips, recording.frontend)
+        )
 
     def embed_text(self, prompts: Sequence[str]) -> Float32Array:
-        """Embed prompts as they are, without a template: (N, E) float32, rows of unit norm.
-
-        Raises:
-            BundleError: the bundle has no text tower.
-        """
+        """Embed prompts as they are, without a template: (N, E) float32 of unit norm, if there is a text tower."""
         return self._encoder.embed_text(prompts)
 
     def count_tokens(self, prompt: str) -> int:
@@ -348,46 +364,29 @@ class Engine:
         return self._encoder.has_embedded(label_set)
 
     def stored_labels(self, name: str) -> EmbeddedLabels:
-        """Return the label set `labels/NAME.npz` of the bundle.
-
-        Raises:
-            BundleError: the bundle holds no such set, or something else; the message names those that it holds.
-        """
+        """Return the label set `labels/NAME.npz` of the bundle, see `labels.loader.stored_labels` for errors."""
         return stored_labels(self.bundle, name)
 
     @property
     def audio_tower(self) -> "AudioTower | GpuAudioTower":
-        """The audio tower for a caller that is alone, while the engine is open."""
-        return self._open_towers().alone
+        """The whole audio tower for a caller that is alone, while the engine is open."""
+        return self.towers.open().alone
 
-    def shared_tower(self) -> Embedder:
-        """Return the audio tower for callers that work side by side, see `AudioTowers.shared`.
-
-        Raises:
-            UsageError: the engine is closed.
-        """
-        return self._open_towers().shared()
+    def shared_tower(self, strips: Strips | None = None) -> Embedder:
+        """Return the audio tower for callers that work side by side, see `AudioTowers.shared` and `TowerSet.open`."""
+        return self.towers.open(strips).shared()
 
     def check_variant(self) -> Reproduction | None:
         """Compare the audio tower with the float32 embeddings that the bundle carries, whatever was found before.
 
-        Returns:
-            The figures, kept for the next load; None for a bundle that carries no embeddings.
+        The figures are kept for the next load; there are none for a bundle that carries no embeddings.
         """
         return self._check.measure_audio(self.audio_tower, self.clip_maker)
 
     def close(self) -> None:
         """Release the sessions; the engine cannot be used afterwards."""
-        towers, self._towers = self._towers, None
         self._encoder.close()
-        if towers is not None:
-            towers.close()
-
-    def _open_towers(self) -> AudioTowers:
-        """Return the towers, as long as the engine is not closed, and its process not forked."""
-        if self._towers is None:
-            raise closed_error(self.bundle)
-        return self._towers.checked()
+        self.towers.close()
 
     def __enter__(self) -> "Self":
         """Return the engine itself."""

@@ -21,6 +21,7 @@ from clapedge.errors import AudioError
 from clapedge.features.clips import BATCH_CLIPS, ClipMaker, ClipOptions, Window
 from clapedge.features.fusion import Fusion
 from clapedge.features.padding import Pad
+from clapedge.features.strips import Strips
 from clapedge.scoring.result import Coverage, RecordingEmbeddings, Timing
 
 AHEAD = 4
@@ -57,6 +58,7 @@ class RecordingOptions(ReadKeywords, total=False):
     hop: float
     length: float | None
     seed: int | None
+    strips: Strips | None
 
 
 READ_FIELDS = frozenset(field.name for field in fields(ReadOptions))
@@ -176,7 +178,8 @@ class EmbedStream:
         spans = tuple(span for batch in batches for span in batch.spans)
         file = audio.source_name(self.source)
         frontend = self._clip_maker.frontend(self._clip_options)
-        return RecordingEmbeddings(file, clips, spans, self.coverage, self.warnings, self.timing, frontend)
+        about = (self.coverage, self.warnings, self.timing, frontend, self._clip_options.strips)
+        return RecordingEmbeddings(file, clips, spans, *about)
 
 
 def embed_many(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from clapedge.features.strips import resized_rows, strip_frames
 from clapedge_export.layers import Mean, Original, linear
 from clapedge_export.outliers import fold_pair
 
@@ -29,19 +30,29 @@ class MelResize(nn.Module):
     gain: Tensor
     bias: Tensor
 
-    def __init__(self, norm: nn.BatchNorm2d, *, frames: int, resized: int) -> None:
-        """Fold the statistics of `norm` and tabulate the four taps of every resized frame."""
+    def __init__(self, norm: nn.BatchNorm2d, *, frames: int, resized: int, strips: int | None = None) -> None:
+        """Fold the statistics of `norm` and tabulate the four taps of every resized frame.
+
+        Args:
+            norm: over mel bins.
+            frames: of a clip.
+            resized: frames of the resized clip.
+            strips: those of a short tower, which takes and gives only what they are made of; None for the whole clip.
+        """
         super().__init__()
         gain, bias = _affine(norm)
         self.register_buffer("gain", gain)
         self.register_buffer("bias", bias)
         taps, weights = cubic_taps(frames, resized)
+        if strips is not None:
+            rows = resized_rows(strips, resized)
+            taps, weights = taps[:, rows] - strip_frames(strips, frames, resized).start, weights[:, rows]
         for tap in range(4):
             self.register_buffer(f"taps_{tap}", taps[tap])
             self.register_buffer(f"weights_{tap}", weights[tap][:, None])
 
     def forward(self, mels: Tensor) -> Tensor:
-        """Turn (batch, channels, frames, mels) dB into (batch, channels, resized, mels)."""
+        """Turn (batch, channels, frames, mels) dB into (batch, channels, resized frames, mels)."""
         mels = mels * self.gain + self.bias
         taps = [mels.index_select(2, self.get_buffer(f"taps_{tap}")) for tap in range(4)]
         weighted = [frames * self.get_buffer(f"weights_{tap}") for tap, frames in enumerate(taps)]

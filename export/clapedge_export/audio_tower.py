@@ -17,26 +17,27 @@ from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapModel
 
 from clapedge.errors import ModelError
+from clapedge.features.strips import IMAGE_STRIPS, Strips
 from clapedge_export.audio_patches import FusedPatches, MelResize, Patches
 from clapedge_export.layers import Mean, Original, UnitNorm, linear, qkv
 from clapedge_export.outliers import fold_norm, fold_opposed, fold_pair, fold_projection
+from clapedge_export.token_order import Windows, merge_order, raster, short_strips
 
-MASKED = -100.0
-"""Added to the attention score of two tokens that are neighbours only through the cyclic shift (Swin's constant).
-
-It has to be this one: the scores of a trained checkpoint lie so far apart that -60 shifted embeddings by 3e-5.
-"""
+LEAST_SHARE = 1e-30
+"""Of attention that is divided by: far above the least float32, and so small that it means nothing."""
 
 
 class AudioTower(nn.Module):
     """Log-mels of clips to unit-norm embeddings."""
 
-    def __init__(self, model: ClapModel, *, frames: int = 1001) -> None:
+    def __init__(self, model: ClapModel, *, frames: int = 1001, strips: int = IMAGE_STRIPS) -> None:
         """Take the weights of a checkpoint; the model itself stays as it is.
 
         Args:
             model: the checkpoint, in evaluation mode.
             frames: frames of one clip.
+            strips: of the image that are looked at: all four, or fewer for a short tower, see `token_order`; of
+                `short_strips`.
 
         Raises:
             ModelError: the checkpoint's architecture is not one that this tower can express.
@@ -45,25 +46,29 @@ class AudioTower(nn.Module):
         encoder: Original = model.audio_model.audio_encoder
         config = encoder.config
         check_architecture(config)
-        resolution = config.spec_size // _side(config.patch_stride)
-        self.resize = MelResize(encoder.batch_norm, frames=frames, resized=config.spec_size * encoder.freq_ratio)
+        resolution, short = config.spec_size // _side(config.patch_stride), strips < IMAGE_STRIPS
+        resized = config.spec_size * encoder.freq_ratio
+        self.resize = MelResize(encoder.batch_norm, frames=frames, resized=resized, strips=strips if short else None)
         self.patches: nn.Module = (
             FusedPatches(encoder.patch_embed, encoder.freq_ratio, resolution=resolution)
-            if config.enable_fusion
-            else Patches(encoder.patch_embed, encoder.freq_ratio)
+            if config.enable_fusion and not short
+            else Patches(encoder.patch_embed, strips if short else encoder.freq_ratio)
         )
-        self.stages = nn.Sequential(*_stages(encoder, resolution))
+        rows = resolution * strips // IMAGE_STRIPS
+        self.stages = nn.Sequential(*_stages(encoder, rows, resolution))
         self.projection: Original = fold_projection(model.audio_projection)
         self.norm, (self.projection.linear1,) = fold_norm(encoder.norm, [self.projection.linear1])
-        self.mean = Mean((resolution >> (len(config.depths) - 1)) ** 2)
+        last = len(config.depths) - 1
+        self.mean = Mean((rows >> last) * (resolution >> last))
         self.unit = UnitNorm()
 
     def forward(self, input_features: Tensor, is_longer: Tensor | None = None) -> Tensor:
         """Embed clips.
 
         Args:
-            input_features: (batch, channels, frames, mels) float32 dB, 4 channels for a fusion checkpoint, 1 otherwise.
-            is_longer: (batch,) bool, whether channels 1 to 3 are used; None for a checkpoint without fusion.
+            input_features: (batch, channels, frames, mels) float32 dB, 4 channels for a fusion checkpoint, 1 otherwise
+                and for a short tower, which takes the frames of its strips alone.
+            is_longer: (batch,) bool, whether channels 1 to 3 are used; None for a tower without fusion.
 
         Returns:
             (batch, embedding size) float32, unit norm.
@@ -109,20 +114,18 @@ class Block(nn.Module):
     bias: Tensor
     masks: Tensor | None
     kind: Tensor | None
+    near: Tensor | None
 
-    def __init__(self, layer: Original, *, resolution: int, window: int, shift: int) -> None:
+    def __init__(self, layer: Original, windows: Windows) -> None:
         """Take the weights of a Swin layer.
 
         Args:
             layer: the layer of the checkpoint.
-            resolution: tokens along a side of the image.
-            window: tokens along a side of a window.
-            shift: by how many tokens the windows are shifted, 0 for none.
+            windows: in which tokens attend to each other.
         """
         super().__init__()
         attention = layer.attention.self
-        self.heads, self.tokens = attention.num_attention_heads, window * window
-        self.windows = (resolution // window) ** 2
+        self.heads, self.tokens, self.windows = attention.num_attention_heads, windows.tokens, windows.count
         query, key, value = qkv(attention)
         out = _with_bias_of(layer.attention.output.dense, value.bias)
         readers = query, linear(key.weight, None), linear(value.weight, None)
@@ -132,13 +135,16 @@ class Block(nn.Module):
         self.activation = layer.intermediate.intermediate_act_fn
         self.norm_mlp, (expand,) = fold_norm(layer.layernorm_after, [layer.intermediate.dense])
         self.expand, self.contract = fold_pair(expand, layer.output.dense, activation=self.activation)
+        places = windows.side * windows.side
         table = attention.relative_position_bias_table[attention.relative_position_index.flatten()]
-        bias = table.reshape(self.tokens, self.tokens, self.heads).permute(2, 0, 1)
-        self.register_buffer("bias", bias.detach().contiguous())
+        table = table.detach().reshape(places, places, self.heads)
+        self.register_buffer("bias", windows.bias(table).contiguous())
         # windows inside, at the right, at the bottom, in the corner: four masks, however many windows
-        masks = shift_mask(resolution, window, shift).unique(dim=0, return_inverse=True) if shift else (None, None)
+        masks = windows.masks().unique(dim=0, return_inverse=True) if windows.shift else (None, None)
         self.register_buffer("masks", masks[0])
         self.register_buffer("kind", masks[1])
+        self.cut, near = windows.cut, windows.near(table)
+        self.register_buffer("near", None if near is None else near[:, None, None])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform (tokens, batch, width), tokens being in the order of `places_first`."""
@@ -158,8 +164,21 @@ class Block(nn.Module):
         query, key, value = (layer(rows).reshape(self.tokens, -1, size) for layer in (self.query, self.key, self.value))
         scores = (query.transpose(0, 1) @ key.permute(1, 2, 0)).reshape(self.windows, -1, *self.bias.shape[-3:])
         scores = scores + self.score_bias()
-        mixed = torch.softmax(scores, dim=-1).flatten(0, 2) @ value.transpose(0, 1)
+        shares = self.cut_seam(torch.softmax(scores, dim=-1))
+        mixed = shares.flatten(0, 2) @ value.transpose(0, 1)
         return self.out(mixed.transpose(0, 1).reshape(rows.shape))
+
+    def cut_seam(self, shares: Tensor) -> Tensor:
+        """Let the border of the image cut off its share of the copies of a strip: the mean of their attention.
+
+        Without the keys across the seam, softmax gives what it gave to those beside it, over their sum.
+        """
+        if self.near is None:
+            return shares
+        shape, rows = shares.shape, shares.unflatten(0, (len(self.near), -1))
+        beside = rows * self.near
+        total = beside.sum(dim=-1, keepdim=True).clamp_min(LEAST_SHARE)
+        return (rows * (1 - self.cut) + beside * (self.cut / total)).reshape(shape)
 
     def score_bias(self) -> Tensor:
         """Return what is added to the scores: (heads, places, places), or (windows, 1, heads, places, places)."""
@@ -202,45 +221,19 @@ def check_architecture(config: ClapAudioConfig) -> None:
         )
 
 
-def raster(resolution: int) -> Tensor:
-    """Return the order that reads an image row by row."""
-    return torch.arange(resolution * resolution)
+def possible_strips(model: ClapModel) -> tuple[Strips, ...]:
+    """Return of how many strips a short tower can be made of a checkpoint, see `short_strips`."""
+    encoder: Original = model.audio_model.audio_encoder
+    config = encoder.config
+    if encoder.freq_ratio != IMAGE_STRIPS:
+        return ()
+    return short_strips(config.spec_size // _side(config.patch_stride), len(config.depths), config.window_size)
 
 
-def window_order(resolution: int, window: int, shift: int) -> Tensor:
-    """Return the order that reads an image window by window, after a cyclic shift towards its top left corner."""
-    image = raster(resolution).reshape(resolution, resolution).roll((-shift, -shift), (0, 1))
-    return _in_windows(image, window).flatten()
-
-
-def places_first(resolution: int, window: int, shift: int) -> Tensor:
-    """Return the order that reads the first token of every window, then the second of every window, and so on."""
-    return window_order(resolution, window, shift).reshape(-1, window * window).T.flatten()
-
-
-def merge_order(order: Tensor, resolution: int) -> Tensor:
-    """Return the order that keeps together the four tokens that merge into one of `order`, at half the resolution.
-
-    The four are (row, column) = (0, 0), (1, 0), (0, 1), (1, 1), as the checkpoint's reduction expects them.
-    """
-    half = resolution // 2
-    row, column = 2 * (order // half), 2 * (order % half)
-    corners = [(row + down) * resolution + column + right for right in (0, 1) for down in (0, 1)]
-    return torch.stack(corners, dim=1).flatten()
-
-
-def shift_mask(resolution: int, window: int, shift: int) -> Tensor:
-    """Return what is added to the attention scores of shifted windows: (windows, tokens, tokens), 0 or `MASKED`."""
-    place = torch.arange(resolution)
-    region = (place >= resolution - window).long() + (place >= resolution - shift).long()
-    regions = _in_windows(region[:, None] * 3 + region, window)
-    return torch.where(regions[:, :, None] == regions[:, None, :], 0.0, MASKED)
-
-
-def _stages(encoder: Original, resolution: int) -> list[nn.Module]:
-    """Return blocks, reorderings and merges of the encoder, for tokens in raster order."""
+def _stages(encoder: Original, rows: int, columns: int) -> list[nn.Module]:
+    """Return blocks, reorderings and merges of the encoder, for tokens in raster order of an image."""
     steps: list[nn.Module] = []
-    order = raster(resolution)
+    order, window = raster(rows, columns), encoder.config.window_size
 
     def follow(wanted: Tensor) -> None:
         nonlocal order
@@ -249,17 +242,16 @@ def _stages(encoder: Original, resolution: int) -> list[nn.Module]:
         order = wanted
 
     for stage in encoder.layers:
-        window = min(resolution, encoder.config.window_size)
+        side = min(columns, window)
         for number, layer in enumerate(stage.blocks):
-            shift = encoder.config.window_size // 2 if number % 2 and resolution > window else 0
-            follow(places_first(resolution, window, shift))
-            steps.append(Block(layer, resolution=resolution, window=window, shift=shift))
+            windows = Windows(rows, columns, side, window // 2 if number % 2 and columns > side else 0)
+            follow(windows.places_first())
+            steps.append(Block(layer, windows))
         if stage.downsample is not None:
-            half = resolution // 2
-            merged = places_first(half, min(half, encoder.config.window_size), 0)
-            follow(merge_order(merged, resolution))
+            merged = Windows(rows // 2, columns // 2, min(columns // 2, window), 0).places_first()
+            follow(merge_order(merged, columns))
             steps.append(Merge(stage.downsample))
-            order, resolution = merged, half
+            order, rows, columns = merged, rows // 2, columns // 2
     return steps
 
 
@@ -269,12 +261,6 @@ def _with_bias_of(out: Original, value_bias: Tensor | None) -> nn.Linear:
         return linear(out.weight, out.bias)
     through = out.weight.double() @ value_bias.double()
     return linear(out.weight, (through if out.bias is None else through + out.bias.double()).float())
-
-
-def _in_windows(image: Tensor, window: int) -> Tensor:
-    """Return a square image (side, side) as windows (windows, tokens of a window)."""
-    count = len(image) // window
-    return image.reshape(count, window, count, window).transpose(1, 2).reshape(count * count, window * window)
 
 
 def _side(size: int | Sequence[int]) -> int:

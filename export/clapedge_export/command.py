@@ -36,6 +36,7 @@ EXTRA_PACKAGES = frozenset(
     metavar="LIST",
     help="Variants, for example fp32,fp16,int8.",
 )
+@click.option("--no-short", is_flag=True, help="Leave out the short audio towers, which windows of 1 to 5 s can take.")
 @click.option("--no-text", is_flag=True, help="Leave the text tower out: only embedded labels can be scored then.")
 @click.option(
     "--batch",
@@ -54,12 +55,12 @@ def export(  # noqa: PLR0913 - one parameter an option
     output: Path,
     labels: Sequence[Path],
     precision: str,
-    no_text: bool,
     batch: str,
     revision: str | None,
     tokenizer: Path | None,
     force: bool,
     seed: int,
+    **without: bool,
 ) -> None:
     """Make a verified bundle of a CLAP checkpoint.
 
@@ -90,7 +91,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     options = ExportOptions(
         labels=labels,
         precisions=cast("Sequence[Variant]", tuple(part.strip() for part in precision.split(",") if part.strip())),
-        text=not no_text,
+        **{part: not without[f"no_{part}"] for part in ("short", "text")},
         batch=_batch(batch),
         revision=revision,
         tokenizer=tokenizer,
@@ -125,10 +126,12 @@ def _summarize(bundle: "Bundle", seconds: float) -> None:
     for file in manifest.files:
         figures = ""
         if file.variant:
+            compared = " to the whole" if file.strips else ""
             figures = (
-                f"  largest error {file.checks['max_abs_error']:.1e}, least cosine {file.checks['min_cosine']:.6f}"
+                f"  largest error {file.checks['max_abs_error']:.1e}, "
+                f"least cosine{compared} {file.checks['min_cosine']:.6f}"
             )
-        click.echo(f"  {file.path:24} {file.bytes / 1e6:8.1f} MB{figures}")
+        click.echo(f"  {file.path:26} {file.bytes / 1e6:8.1f} MB{figures}")
     for note in manifest.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"verified against transformers {manifest.made_with['transformers']}; {seconds:.0f} s in all")

@@ -15,6 +15,7 @@ from onnx import ModelProto
 import clapedge
 from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeError, ClapEdgeWarning, ModelError, UsageError
+from clapedge.features.strips import Strips, tower_name
 from clapedge.labels import EmbeddedLabels
 from clapedge.model.bundle import (
     Bundle,
@@ -31,7 +32,7 @@ from clapedge.model.proof_inputs import PROMPTS
 from clapedge.model.towers import TextTower as RunningTextTower
 from clapedge.model.transfer.placement import check_place, take_place
 from clapedge_export import graphs
-from clapedge_export.audio_tower import AudioTower
+from clapedge_export.audio_tower import AudioTower, possible_strips
 from clapedge_export.checkpoint import Checkpoint
 from clapedge_export.cuda_graph import for_cuda
 from clapedge_export.front_end_graph import export_front_end
@@ -43,9 +44,11 @@ from clapedge_export.text_tower import TextTower
 from clapedge_export.verify import (
     audio_cases,
     check_distinction,
+    short_cases,
     text_cases,
     verify_audio,
     verify_front_end,
+    verify_short,
     verify_text,
 )
 
@@ -54,6 +57,7 @@ MADE_WITH = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
 TOKENIZER = "tokenizer.json"
 FRONT_END = "frontend.onnx"
+TOWER_NAMES: dict[Role, str] = {"audio": "audio", "short": "short audio", "text": "text"}
 
 Progress = Callable[[str], None]
 
@@ -90,6 +94,8 @@ def export_bundle(
     with _staged(out) as directory:
         parts = _Parts(directory, checkpoint, options, progress)
         parts.write_audio()
+        if options.short:
+            parts.write_short()
         if "fp16" in options.variants:  # the precision of GPUs
             parts.write_front_end()
         parts.write_text()
@@ -132,6 +138,24 @@ class _Parts:
                 path = self._save("audio", variant, made, provider=provider)
                 figures = verify_audio(path, with_extremes, variant)
                 self._add(path, "audio", variant, made, figures, provider=provider)
+
+    def write_short(self) -> None:
+        """Write and verify the short towers, for each precision of CPUs; those that the architecture allows."""
+        model, front_end = self.checkpoint.model, self.checkpoint.front_end
+        variants: tuple[Variant, ...] = tuple(each for each in self.options.variants if each != "fp16")
+        for strips in possible_strips(model) if variants else ():
+            tower = AudioTower(model, frames=front_end.clip_frames, strips=strips).eval()
+            cases = short_cases(model, front_end, strips)
+
+            def trace(traced: AudioTower, rows: int | None, strips: Strips = strips) -> ModelProto:
+                return graphs.export_short(traced, front_end, strips, batch=rows or self.options.batch)
+
+            for variant, graph in self._variants("short", tower, trace, variants):
+                path = self.directory / f"audio.{variant}.strips{strips}.onnx"
+                graphs.share_weights(graph, self.directory / f"audio.{variant}.onnx")
+                graphs.save(graph, path)
+                self.progress(f"verifying the short audio tower of {tower_name(strips)} in {variant} against its model")
+                self._add(path, "short", variant, graph, verify_short(path, tower, cases, variant), strips=strips)
 
     def write_front_end(self) -> None:
         """Write and verify the log-mel front end as a graph."""
@@ -182,7 +206,7 @@ class _Parts:
         INT8 takes one row at a time: it finds its scales in what it is given, and a row must not depend on the others.
         """
         for variant in wanted:
-            self.progress(f"exporting the {role} tower in {variant}")
+            self.progress(f"exporting the {TOWER_NAMES[role]} tower in {variant}")
             if variant == "fp16":
                 yield variant, trace(graphs.half_precision(tower), None)
             elif variant == "int8":
@@ -208,13 +232,15 @@ class _Parts:
         figures: dict[str, float],
         *,
         provider: str | None = None,
+        strips: Strips | None = None,
     ) -> None:
-        """Enter a graph in the list of files; `provider` is the one that it is for alone."""
+        """Enter a graph in the list of files; `provider` is the one that it is for alone, `strips` a short tower's."""
         described = describe(
             self.directory,
             path.name,
             role=role,
             variant=variant,
+            strips=strips,
             providers=(provider,) if provider else (),
             opset=opset_of(graph),
             inputs=graphs.tensors(graph.graph.input),

@@ -9,11 +9,13 @@ from typing import TypeVar
 import onnx
 import torch
 from onnx import ModelProto, ValueInfoProto
+from onnx.external_data_helper import set_external_data
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
 from clapedge.errors import ModelError
 from clapedge.features.front_end import FrontEnd
+from clapedge.features.strips import strip_frames
 from clapedge.model.bundle import Tensor
 from clapedge_export.audio_tower import AudioTower, Block
 from clapedge_export.graph_rules import OPSET, TRIED_VERSIONS, check_graph
@@ -24,6 +26,9 @@ Tower = TypeVar("Tower", AudioTower, TextTower)
 
 FLOAT32_LAYERS = ("resize", "unit")
 """Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
+
+LEAST_SHARED = 1024
+"""Bytes of the smallest tensor that is read from another graph's file: to name one takes about a hundred."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Node metadata in which PyTorch's exporter names the modules that a node comes from."""
@@ -47,6 +52,43 @@ def export_audio(tower: AudioTower, front_end: FrontEnd, *, batch: int | None = 
         inputs["is_longer"] = torch.zeros(rows, dtype=torch.bool)
     axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in inputs} if batch is None else {}
     return _export(tower, inputs, axes, name="clapedge_audio_tower")
+
+
+def export_short(tower: AudioTower, front_end: FrontEnd, strips: int, *, batch: int | None = None) -> ModelProto:
+    """Export a short audio tower.
+
+    Args:
+        tower: of that many strips, in evaluation mode.
+        front_end: gives the shape of a clip's features.
+        strips: that it looks at.
+        batch: number of clips that the graph takes, None for any number.
+
+    Returns:
+        A graph from `input_features` (batch, 1, frames of the strips, mels) float32 to `embeddings` (batch, size)
+        float32.
+    """
+    frames = len(strip_frames(strips, front_end.clip_frames))
+    inputs = {"input_features": torch.zeros(batch or 2, 1, frames, front_end.n_mels)}
+    axes: dict[str, dict[int, str]] = {"input_features": {0: "batch"}} if batch is None else {}
+    return _export(tower, inputs, axes, name="clapedge_short_audio_tower")
+
+
+def share_weights(model: ModelProto, owner: Path) -> None:
+    """Let a graph read its weights from the file of another one, wherever the same bytes are there.
+
+    It is the form that ONNX has for data outside of a graph; the file has to lie beside the graph's own.
+    """
+    content, place = owner.read_bytes(), 0
+    for tensor in model.graph.initializer:
+        raw = tensor.raw_data
+        if len(raw) < LEAST_SHARED:
+            continue
+        found = content.find(raw, place)  # in the same order, mostly
+        found = content.find(raw) if found < 0 else found
+        if found >= 0:
+            place = found + len(raw)
+            set_external_data(tensor, owner.name, offset=found, length=len(raw))
+            tensor.ClearField("raw_data")
 
 
 def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:

@@ -17,6 +17,7 @@ class ExportOptions:
     Attributes:
         labels: label files to embed and store as `labels/NAME.npz`, NAME being that of the file.
         precisions: variants of both towers.
+        short: whether there are short audio towers too, for sounds of at most 5 s, in FP32 and INT8.
         text: whether the bundle holds the text tower; without it, only embedded labels can be scored.
         batch: clips that the audio tower takes at once, None for any number.
         revision: branch, tag or commit of a model on the hub.
@@ -26,6 +27,7 @@ class ExportOptions:
 
     labels: Sequence[Path] = ()
     precisions: Sequence[Variant] = ("fp32",)
+    short: bool = True
     text: bool = True
     batch: int | None = None
     revision: str | None = None

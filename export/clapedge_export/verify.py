@@ -15,9 +15,10 @@ from transformers import ClapModel
 
 from clapedge.arrays import BoolArray, Float32Array
 from clapedge.errors import ModelError, ParityError
-from clapedge.features.clips import ClipMaker
+from clapedge.features.clips import ClipMaker, ClipOptions
 from clapedge.features.front_end import FrontEnd
 from clapedge.features.padding import pad_samples
+from clapedge.features.strips import Strips, strip_seconds
 from clapedge.model import proof_inputs
 from clapedge.model.bundle import Variant
 from clapedge.model.collapse import likeness
@@ -33,6 +34,9 @@ MAX_ERROR = {"fp32": 2e-6}
 
 MIN_COSINE = {"fp32": 0.999999, "fp16": 0.9999, "int8": 0.995}
 """Least cosine between an embedding and its reference: what rounding to 11 bits and to 8 bits leaves, with a margin."""
+
+SHORT_SOUNDS = 8
+"""Sounds by which a short tower is compared with the whole one."""
 
 ADVICE: dict[Variant, str] = {
     "fp32": "report the checkpoint, since it is of a kind that was never tried",
@@ -110,6 +114,21 @@ def _embedded(model: ClapModel, features: Float32Array, is_longer: BoolArray, ba
     return np.asarray(torch.cat(rows).numpy(), np.float32)
 
 
+def short_cases(model: ClapModel, front_end: FrontEnd, strips: Strips) -> AudioCases:
+    """Let the reference embed whole clips, each one sound repeated that fills so many strips; a short tower hears less.
+
+    Returns:
+        The features are those of a short tower's strips; none of the cases is of the bundle's proof.
+    """
+    length = round(strip_seconds(strips, front_end) * front_end.sample_rate)
+    maker = ClipMaker(front_end)
+    sounds = [_sound(front_end, np.random.default_rng(seed))[:length] for seed in range(SHORT_SOUNDS)]
+    whole = np.concatenate([maker(sound).features for sound in sounds])
+    short = np.concatenate([maker(sound, ClipOptions(strips=strips)).features for sound in sounds])
+    alone, flags = (1,) * len(sounds), np.zeros(len(sounds), np.bool_)
+    return AudioCases(short, flags, alone, _embedded(model, whole, flags, alone), 0)
+
+
 @torch.inference_mode()
 def text_cases(checkpoint: Checkpoint) -> TextCases:
     """Let the reference embed prompts of different lengths, the short ones padded."""
@@ -154,6 +173,29 @@ def verify_audio(path: Path, cases: AudioCases, variant: Variant) -> dict[str, f
     if variant != "fp16":
         return figures
     return _verify_half(path, {"input_features": cases.features, "is_longer": cases.is_longer}, cases.expected)
+
+
+def verify_short(path: Path, tower: torch.nn.Module, cases: AudioCases, variant: Variant) -> dict[str, float]:
+    """Compare an exported short tower with its own form in PyTorch, and with what the whole model gives.
+
+    Args:
+        path: of the graph.
+        tower: what it was exported from, in evaluation mode; the graph has to reproduce it.
+        cases: see `short_cases`.
+        variant: precision of the graph.
+
+    Returns:
+        `max_abs_error` to the former; `min_cosine` and `mean_cosine` to the latter, which say what is lost.
+
+    Raises:
+        ParityError: it does not reproduce its own form.
+    """
+    found = AudioTower(path).embed(cases.features, cases.is_longer)
+    with torch.inference_mode():
+        expected = tower(torch.from_numpy(cases.features)).numpy()
+    figures = _compare(found, expected, path, variant)
+    cosines = (found.astype(np.float64) * cases.expected).sum(axis=1)
+    return {**figures, "min_cosine": min(float(cosines.min()), 1.0), "mean_cosine": min(float(cosines.mean()), 1.0)}
 
 
 def verify_front_end(path: Path, front_end: FrontEnd) -> dict[str, float]:
@@ -236,15 +278,17 @@ def _compare(found: Float32Array, expected: Float32Array, path: Path, variant: V
 
 
 def _recording(front_end: FrontEnd, seed: int) -> Float32Array:
-    """Return log-mels (channels, frames, mels) of different sounds: chirps, bursts and noise at everyday levels."""
+    """Return log-mels (channels, frames, mels) of different sounds, see `_sound`."""
     log_mel = ClipMaker(front_end).log_mel
     generator = np.random.default_rng(seed)
+    return np.stack([log_mel(_sound(front_end, generator)) for _ in range(front_end.channels)])
+
+
+def _sound(front_end: FrontEnd, generator: np.random.Generator) -> Float32Array:
+    """Return a clip (samples,) of chirps, bursts and noise at everyday levels."""
     seconds = np.arange(front_end.clip_samples) / front_end.sample_rate
-    mels = []
-    for _ in range(front_end.channels):
-        low, sweep, rate = generator.uniform([80.0, 10.0, 0.5], [2000.0, 600.0, 6.0])
-        chirp = np.sin(2 * np.pi * (low * seconds + sweep * seconds**2 / 2))
-        bursts = (np.sin(2 * np.pi * rate * seconds) > generator.uniform(-0.5, 0.9)).astype(np.float64)
-        noise = generator.normal(size=len(seconds)) * 10 ** generator.uniform(-4, -1)
-        mels.append(log_mel((0.3 * chirp * bursts + noise).astype(np.float32)))
-    return np.stack(mels)
+    low, sweep, rate = generator.uniform([80.0, 10.0, 0.5], [2000.0, 600.0, 6.0])
+    chirp = np.sin(2 * np.pi * (low * seconds + sweep * seconds**2 / 2))
+    bursts = (np.sin(2 * np.pi * rate * seconds) > generator.uniform(-0.5, 0.9)).astype(np.float64)
+    noise = generator.normal(size=len(seconds)) * 10 ** generator.uniform(-4, -1)
+    return (0.3 * chirp * bursts + noise).astype(np.float32)

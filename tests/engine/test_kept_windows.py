@@ -42,6 +42,15 @@ def kept(run: Run, nights: Path, tmp_path: Path) -> Path:
     return store
 
 
+def test_an_archive_is_of_one_tower_and_a_bundle_without_short_ones_says_so(run: Run, nights: Path, kept: Path) -> None:
+    refused = run("timeline", "--embeddings", kept, *LABELS, "--tower", "short")
+    assert refused.code == 2
+    assert "--tower says how audio is read" in refused.err
+    missing = run("timeline", nights / "siren.wav", *LABELS, "--tower", "short")
+    assert missing.code == 3
+    assert "holds no short audio tower in int8; export it again" in missing.err
+
+
 def test_timelines_of_kept_windows_are_those_of_the_recordings(run: Run, nights: Path, kept: Path) -> None:
     paths = sorted(nights.iterdir())
     heard = [

@@ -15,8 +15,8 @@ from clapedge.features.clips import ClipOptions
 from clapedge.pipeline import READ_FIELDS, ReadKeywords, RecordingOptions
 from clapedge.scoring.decision import THRESHOLD, Decision
 
-PYTHON_ONLY = {"sample_rate"}
-"""Fields that are not offered elsewhere: files carry their sample rate."""
+PYTHON_ONLY = {"sample_rate", "strips"}
+"""Fields that are not offered elsewhere: files carry their sample rate, and `--tower` chooses the strips."""
 
 
 def defaults(*sources: type[Any]) -> dict[str, object]:

@@ -31,21 +31,22 @@ LABELS = LabelSet.of(WORDS)
 
 MEMBERS = {
     "Bundle": "directory faults file files label_sets manifest open opened path read variants",
-    "ClipOptions": "fusion hop length pad seed window",
+    "ClipOptions": "fusion hop length pad seed strips window",
     "Coverage": "duration end start to_dict",
     "DecidedScore": "name present probability similarity threshold",
     "Decision": "margin multi threshold unsure_margin",
-    "EmbeddedLabels": "embed embeddings examples label_set load placement rejection save space temperature text_tower",
+    "EmbeddedLabels": "by_clips embed embeddings examples label_set load placement rejection save space temperature "
+    "text_tower",
     "Engine": "audio_tower bundle check_variant clip_maker close count_tokens embed_audio embed_labels embed_many "
-    "embed_stream embed_text frontend fusion has_embedded load provenance provider_config result score score_many "
-    "scorer shared_tower stored_labels stream teach teacher timeline timeline_of variant",
+    "embed_stream embed_text frontend fusion has_embedded load made_with provenance provider_config result score "
+    "score_many scorer shared_tower stored_labels stream strips_for teach teacher timeline timeline_of towers variant",
     "Event": "end label peak probability similarity start",
     "EventRule": "merge_gap min_duration multi off on thresholds",
     "Label": "examples hidden name prompts threshold",
     "LabelSet": "from_file labels of parse prompts",
     "Lesson": "clips name negatives others",
     "LiveEvent": "end kind label number peak probability similarity start",
-    "Provenance": "frontend model provider space to_dict variant weights",
+    "Provenance": "frontend model provider space to_dict tower variant weights",
     "ReadOptions": "channel duration resample sample_rate start trim_silence",
     "Result": "coverage file fit from_dict labels provenance timing to_dict top unknown unsure warnings",
     "Score": "name probability similarity",

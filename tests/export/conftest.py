@@ -124,4 +124,6 @@ def without_tracing(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
     audio = onnx.load(bundle.path(bundle.file("audio", "fp32")))
     text = onnx.load(bundle.path(bundle.file("text", "fp32")))
     monkeypatch.setattr(graphs, "export_audio", lambda *_, **__: audio)
+    short = {file.strips: onnx.load(bundle.path(file)) for file in bundle.files("short") if file.variant == "fp32"}
+    monkeypatch.setattr(graphs, "export_short", lambda _tower, _front_end, strips, **_: short[strips])
     monkeypatch.setattr(graphs, "export_text", lambda *_, **__: text)

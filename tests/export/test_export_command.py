@@ -25,13 +25,24 @@ def test_the_command_makes_a_bundle_and_sums_up_what_was_proven(
     ended = CliRunner().invoke(export, [str(fused_directory), "-o", str(out), "--labels", str(label_file), "--no-text"])
     assert ended.exit_code == 0, ended.output
     assert ended.stderr == ""
-    first, audio, labels, last = ended.stdout.splitlines()
+    first, audio, one, two, labels, last = ended.stdout.splitlines()
     assert "small-fused, pretrained weights, licence cc-by-4.0" in first
     assert "audio.fp32.onnx" in audio
     assert "least cosine" in audio
+    assert "audio.fp32.strips1.onnx" in one
+    assert "audio.fp32.strips2.onnx" in two
+    assert "least cosine to the whole" in one
     assert "labels/kitchen.npz" in labels
     assert last.startswith("verified against transformers")
     assert Bundle.open(out).faults() == []
+
+
+@pytest.mark.usefixtures("without_tracing")
+def test_short_towers_can_be_left_out(tmp_path: Path, fused_directory: Path) -> None:
+    out = tmp_path / "out"
+    ended = CliRunner().invoke(export, [str(fused_directory), "-o", str(out), "--no-text", "--no-short"])
+    assert ended.exit_code == 0, ended.output
+    assert {file.role for file in Bundle.open(out).manifest.files} == {"audio"}
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_checkpoint_whose_outliers_leave_no_margin_is_refused_and_nothing_is_l
         patches: Original = model.audio_model.audio_encoder.patch_embed
         patches.norm.weight[0] *= 1e4
     checkpoint = make_directory(tmp_path / "outliers", model)
-    options = ExportOptions(precisions=("fp16",), text=False)
+    options = ExportOptions(precisions=("fp16",), text=False, short=False)
     with pytest.raises(ParityError, match=r"end of half precision.*norm.*; export it without fp16"):
         export_bundle(str(checkpoint), tmp_path / "out", options)
     assert [path.name for path in tmp_path.iterdir()] == ["outliers"]

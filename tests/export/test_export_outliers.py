@@ -157,5 +157,5 @@ def test_what_cannot_be_folded_is_refused_with_the_command_that_helps(
     with pytest.raises(
         ParityError, match=r"least cosine 0\.\d+ \(at least 0\.995\).*clapedge calibrate BUNDLE --audio DIR"
     ):
-        export_bundle(str(checkpoint), tmp_path / "out", ExportOptions(precisions=("int8",), text=False))
+        export_bundle(str(checkpoint), tmp_path / "out", ExportOptions(precisions=("int8",), text=False, short=False))
     assert [path.name for path in tmp_path.iterdir()] == ["outliers"]

@@ -15,17 +15,10 @@ from transformers import ClapModel
 
 from clapedge.errors import ModelError
 from clapedge_export.audio_patches import cubic_taps
-from clapedge_export.audio_tower import (
-    AudioTower,
-    Reorder,
-    merge_order,
-    places_first,
-    raster,
-    shift_mask,
-    window_order,
-)
+from clapedge_export.audio_tower import AudioTower, Reorder
 from clapedge_export.graphs import half_precision
 from clapedge_export.text_tower import TextTower
+from clapedge_export.token_order import Windows, merge_order, raster
 
 TOLERANCE = 1e-6
 SHAPES: dict[str, dict[str, Any]] = {
@@ -115,22 +108,22 @@ def test_the_taps_are_those_of_the_bicubic_interpolation_of_pytorch(frames: int,
     torch.testing.assert_close(dense, expected, atol=1e-6, rtol=0)
 
 
-@given(st.sampled_from([8, 16, 32, 64]), st.sampled_from([4, 8]), st.sampled_from([0, 2]))
+@given(st.sampled_from([8, 16, 32, 64]), st.sampled_from([4, 8]), st.sampled_from([0, 2]), st.sampled_from([1, 2, 4]))
 def test_orders_hold_every_token_once_and_a_reordering_leads_from_one_to_another(
-    resolution: int, window: int, parts: int
+    columns: int, side: int, parts: int, strips: int
 ) -> None:
-    shift = window // parts if parts else 0
-    order, windows = places_first(resolution, window, shift), window_order(resolution, window, shift)
-    merged = merge_order(raster(resolution // 2), resolution)
-    for one in (order, windows, merged):
-        assert torch.equal(one.sort().values, raster(resolution))
-    assert torch.equal(order.reshape(window * window, -1).T, windows.reshape(-1, window * window))
+    rows = columns * strips // 4
+    windows = Windows(rows, columns, side, side // parts if parts else 0)
+    order, merged = windows.places_first(), merge_order(raster(rows // 2, columns // 2), columns)
+    for one in (order, windows.order(), merged):
+        assert torch.equal(one.sort().values, raster(rows, columns))
+    assert torch.equal(order.reshape(windows.tokens, -1).T, windows.order().reshape(-1, windows.tokens))
     tokens = order[:, None, None]
     assert torch.equal(Reorder(order, merged)(tokens)[:, 0, 0], merged)
 
 
 def test_the_mask_parts_only_windows_that_the_shift_has_joined() -> None:
-    mask = shift_mask(32, 8, 4)
+    mask = Windows(32, 32, 8, 4).masks()
     inner = [row * 4 + column for row in range(3) for column in range(3)]
     assert mask.shape == (16, 64, 64)
     assert not mask[inner].any()

@@ -25,6 +25,7 @@ from clapedge.cli.options import (
     load_engine,
     note_missing_background,
     read_labels,
+    tower_option,
 )
 from clapedge.errors import UsageError
 from clapedge.terminal import printable
@@ -44,7 +45,7 @@ MICROPHONE = "mic"
 EXAMPLES = """\b
 Examples:
   arecord -q -t raw -f S16_LE -r 16000 -c 2 | clapedge listen - --rate 16000 --channels 2 --labels city
-  clapedge listen mic --labels home --window 3 --on-event './notify.sh'
+  clapedge listen mic --labels home --window 2.5 --on-event './notify.sh'
   clapedge listen rtsp://camera.local/stream --labels city --mqtt mqtt://broker/yard --spool spool
   clapedge listen night.wav --speed 20 --began 2026-01-31T22:00:00Z -l owl -l fox --gate -50
 
@@ -98,6 +99,7 @@ _source_options = _with_options(
 _window_options = _with_options(
     click.option("--window", type=float, help="Seconds of each window, at most 10. [default: twice the hop]"),
     click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds between windows, 0.5 to 10."),
+    tower_option,
     click.option("--gate", type=float, metavar="DBFS", help="Skip windows below this level, say -50, to save power."),
     click.option(
         "--update", type=float, default=60.0, show_default=True, help="Seconds between updates of an event. 0: none."
@@ -225,7 +227,7 @@ def _listen_options(options: Mapping[str, Any]) -> "ListenOptions":
 
     rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
     window = default_window(options["hop"]) if options["window"] is None else options["window"]
-    names = ("hop", "channel", "gate", "update", "stall")
+    names = ("hop", "channel", "gate", "update", "stall", "tower")
     return ListenOptions(rule=rule, window=window, **{name: options[name] for name in names})
 
 

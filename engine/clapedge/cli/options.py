@@ -109,6 +109,15 @@ engine_options = option_group(
 )
 """The same, and on how many threads."""
 
+tower_option = click.option(
+    "--tower",
+    type=click.Choice(["auto", "whole", "short"]),
+    default="auto",
+    show_default=True,
+    help="What embeds windows: short towers take a quarter (windows of 2.5 s at most) or half (5 s) of the work; auto "
+    "takes them for windows of 2.5, 1.25 and 5 s.",
+)
+
 start_option = click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")
 duration_option = click.option("--duration", type=float, help="Seconds to read at most.")
 

@@ -1,7 +1,7 @@
 """`clapedge timeline`: a long recording to events."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -23,6 +23,7 @@ from clapedge.cli.options import (
     read_labels,
     spreadsheet_option,
     start_option,
+    tower_option,
 )
 from clapedge.cli.progress import StepProgress
 from clapedge.errors import AudioFileNotFoundError, ClapEdgeError, MissingExtraError, UsageError
@@ -48,6 +49,7 @@ EXAMPLES = """\b
 Examples:
   clapedge timeline night.wav --labels wildlife
   clapedge timeline night.wav --labels wildlife --window 3 --hop 0.5 --format raven -o night.txt
+  clapedge timeline week.flac --labels wildlife --window 2.5 --format csv -o week.csv
   clapedge timeline street.mp3 --labels city --merge-gap 2 --min-duration 1 --plot street.png
   clapedge timeline street.mp3 --labels city --multi --format audacity > labels.txt
   clapedge embed nights/ --recursive -o kept/ --window slide --length 2 --hop 1
@@ -63,6 +65,7 @@ Exit codes: 0 done, 1 the recording failed, 2 usage, 3 bundle, 4 provider.
 @label_options
 @click.option("--window", type=float, help="Seconds of each window, at most 10. [default: twice the hop]")
 @click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds from one window to the next.")
+@tower_option
 @start_option
 @duration_option
 @event_options(min_duration=LEAST_SECONDS, merge_gap=GAP_SECONDS)
@@ -93,10 +96,6 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     words: Sequence[str],
     label_file: str | None,
     template: str | None,
-    window: float | None,
-    hop: float,
-    start: float,
-    duration: float | None,
     on: float | None,
     off: float | None,
     min_duration: float,
@@ -129,8 +128,7 @@ def timeline(  # noqa: PLR0913 - one parameter an option is click's way
     if embeddings:
         _write(writer, _with_events(_kept(embeddings, recordings, labels, engine_of()), rule), output)
         return
-    span: ReadKeywords = {"start": start, "duration": duration}
-    found = list(_with_events([_score(engine_of(), recordings[0], labels, window, hop, span)], rule))
+    found = list(_with_events([_score(engine_of(), recordings[0], labels, options)], rule))
     _write(writer, found, output)
     if plot:
         _draw(engine_of(), *found[0], plot)
@@ -146,7 +144,7 @@ def _check_recordings(
         if len(recordings) != 1:
             raise UsageError("name one recording; several are answered from their kept windows, see --embeddings")
         return
-    for name in ("window", "hop", "start", "duration", "plot"):
+    for name in ("window", "hop", "tower", "start", "duration", "plot"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"--{name} says how audio is read, and --embeddings reads none; leave one of them out")
     if EVENT_WRITERS[output_format].one_recording and len(recordings) != 1:
@@ -179,26 +177,22 @@ def _with_events(timelines: "Iterable[Timeline]", rule: "EventRule") -> "Iterato
         yield found, found.events(rule)
 
 
-def _score(
-    engine: "Engine",
-    recording: str,
-    labels: "EmbeddedLabels",
-    window: float | None,
-    hop: float,
-    span: "ReadKeywords",
-) -> "Timeline":
+def _score(engine: "Engine", recording: str, labels: "EmbeddedLabels", options: Mapping[str, Any]) -> "Timeline":
     """Score a recording over time, with progress."""
     from clapedge.events.timeline import default_window, window_options
 
-    window = default_window(hop) if window is None else window
-    options: RecordingOptions = {**window_options(window, hop), **span}
-    stream = engine.embed_stream(sys.stdin.buffer if recording == STANDARD_INPUT else recording, **options)
+    scorer, hop = engine.scorer(labels), options["hop"]
+    window = default_window(hop) if options["window"] is None else options["window"]
+    strips = engine.strips_for(window, scorer, options["tower"])
+    span: ReadKeywords = {"start": options["start"], "duration": options["duration"]}
+    reading: RecordingOptions = {**span, **window_options(window, hop, strips)}
+    stream = engine.embed_stream(sys.stdin.buffer if recording == STANDARD_INPUT else recording, **reading)
     batches: list[ClipBatch] = []
     with StepProgress() as progress:
         for batch in stream:
             batches.append(batch)
             progress("", batch.position, batch.end, known=batches[0].position, sound=True)
-    return engine.timeline_of(stream.join(batches), engine.scorer(labels), window=window)
+    return engine.timeline_of(stream.join(batches), scorer, window=window)
 
 
 def _check_plot(recording: str, plot: Path, *, force: bool) -> None:

@@ -15,6 +15,7 @@ from clapedge.arrays import Float32Array, Float64Array
 from clapedge.errors import UsageError
 from clapedge.events.event import Event
 from clapedge.events.rules import TRIM, EventRule, Span, hysteresis, merge_close, trim_ends
+from clapedge.features.strips import Strips
 from clapedge.pipeline import RecordingOptions
 from clapedge.scoring.result import Coverage, Provenance, RecordingEmbeddings
 from clapedge.scoring.similarity import Scorer
@@ -36,12 +37,15 @@ def default_window(hop: float) -> float:
 WINDOW_SECONDS = default_window(HOP_SECONDS)
 
 
-def window_options(window: float | None = None, hop: float = HOP_SECONDS) -> RecordingOptions:
+def window_options(
+    window: float | None = None, hop: float = HOP_SECONDS, strips: Strips | None = None
+) -> RecordingOptions:
     """Return how a recording is embedded in windows.
 
     Args:
         window: seconds of each window, at most a clip's 10; None means `default_window(hop)`.
         hop: seconds from one window to the next; on multiples of 10 ms, windows share their log-mels.
+        strips: of a clip, for a short tower.
 
     Raises:
         UsageError: the hop is longer than the window.
@@ -49,7 +53,8 @@ def window_options(window: float | None = None, hop: float = HOP_SECONDS) -> Rec
     window = default_window(hop) if window is None else window
     if hop > window:
         raise UsageError(f"a hop of {hop:g} s leaves gaps between windows of {window:g} s; make it shorter")
-    return {"window": "slide", "length": window, "hop": hop}
+    options: RecordingOptions = {"window": "slide", "length": window, "hop": hop}
+    return options if strips is None else {**options, "strips": strips}
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from clapedge.features.front_end import FrontEnd, Frontend
 from clapedge.features.fusion import Fusion, blend, crop_starts, shrink_taps
 from clapedge.features.log_mel import LogMel
 from clapedge.features.padding import Pad, pad_samples
+from clapedge.features.strips import Strips, strip_frames, strip_seconds
 
 Window = Literal["first", "slide", "fuse"]
 
@@ -52,6 +53,8 @@ class ClipOptions:
         hop: seconds from one sliding clip to the next; on multiples of 10 ms, overlapping clips share their frames.
         length: seconds that each sliding clip covers, padded if it is less than a clip; None means a clip's 10 s. On
             multiples of 10 ms, overlapping clips share their frames.
+        strips: of the clip that a short tower looks at: 1 for at most 2.5 s, 2 for at most 5 s, see
+            `clapedge.features.strips`; None means the whole clip, for the whole tower.
         seed: of the random crops in `fuse`, drawn as transformers draws them after `numpy.random.seed(seed)`; None
             takes the centre of each third.
     """
@@ -62,6 +65,7 @@ class ClipOptions:
     hop: float = 10.0
     length: float | None = None
     seed: int | None = None
+    strips: Strips | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that name nothing."""
@@ -74,6 +78,13 @@ class ClipOptions:
             raise UsageError(
                 f"length is {self.length} s; give at least {SHORTEST_LENGTH} s, and only with sliding clips"
             )
+        if self.strips is not None and (
+            self.strips not in get_args(Strips) or self.window == "fuse" or self.fusion == "always"
+        ):
+            raise UsageError(
+                f'strips is {self.strips}; give 1 or 2, and neither window="fuse" nor fusion="always": a short tower '
+                "fuses nothing"
+            )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UsageError(f"seed is {self.seed}; give a whole number from 0 to 4294967295")
 
@@ -84,7 +95,7 @@ class Clips:
 
     Attributes:
         features: (N, 4, 1001, 64) float32 dB for a fusion model, (N, 1, 1001, 64) otherwise; (N, 480000) float32
-            samples in ±1 where a GPU makes the log-mels.
+            samples in ±1 where a GPU makes the log-mels; (N, 1, frames of its strips, 64) for a short tower.
         is_longer: (N,) bool, whether the tower is to fuse the four mels.
         spans: what each clip covers, as (start, end) in seconds from the first sample.
     """
@@ -155,6 +166,8 @@ class ClipMaker:
             raise UsageError('this model has no fusion; use window="first" or window="slide", and fusion="long"')
         if options.length is not None and options.length > self.front_end.clip_seconds:
             raise UsageError(f"length is {options.length} s; a clip is {self.front_end.clip_seconds:g} s long at most")
+        if options.strips is not None and options.window == "slide":
+            self._check_strips(options.strips, options.length or self.front_end.clip_seconds)
         if options.window == "slide":
             yield from self._slide(FrameBuffer(blocks, self.log_mel), options, batch)
         elif options.window == "fuse":
@@ -163,8 +176,8 @@ class ClipMaker:
             yield self._first(_gathered(blocks, self.front_end.clip_samples), options)
 
     def frontend(self, options: ClipOptions) -> Frontend:
-        """Return what makes the log-mels: of the four mels of a fused recording always NumPy."""
-        return "numpy" if options.window == "fuse" else self._frontend
+        """Return what makes the log-mels: of the four mels of a fused recording, and of strips, always NumPy."""
+        return "numpy" if options.window == "fuse" or options.strips is not None else self._frontend
 
     def wanted_seconds(self, options: ClipOptions) -> float | None:
         """Return how much of a recording the clips can cover at most, or None for all of it."""
@@ -177,6 +190,8 @@ class ClipMaker:
         """
         most = self.front_end.clip_samples + (self.front_end.hop_length - 1 if options.window == "fuse" else 0)
         used = samples[:most]
+        if options.strips is not None:
+            self._check_strips(options.strips, len(used) / self.front_end.sample_rate)
         mel = self._padded(used, options)
         return self._clips(mel[None], [(0, len(used))], options)
 
@@ -191,7 +206,7 @@ class ClipMaker:
         start = 0
         while buffer.reach(start, length):
             window = buffer.samples(start, start + length)
-            mels.append(self._shared(buffer, start, length, options.pad) if shares else self._padded(window, options))
+            mels.append(self._shared(buffer, start, length, options) if shares else self._padded(window, options))
             spans.append((start, start + length))
             start += hop
             if len(mels) == batch:
@@ -208,31 +223,42 @@ class ClipMaker:
             yield self._clips(np.stack(mels), spans, options)
 
     def _padded(self, samples: Float32Array, options: ClipOptions) -> Float32Array:
-        """Return samples padded to a clip, or the mel of that."""
+        """Return samples padded to a clip, or the mel of that, or of its strips."""
         padded = pad_samples(samples, self.front_end.clip_samples, options.pad)
-        return padded if self.frontend(options) == "device" else self.log_mel(padded)
+        if self.frontend(options) == "device":
+            return padded
+        if options.strips is None:
+            return self.log_mel(padded)
+        buffer, frames = FrameBuffer([padded], self.log_mel), self._frames(options)
+        buffer.reach(0, len(padded))
+        return buffer.frames(frames.start, frames.stop)
 
-    def _shared(self, buffer: FrameBuffer, start: int, length: int, pad: Pad) -> Float32Array:
+    def _shared(self, buffer: FrameBuffer, start: int, length: int, options: ClipOptions) -> Float32Array:
         """Return what `_padded` does, bit by bit, for samples on the frame grid, with inner frames computed once.
 
         A clip is a number of copies and zeros. Only at the ends of a copy do frames see something other than the
-        recording: a reflection at the clip's ends, the next copy, or zeros.
+        recording: a reflection at the clip's ends, the next copy, or zeros. Ends that no strip holds are not made.
         """
-        clip_samples, hop_length = self.front_end.clip_samples, self.front_end.hop_length
-        copies = clip_samples // length if pad == "repeatpad" else 1
+        clip_samples, hop_length, wanted = self.front_end.clip_samples, self.front_end.hop_length, self._frames(options)
+        copies = clip_samples // length if options.pad == "repeatpad" else 1
         edge = EDGE_FRAMES * hop_length + self.front_end.n_fft // 2
         edge += -edge % hop_length
         before, after = edge // hop_length - EDGE_FRAMES, edge // hop_length + EDGE_FRAMES
-        window, first = buffer.samples(start, start + length), start // hop_length
-        inner = buffer.frames(first + EDGE_FRAMES, first + length // hop_length - EDGE_FRAMES)
-        parts = [self.log_mel(window[:edge])[:EDGE_FRAMES], inner]
+        window, first, frames = buffer.samples(start, start + length), start // hop_length, length // hop_length
+        inner = buffer.frames(first + EDGE_FRAMES, first + frames - EDGE_FRAMES)
+        seam = np.empty((2 * EDGE_FRAMES, self.front_end.n_mels), np.float32)
         if copies > 1:
             seam = self.log_mel(np.concatenate([window[-edge:], window[:edge]]))[before:after]
-            parts += [seam, inner] * (copies - 1)
-        zeros = np.zeros(min(edge, clip_samples - copies * length), np.float32)
-        parts.append(self.log_mel(np.concatenate([window[-edge:], zeros]))[before:])
-        silent = self.front_end.clip_frames - sum(map(len, parts))
-        return np.concatenate([*parts, np.repeat(parts[-1][-1:], silent, axis=0)])
+        end = copies * frames - EDGE_FRAMES
+        copied = np.arange(max(wanted.start, EDGE_FRAMES), min(wanted.stop, end))
+        parts = [np.concatenate([seam, inner])[(copied + EDGE_FRAMES) % frames]]
+        if wanted.start < EDGE_FRAMES:
+            parts.insert(0, self.log_mel(window[:edge])[wanted.start : EDGE_FRAMES])
+        if wanted.stop > end:
+            zeros = np.zeros(min(edge, clip_samples - copies * length), np.float32)
+            tail = self.log_mel(np.concatenate([window[-edge:], zeros]))[before:]
+            parts.append(tail[np.minimum(np.arange(max(wanted.start - end, 0), wanted.stop - end), len(tail) - 1)])
+        return np.concatenate(parts)
 
     def _fuse(self, blocks: Iterable[Float32Array], options: ClipOptions, samples: int | None) -> Clips:
         """Make one input of four mels: the whole shrunk, and a crop at the centre of each third.
@@ -279,10 +305,25 @@ class ClipMaker:
     def _clips(self, mels: Float32Array, spans: list[tuple[int, int]], options: ClipOptions) -> Clips:
         """Give each mel (N, 1001, 64) its channels: a fusion tower reads the same mel four times; samples have none."""
         of_samples = self.frontend(options) == "device"
-        features = mels if of_samples else np.repeat(mels[:, None], self.front_end.channels, axis=1)
+        channels = 1 if options.strips is not None else self.front_end.channels
+        features = mels if of_samples else np.repeat(mels[:, None], channels, axis=1)
         is_longer = np.full(len(mels), options.fusion == "always")
         rate = self.front_end.sample_rate
         return Clips(features, is_longer, tuple((start / rate, stop / rate) for start, stop in spans))
+
+    def _frames(self, options: ClipOptions) -> range:
+        """Return which frames of a clip are made."""
+        frames = self.front_end.clip_frames
+        return range(frames) if options.strips is None else strip_frames(options.strips, frames)
+
+    def _check_strips(self, strips: Strips, seconds: float) -> None:
+        """Raise `UsageError` if strips do not hold so many seconds."""
+        longest = strip_seconds(strips, self.front_end)
+        if seconds > longest:
+            held = "1 strip holds" if strips == 1 else f"{strips} strips hold"
+            raise UsageError(
+                f"{held} {longest:g} s, not {seconds:g} s; use shorter windows, more strips or the whole tower"
+            )
 
     def _in_samples(self, seconds: float) -> int:
         """Return a time in samples, at least one."""

@@ -78,6 +78,11 @@ class EmbeddedLabels:
         """Name of the space that they lie in: the first part of the names of fitting clips' spaces."""
         return words_space(self.text_tower)
 
+    @property
+    def by_clips(self) -> bool:
+        """Whether labels were taught or calibrated by what the whole tower gave for clips: no other one will do."""
+        return self.examples is not None or self.rejection is not None or self.placement is not None
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` without pickles, atomically.
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from weakref import WeakSet
 
 from clapedge.arrays import Float32Array
-from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, ParityError, UsageError
+from clapedge.errors import BundleError, ClapEdgeWarning, LabelError, ParityError
 from clapedge.labels.embedded import EmbeddedLabels
 from clapedge.labels.label_set import LabelSet
 from clapedge.labels.prompt_cache import PromptCache
@@ -20,6 +20,7 @@ from clapedge.model.precision import preferred_variants
 from clapedge.model.proof import Reproduction, VariantCheck, misses
 from clapedge.model.providers import choose
 from clapedge.model.space import words_space
+from clapedge.model.tower_set import closed_error
 from clapedge.model.towers import TextTower
 
 Labels: TypeAlias = "LabelSet | EmbeddedLabels | Sequence[str]"
@@ -197,8 +198,3 @@ def nearly_coinciding(embedded: EmbeddedLabels) -> str | None:
             "order is chance; word one of them differently, or make them one label"
         )
     return None
-
-
-def closed_error(bundle: Bundle) -> UsageError:
-    """Return the error of using an engine after it was closed."""
-    return UsageError(f"the engine of {bundle.directory} is closed; load it again: Engine.load(...)")

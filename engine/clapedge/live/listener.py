@@ -24,6 +24,7 @@ from clapedge.live.options import LONGEST_HOP, SHORTEST_HOP, ListenOptions
 from clapedge.live.publisher import MILLISECONDS, EventPublisher, ListenerContext
 from clapedge.live.segment import ContinuousSegment
 from clapedge.live.status import Counts
+from clapedge.model.tower_set import TowerChoice
 
 logger = logging.getLogger("clapedge.live")
 
@@ -43,16 +44,20 @@ class Listener:
 
         Raises:
             LabelError: the labels cannot be used.
-            UsageError: the window is longer than a clip.
+            UsageError: the window is longer than a clip, or no short tower can be taken.
         """
         clip_seconds = engine.bundle.manifest.front_end.clip_seconds
         if options.window > clip_seconds:
             raise UsageError(f"window is {options.window:g} s; a clip is {clip_seconds:g} s long at most")
         self.counts = Counts()
         self._engine, self._options, self._context = engine, options, context
-        self._clip_options = ClipOptions("slide", fusion=engine.fusion, hop=options.hop, length=options.window)
         self._scorer = engine.scorer(labels)
-        self._publisher = EventPublisher(context, self._scorer.names, engine.provenance, self.counts)
+        strips = engine.strips_for(options.window, self._scorer, _tower_choice(options, context))
+        self._tower = engine.towers.open(strips).alone
+        self._clip_options = ClipOptions(
+            "slide", fusion=engine.fusion, hop=options.hop, length=options.window, strips=strips
+        )
+        self._publisher = EventPublisher(context, self._scorer.names, engine.made_with(strips), self.counts)
         self._numbers = itertools.count(1)
         self._dropped = 0.0
 
@@ -130,7 +135,7 @@ class Listener:
             self.counts.gated += 1
             return [0.0] * len(self._scorer.names), [-1.0] * len(self._scorer.names)
         self.counts.windows += 1
-        embedding = self._engine.audio_tower.embed(clips.features, clips.is_longer)
+        embedding = self._tower.embed(clips.features, clips.is_longer)
         if self._context.background is not None:
             self._context.background.add(embedding)
         probability, similarity = self._scorer.visible_scores(embedding)
@@ -181,3 +186,12 @@ class Listener:
             "%s",
             *(dropped, self._dropped, took, 1e3 * self._options.hop, advice),
         )
+
+
+def _tower_choice(options: ListenOptions, context: ListenerContext) -> TowerChoice:
+    """Return which tower is asked for: the background that is learned is to be of the whole one."""
+    if context.background is None:
+        return options.tower
+    if options.tower == "short":
+        raise UsageError("background is learned by the whole tower; leave out either learning or the short tower")
+    return "whole"

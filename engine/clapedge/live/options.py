@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from clapedge.errors import UsageError
 from clapedge.events.rules import EventRule
 from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
+from clapedge.model.tower_set import TowerChoice
 
 SHORTEST_HOP, LONGEST_HOP = 0.5, 10.0
 """Seconds from one window to the next: windows of seconds change little in less, and more is not live."""
@@ -26,6 +27,7 @@ class ListenOptions:
         gate: dBFS; a window whose loudest tenth of a second is below it is not embedded. None embeds all.
         update: seconds after which an ongoing event is reported again; 0 never does.
         stall: seconds without sound that end events.
+        tower: what embeds the windows, see `Engine.strips_for`.
     """
 
     window: float = WINDOW_SECONDS
@@ -35,6 +37,7 @@ class ListenOptions:
     gate: float | None = None
     update: float = 60.0
     stall: float = 10.0
+    tower: TowerChoice = "auto"
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a value is impossible."""

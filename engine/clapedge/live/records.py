@@ -38,6 +38,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         space: name of the embedding space; empty in records of older versions.
         age_s: seconds for which the record waited in a spool before it was sent.
         frontend: `device` where a GPU made the log-mels; left out where NumPy did.
+        tower: `1 strip` or `2 strips` of a clip, where a short tower heard them; left out where the whole one did.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
     age_s: float = 0.0
     frontend: str | msgspec.UnsetType = msgspec.UNSET
+    tower: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from clapedge.errors import BundleDamagedError, BundleError, BundleNotFoundError
 from clapedge.features.front_end import Count, FrontEnd
+from clapedge.features.strips import Strips, strip_frames
 from clapedge.model.space import clip_space
 from clapedge.validation import describe_mismatch
 
@@ -26,7 +27,7 @@ MANIFEST_NAME = "manifest.json"
 BUNDLE_VARIABLE = "CLAPEDGE_BUNDLE"
 """Environment variable that names the default bundle."""
 
-Role = Literal["audio", "frontend", "text", "tokenizer", "labels", "pool", "document"]
+Role = Literal["audio", "short", "frontend", "text", "tokenizer", "labels", "pool", "document"]
 Variant = Literal["fp32", "fp16", "int8"]
 Weights = Literal["pretrained", "random", "demo"]
 
@@ -49,6 +50,8 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     variant: Variant | None = None
     providers: tuple[str, ...] = ()
     """Providers that the file is for alone, as operators of it are; none means every one that runs its precision."""
+    strips: Strips | None = None
+    """Strips that a short tower looks at, see `clapedge.features.strips`."""
     opset: int | None = None
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
@@ -106,6 +109,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             for variant, file in sorted(towers.items())
         }
         msgspec.structs.force_setattr(self, "spaces", spaces)
+
+    def space(self, variant: Variant, strips: Strips | None = None) -> str:
+        """Return the name of the embedding space of a variant; a short tower, looking at strips, has one of its own."""
+        if strips is None:
+            return self.spaces[variant]
+        (tower,) = (file for file in self.files if (file.role, file.variant, file.strips) == ("short", variant, strips))
+        return clip_space(
+            text_tower=self.text_tower, audio_tower=tower.sha256, front_end=self.front_end, variant=variant
+        )
 
     @property
     def caution(self) -> str | None:
@@ -323,9 +335,16 @@ def _check_paths(files: Iterable[BundleFile], manifest_path: Path) -> None:
 def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
     """Refuse audio towers that do not take what the front end makes: scoring would fail, and not say why."""
     front_end = manifest.front_end
-    made = (front_end.channels, front_end.clip_frames, front_end.n_mels)
     for file in manifest.files:
-        for tensor in file.inputs if file.role == "audio" else ():
+        if (file.role == "short") != (file.strips is not None):
+            raise BundleDamagedError(
+                f"{manifest_path} contradicts itself: {file.path} is a {file.role} file of "
+                f"{file.strips or 'no'} strips; "
+                "copy the bundle again, or export it again"
+            )
+        frames = len(strip_frames(file.strips, front_end.clip_frames)) if file.strips else front_end.clip_frames
+        made = (1 if file.strips else front_end.channels, frames, front_end.n_mels)
+        for tensor in file.inputs if file.role in {"audio", "short"} else ():
             if tensor.name == "input_features" and tensor.shape[1:] != made:
                 raise BundleDamagedError(
                     f"{manifest_path} contradicts itself: {file.path} takes {tensor.shape[1:]}, "

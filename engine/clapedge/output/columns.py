@@ -125,6 +125,7 @@ _event_values = attrgetter(*(column.path for column in EVENT_COLUMNS))
 
 
 def event_record(file: str, event: Event, provenance: Provenance) -> dict[str, Any]:
-    """Return the record of an event, a field a column."""
+    """Return the record of an event, a field a column, and `tower` where it was a short one."""
     names = (column.name for column in EVENT_COLUMNS)
-    return dict(zip(names, _event_values(EventRow(file, event, provenance)), strict=True))
+    record = dict(zip(names, _event_values(EventRow(file, event, provenance)), strict=True))
+    return record if provenance.tower == "whole" else {**record, "tower": provenance.tower}

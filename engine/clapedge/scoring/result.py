@@ -1,7 +1,7 @@
 """What the engine answers: the scores of one recording, and how they came about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clapedge.scoring.decision import DecidedScore, Score
@@ -9,6 +9,7 @@ from clapedge.scoring.decision import DecidedScore, Score
 if TYPE_CHECKING:
     from clapedge.arrays import Float32Array
     from clapedge.features.front_end import Frontend
+    from clapedge.features.strips import Strips
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Provenance:
         provider: where the tower ran.
         space: name of the embedding space, see `clapedge.model.space`; empty in records of older versions.
         frontend: what made the log-mels.
+        tower: `whole`, or how much of a clip a short tower looked at: `1 strip` or `2 strips`.
     """
 
     model: str
@@ -57,10 +59,12 @@ class Provenance:
     provider: str
     space: str = ""
     frontend: "Frontend" = "numpy"
+    tower: str = "whole"
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields as records hold them, beside those of the answer; NumPy is what they leave out."""
-        return {name: value for name, value in vars(self).items() if (name, value) != ("frontend", "numpy")}
+        """Return the fields as records hold them, beside those of the answer; what is usual is left out."""
+        usual = {("frontend", "numpy"), ("tower", "whole")}
+        return {name: value for name, value in vars(self).items() if (name, value) not in usual}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,7 @@ class RecordingEmbeddings:
         warnings: sentences about the recording.
         timing: where the time went.
         frontend: what made the log-mels.
+        strips: of the clip that a short tower looked at; None of the whole tower.
     """
 
     file: str
@@ -84,6 +89,7 @@ class RecordingEmbeddings:
     warnings: tuple[str, ...]
     timing: Timing
     frontend: "Frontend" = "numpy"
+    strips: "Strips | None" = None
 
     @property
     def embedding(self) -> "Float32Array":
@@ -91,10 +97,6 @@ class RecordingEmbeddings:
         from clapedge.scoring.similarity import mean_embedding
 
         return mean_embedding(self.clips)
-
-    def made_by(self, provenance: Provenance) -> Provenance:
-        """Return the provenance of this recording, embedded by an engine of that provenance."""
-        return replace(provenance, frontend=self.frontend)
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ class Result:
                 **{name: record[name] for name in ("model", "weights", "variant", "provider")},
                 space=record.get("space", ""),
                 frontend=record.get("frontend", "numpy"),
+                tower=record.get("tower", "whole"),
             ),
             timing=None if ms is None else Timing(**ms),
             fit=record.get("fit"),

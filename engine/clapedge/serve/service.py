@@ -157,7 +157,7 @@ class Service:
 
         def work(job: Job) -> tuple[RecordingEmbeddings, Provenance]:
             recording = job.embed(source, **options)
-            return recording, recording.made_by(job.engine.provenance)
+            return recording, job.engine.made_with(recording.strips, recording.frontend)
 
         return self.submit(work)
 

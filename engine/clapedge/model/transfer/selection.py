@@ -20,7 +20,7 @@ def select_towers(bundle: Bundle, *, variants: Sequence[Variant], text: bool) ->
     """
     for variant in variants:
         bundle.file("audio", variant)  # which says what there is, if not this
-    kept = [file for file in bundle.files("audio") if file.variant in variants]
+    kept = [file for role in ("audio", "short") for file in bundle.files(role) if file.variant in variants]
     kept += bundle.files("frontend") if "fp16" in variants else ()
     if text:
         kept += [
