@@ -37,13 +37,13 @@ def server() -> Iterator[str]:
         log = process.stderr
         assert log
         try:
-            yield _address(log)
+            yield address_of(log)
         finally:
             process.terminate()
             process.wait()
 
 
-def _address(lines: Iterable[str]) -> str:
+def address_of(lines: Iterable[str]) -> str:
     """Read the log of a server up to its address; a thread reads on, so that the server never waits."""
     so_far = ""
     for line in lines:

@@ -101,6 +101,18 @@ def test_the_command_calibrates_a_site_without_labels(site: Path, day: Path, tmp
     assert "hidden" not in found.stderr
     clapedge("teach", "-o", tmp_path / "home.npz", "--labels", "home", *given, "--novelty")
     assert EmbeddedLabels.load(tmp_path / "home.npz").label_set.labels[-1].name == "novelty"
+    alone = ("--labels", tmp_path / "novelty.npz")
+    checked = clapedge("labels", "check", tmp_path / "novelty.npz")
+    assert "1 label, no advice" in checked.stdout
+    scored = clapedge("score", day, *alone, "--format", "jsonl")
+    assert "lone label" not in scored.stderr
+    folder = tmp_path / "kept"
+    clapedge("embed", day, "-o", folder, "--window", "slide", "--length", "2", "--hop", "1")
+    kept = clapedge("timeline", "--embeddings", folder, *alone, "--format", "jsonl")
+    assert kept.stdout == found.stdout
+    clapedge("batch", "--embeddings", folder, *alone, "-o", tmp_path / "rows.jsonl")
+    (row,) = (json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (row["labels"][0]["name"], row["unknown"]) == ("novelty", False)
     assert "goes with --background" in clapedge("teach", "gate", day, "-o", "x.npz", "--novelty", code=2).stderr
 
 

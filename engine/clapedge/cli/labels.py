@@ -85,7 +85,9 @@ def _advice_on_file(labels: "EmbeddedLabels") -> "tuple[Advice, ...]":
     from clapedge.labels import lint
     from clapedge.teaching.advice import check_taught
 
-    return (*lint.check(labels.label_set, embeddings=labels.embeddings), *check_taught(labels))
+    calibrated = labels.rejection is not None
+    by_words = lint.check(labels.label_set, embeddings=labels.embeddings, calibrated=calibrated)
+    return (*by_words, *check_taught(labels))
 
 
 def _advice(label_set: "LabelSet", bundle: str | None) -> "tuple[Advice, ...]":

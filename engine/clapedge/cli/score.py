@@ -118,7 +118,8 @@ def _locally(options: Mapping[str, Any], decision: "Decision") -> "Callable[[str
     engine_of = cache(lambda: load_engine(options, threads=options["threads"]))
     given: Any = {name: options[name] for name in RECORDING_OPTIONS}
     labels = read_labels(engine_of, options["words"], options["label_file"], options["template"])
-    _note_lone_label(len(labels.label_set.labels), decision)
+    if labels.rejection is None:
+        _note_lone_label(len(labels.label_set.labels), decision)
     return lambda name: engine_of().score(_source(name), labels, decision=decision, **given)
 
 

@@ -61,6 +61,7 @@ def check(
     weights: str = "pretrained",
     count_tokens: Callable[[str], int] | None = None,
     max_tokens: int = LONGEST_PROMPT_TOKENS,
+    calibrated: bool = False,
 ) -> tuple[Advice, ...]:
     """Look for what keeps labels from being distinguished; a set without advice is good as far as words go.
 
@@ -70,10 +71,11 @@ def check(
         weights: `pretrained`, `random` or `demo`: what made the embeddings.
         count_tokens: tokens of a prompt; None estimates them from its words.
         max_tokens: most tokens that the text tower reads.
+        calibrated: whether the labels decide "none of these" by thresholds of their own, so that few are enough.
     """
     longest = min(max_tokens, LONGEST_PROMPT_TOKENS)
     duplicates, repeating = _duplicates(label_set.labels)
-    found = [*_count(label_set.labels), *duplicates]
+    found = [*_count(label_set.labels, fewest=1 if calibrated else FEWEST_LABELS), *duplicates]
     if embeddings is not None:
         others = [at for at in range(len(label_set.labels)) if at not in repeating]
         found += _close([label_set.labels[at] for at in others], embeddings[others], weights)
@@ -113,9 +115,9 @@ def embed_parts(model: TextModel, label_set: LabelSet) -> Iterator[Float32Array]
         yield model.embed_labels(LabelSet(tuple(labels[first : first + LABELS_AT_ONCE]))).embeddings
 
 
-def _count(labels: Sequence[Label]) -> Iterator[Advice]:
+def _count(labels: Sequence[Label], *, fewest: int) -> Iterator[Advice]:
     """Find too few or too many labels; hidden ones count, since they take their share."""
-    if len(labels) < FEWEST_LABELS:
+    if len(labels) < fewest:
         yield Advice(
             "count",
             (),

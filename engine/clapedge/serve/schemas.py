@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from clapedge.audio import Resample
+from clapedge.errors import LabelError
 from clapedge.features.clips import Window
 from clapedge.features.padding import Pad
-from clapedge.labels import DEFAULT_TEMPLATE, Label, LabelSet, fill
+from clapedge.labels import DEFAULT_TEMPLATE, EmbeddedLabels, Label, LabelSet, fill
+from clapedge.terminal import counted
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
@@ -136,14 +138,32 @@ class LabelRecord(Strict):
     )
     threshold: Similarity | None = Field(default=None, description="Similarity from which it is present, with `multi`.")
     hidden: bool = Field(default=False, description="It takes its share of probability and is not returned.")
+    examples: int = Field(
+        default=0, ge=0, description="Number of clips that taught it. No request can hold them: 0 in what is put."
+    )
 
     @classmethod
     def of(cls, label: Label) -> "LabelRecord":
         """Return the record of a label."""
-        return cls(name=label.name, prompts=list(label.prompts), threshold=label.threshold, hidden=label.hidden)
+        return cls(
+            name=label.name,
+            prompts=list(label.prompts),
+            threshold=label.threshold,
+            hidden=label.hidden,
+            examples=label.examples,
+        )
 
     def label(self, template: str) -> Label:
-        """Return the label; one without prompts gets the template's."""
+        """Return the label; one without prompts gets the template's.
+
+        Raises:
+            LabelError: clips taught it, which a record does not hold.
+        """
+        if self.examples:
+            raise LabelError(
+                f"label {self.name!r:.60} is taught by {counted(self.examples, 'clip')}, which no request holds; leave "
+                "it out, or name its set in label_set"
+            )
         prompts = tuple(self.prompts) or (fill(template, self.name),)
         return Label(self.name, prompts, self.threshold, self.hidden)
 
@@ -152,6 +172,10 @@ class LabelSetRecord(Strict):
     """A label set, as a label file holds it."""
 
     template: str = Field(default=DEFAULT_TEMPLATE, description="Prompt for labels without prompts.")
+    calibrated: bool = Field(
+        default=False,
+        description='Whether it decides "none of these", by thresholds from background. False in what is put.',
+    )
     labels: list[LabelRecord] = Field(
         examples=[[{"name": "dog barking"}, {"name": "background", "prompts": ["quiet room tone"], "hidden": True}]]
     )
@@ -160,14 +184,20 @@ class LabelSetRecord(Strict):
         """Return the label set.
 
         Raises:
-            LabelError: it is invalid.
+            LabelError: it is invalid, or holds more than words.
         """
+        if self.calibrated:
+            raise LabelError(
+                "the label set is calibrated with background, which no request holds; leave out calibrated to put its "
+                "words alone, or name it in label_set"
+            )
         return LabelSet(tuple(label.label(self.template) for label in self.labels))
 
     @classmethod
-    def of(cls, label_set: LabelSet) -> "LabelSetRecord":
-        """Return the record of a label set."""
-        return cls(labels=[LabelRecord.of(label) for label in label_set.labels])
+    def of(cls, label_set: LabelSet, embedded: EmbeddedLabels | None = None) -> "LabelSetRecord":
+        """Return the record of a label set, which may be kept with its embeddings."""
+        calibrated = embedded is not None and embedded.rejection is not None
+        return cls(calibrated=calibrated, labels=[LabelRecord.of(label) for label in label_set.labels])
 
 
 class LabelSetNames(BaseModel):

@@ -101,6 +101,13 @@ class Service:
         with self.models.using() as model:
             return model.info
 
+    def embedded_sets(self) -> Mapping[str, EmbeddedLabels]:
+        """Return the named label sets that are kept with their embeddings: that of `--labels`, and the bundle's own."""
+        with self.models.using() as model:
+            store = self.label_store
+            own = {store.default: store.embedded} if store.default and store.embedded else {}
+            return {**own, **model.stored}
+
     def label_sets(self) -> Mapping[str, LabelSet]:
         """Return the named label sets that the model can use: that of `--labels` first, the bundle's own last."""
         with self.models.using() as model:

@@ -40,7 +40,11 @@ async def facts(request: Request) -> Response:
     sets = await asyncio.to_thread(service.label_sets)
     words = _words()
     demo = [{"name": None, "labels": words["demo"]}] if model.reads_words else []
-    named = [{"name": name, "labels": [_record(label) for label in labels.labels]} for name, labels in sets.items()]
+    by_clips = {name for name, one in (await asyncio.to_thread(service.embedded_sets)).items() if one.by_clips}
+    named = [
+        {"name": name, "by_name": name in by_clips, "labels": [_record(label) for label in labels.labels]}
+        for name, labels in sets.items()
+    ]
     default = service.label_store.default
     return JsonResponse(
         {
@@ -116,6 +120,7 @@ def _record(label: Label) -> dict[str, Any]:
     return {
         "name": label.name,
         **({} if label.prompts == default_prompts else {"prompts": label.prompts}),
+        **({"taught": True} if label.examples or not label.prompts else {}),
         **({} if label.threshold is None else {"threshold": label.threshold}),
         **({"hidden": True} if label.hidden else {}),
     }

@@ -26,7 +26,8 @@ async def list_labels(request: Request) -> Response:
     """List the label sets that a request may name."""
     service: Service = request.app.state.service
     sets = await asyncio.to_thread(service.label_sets)
-    records = {name: LabelSetRecord.of(label_set).model_dump() for name, label_set in sets.items()}
+    embedded = await asyncio.to_thread(service.embedded_sets)
+    records = {name: LabelSetRecord.of(each, embedded.get(name)).model_dump() for name, each in sets.items()}
     return JsonResponse({"default": service.label_store.default, "label_sets": records})
 
 
@@ -43,7 +44,8 @@ async def get_labels(request: Request, name: SetName) -> Response:
     """Return a label set."""
     service: Service = request.app.state.service
     label_set = await asyncio.to_thread(service.label_set, name)
-    return JsonResponse(LabelSetRecord.of(label_set).model_dump())
+    embedded = await asyncio.to_thread(service.embedded_sets)
+    return JsonResponse(LabelSetRecord.of(label_set, embedded.get(name)).model_dump())
 
 
 @router.put("/{name}", response_model=LabelSetRecord)

@@ -80,7 +80,7 @@ export class Tags {
   edit(index) {
     const [label] = this.labels.slice(index);
     this.set(this.labels.filter((_, other) => other !== index));
-    this.field.value = label.prompts ? `${label.name} = ${label.prompts[0]}` : label.name;
+    this.field.value = label.prompts?.length ? `${label.name} = ${label.prompts[0]}` : label.name;
     this.field.focus();
   }
 

@@ -109,15 +109,21 @@ class Page {
     this.starting = true;
     this.tags.set(named(preset.labels));
     this.starting = false;
+    this.showError("");
     this.drawPresets();
   }
 
   labelsChanged() {
-    if (!this.starting && this.preset) {
-      this.preset = null;
-      this.drawPresets();
-    }
+    if (this.starting) return this.advise(); // `start` goes on
+    const left = this.preset;
+    this.preset = null;
+    if (left) this.drawPresets();
     this.showError("");
+    const words = this.tags.labels.filter(({ taught }) => !taught);
+    if (words.length < this.tags.labels.length) {
+      this.tags.set(words); // what clips taught is no word: alone, it would be another sound
+      this.showError(translate("taughtLeft"));
+    }
     this.advise();
   }
 
@@ -215,7 +221,7 @@ class Page {
     }
     this.showError("");
     const signal = this.cancel();
-    const set = this.facts.reads_words ? null : this.preset.name;
+    const set = this.preset?.by_name || !this.facts.reads_words ? this.preset.name : null;
     const asked = { file: this.file.name, labels, set, fields: this.fields(), key: this.facts.key };
     this.busy(true);
     try {
@@ -373,7 +379,9 @@ class Page {
       this.clear();
       this.drawClips();
     }
-    this.tags.set(answer.asked.labels);
+    const preset = answer.asked.set && this.facts.presets.find(({ name }) => name === answer.asked.set);
+    if (preset) this.start(preset);
+    else this.tags.set(answer.asked.labels);
     this.show(answer);
   }
 }
