@@ -194,9 +194,9 @@ def test_latency_is_counted_from_the_arrival_of_the_sound_that_decided(
     setup = listening()
     scores = setup.listener._scores
 
-    def slow_scores(clips: Clips, levels: LevelHistory) -> tuple[list[float], list[float]]:
+    def slow_scores(clips: Clips, levels: LevelHistory, end: float) -> tuple[list[float], list[float]]:
         setup.clock.pass_(0.04)
-        return scores(clips, levels)
+        return scores(clips, levels, end)
 
     monkeypatch.setattr(setup.listener, "_scores", slow_scores)
     setup.listener.run(Script(setup.clock, *chunks_of(planted[: 7 * RATE])))

@@ -83,8 +83,12 @@ class Stamps:
         side = "behind" if drift > 0 else "ahead of"
         logger.info("the sound runs %.1f s %s the clock; stamps are synchronised to the clock", abs(drift), side)
 
+    def seconds(self, position: float) -> float:
+        """Return the time of a position in the sound, in seconds since 1970."""
+        return (self._anchor or 0.0) + position
+
     def at(self, position: float) -> str:
         """Return the stamp of a position in the sound, in ISO 8601 and UTC, to the millisecond."""
         epoch = datetime.fromtimestamp(0, tz=timezone.utc)
-        stamp = epoch + timedelta(milliseconds=round(1e3 * ((self._anchor or 0.0) + position)))
+        stamp = epoch + timedelta(milliseconds=round(1e3 * self.seconds(position)))
         return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

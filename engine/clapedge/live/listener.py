@@ -98,7 +98,7 @@ class Listener:
         samples = self._metered(stream, levels, recorder)
         for clips in self._engine.clip_maker.stream(samples, self._clip_options, batch=1):
             span = Span(*(segment.start + place for place in clips.spans[0]))
-            updates = tracker.push(span, *self._scores(clips, levels))
+            updates = tracker.push(span, *self._scores(clips, levels, span.end))
             arrival = segment.arrival_of(span.end)
             for update in updates:
                 self._publisher.publish(update, reached=span.end, arrival=arrival, reason="quiet", recorder=recorder)
@@ -127,15 +127,25 @@ class Listener:
                 recorder.push(block)
             yield block
 
-    def _scores(self, clips: Clips, levels: LevelHistory) -> tuple[list[float], list[float]]:
-        """Return the probabilities and similarities of a window, one for each visible label."""
+    def _scores(self, clips: Clips, levels: LevelHistory, end: float) -> tuple[list[float], list[float]]:
+        """Return the probabilities and similarities of a window, one for each visible label.
+
+        Args:
+            clips: the window.
+            levels: how loud its sound is.
+            end: where it ends, in seconds of sound.
+        """
         first, stop = (round(place * SAMPLE_RATE) for place in clips.spans[0])
-        gate = self._options.gate
+        gate, hours, count = self._options.gate, self._options.hours, len(self._scorer.names)
+        if hours is not None and not hours.contain(self._context.stamps.seconds(end)):
+            self.counts.asleep += 1
+            return [0.0] * count, [-1.0] * count
         if gate is not None and levels.loudest(first, stop) < gate:
             self.counts.gated += 1
-            return [0.0] * len(self._scorer.names), [-1.0] * len(self._scorer.names)
+            return [0.0] * count, [-1.0] * count
         self.counts.windows += 1
-        embedding = self._tower.embed(clips.features, clips.is_longer)
+        with self._context.turns:
+            embedding = self._tower.embed(clips.features, clips.is_longer)
         if self._context.background is not None:
             self._context.background.add(embedding)
         probability, similarity = self._scorer.visible_scores(embedding)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from clapedge.errors import UsageError
 from clapedge.events.rules import EventRule
 from clapedge.events.timeline import HOP_SECONDS, WINDOW_SECONDS
+from clapedge.live.hours import Hours
 from clapedge.model.tower_set import TowerChoice
 
 SHORTEST_HOP, LONGEST_HOP = 0.5, 10.0
@@ -28,6 +29,7 @@ class ListenOptions:
         update: seconds after which an ongoing event is reported again; 0 never does.
         stall: seconds without sound that end events.
         tower: what embeds the windows, see `Engine.strips_for`.
+        hours: of the day; a window whose end lies outside of them is not embedded. None embeds all.
     """
 
     window: float = WINDOW_SECONDS
@@ -38,6 +40,7 @@ class ListenOptions:
     update: float = 60.0
     stall: float = 10.0
     tower: TowerChoice = "auto"
+    hours: Hours | None = None
 
     def __post_init__(self) -> None:
         """Raise `UsageError` if a value is impossible."""

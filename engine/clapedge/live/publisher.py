@@ -1,7 +1,8 @@
 """What the tracker finds, as records to every sink."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -29,6 +30,7 @@ class ListenerContext:
         sinks: where records go.
         clip_store: keeps clips of events, or None.
         background: keeps the embeddings of windows, or None.
+        turns: are taken at the tower, which several sources may share.
     """
 
     source: str
@@ -38,6 +40,7 @@ class ListenerContext:
     sinks: Sequence[EventSink]
     clip_store: ClipStore | None = None
     background: BackgroundKeeper | None = None
+    turns: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 class EventPublisher:

@@ -6,21 +6,17 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-import msgspec
-
-from clapedge.atomic_file import atomic_write
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
 from clapedge.live.background_keeper import BackgroundKeeper
-from clapedge.live.backoff import is_power_of_two
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
-from clapedge.live.disk import lacks_room
 from clapedge.live.listener import Listener
 from clapedge.live.options import ListenOptions
 from clapedge.live.publisher import ListenerContext
@@ -28,6 +24,8 @@ from clapedge.live.reader import Reader, ReaderOptions
 from clapedge.live.records import EventSink
 from clapedge.live.sources import Source
 from clapedge.live.status import Status, percentiles
+from clapedge.live.status_file import StatusFile
+from clapedge.live.turns import Turns
 
 logger = logging.getLogger("clapedge.live")
 
@@ -64,6 +62,19 @@ class Outputs:
             raise UsageError(f"run_id is {self.run_id!r}; give hexadecimal digits, such as those of uuid.uuid4().hex")
 
 
+@dataclass(frozen=True)
+class Member:
+    """One of several sources of a process.
+
+    Attributes:
+        name: what records call it.
+        turns: are taken at the tower that all of them share.
+    """
+
+    name: str
+    turns: Turns
+
+
 class Session:
     """One run of listening."""
 
@@ -77,6 +88,7 @@ class Session:
         outputs: Outputs,
         reader_options: ReaderOptions | None = None,
         clock: Clock | None = None,
+        member: Member | None = None,
     ) -> None:
         """Prepare to listen.
 
@@ -88,6 +100,7 @@ class Session:
             outputs: where events go.
             reader_options: how the source is read.
             clock: measures time; None takes this machine's.
+            member: what the source is called and shares as one of several; None is for the only one.
 
         Raises:
             LabelError: the labels cannot be used.
@@ -98,13 +111,14 @@ class Session:
         began = reader_options.began
         if began is None and not source.live:  # a recording does not follow the clock, at whatever speed it is played
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
-        kept = outputs.clip_store, outputs.background
-        context = ListenerContext(source.name, outputs.run_id, clock, Stamps(began), outputs.sinks, *kept)
+        kept = outputs.clip_store, outputs.background, member.turns if member else nullcontext()
+        self._name = member.name if member else source.name
+        context = ListenerContext(self._name, outputs.run_id, clock, Stamps(began), outputs.sinks, *kept)
         self._listener = Listener(engine, labels, options, context)
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
-        self._statuses_lost = 0
+        self._status_file = StatusFile(outputs.status_file)
         self._began, self._cpu_began = clock.monotonic(), time.process_time()
 
     @property
@@ -145,7 +159,7 @@ class Session:
         notes = [*self._source.notes(), *(note for sink in self._outputs.sinks for note in sink.notes())]
         return Status(
             state="ended" if self._ended.is_set() else "listening",
-            source=self._source.name,
+            source=self._name,
             run=self._outputs.run_id,
             uptime_s=round(self._clock.monotonic() - self._began, 3),
             cpu_s=round(time.process_time() - self._cpu_began, 3),
@@ -160,6 +174,7 @@ class Session:
             reconnects=self._reader.reconnects,
             windows=counts.windows,
             gated=counts.gated,
+            asleep=counts.asleep,
             events=dict(counts.events),
             window_ms=percentiles(counts.window_ms),
             latency_ms=percentiles(counts.latency_ms),
@@ -176,15 +191,5 @@ class Session:
                 logger.warning("%s", error)
 
     def _write_status(self) -> None:
-        """Write the status file, if there is one and the disk has room for it."""
-        if not self._outputs.status_file:
-            return
-        try:
-            with atomic_write(self._outputs.status_file) as path:
-                path.write_bytes(msgspec.json.format(msgspec.json.encode(self.status())) + b"\n")
-        except StorageError as error:
-            if not lacks_room(error):
-                raise
-            self._statuses_lost += 1
-            if is_power_of_two(self._statuses_lost):
-                logger.warning("%s", error)
+        """Write the status file, if there is one."""
+        self._status_file.write(self.status())

@@ -22,6 +22,7 @@ class Counts:
     Attributes:
         windows: windows that were embedded.
         gated: windows below the gate.
+        asleep: windows outside of the hours.
         events: events that ended, by label.
         stalls: how often sound stopped coming.
         gaps: how often sound was interrupted, stalls included.
@@ -32,6 +33,7 @@ class Counts:
 
     windows: int = 0
     gated: int = 0
+    asleep: int = 0
     events: dict[str, int] = field(default_factory=dict)
     stalls: int = 0
     gaps: int = 0
@@ -60,6 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         reconnects: how often the source was opened again.
         windows: windows that were embedded.
         gated: windows below the gate.
+        asleep: windows outside of the hours.
         events: events that ended, by label.
         window_ms: how long a window takes: median, 95th percentile and longest of the last 1000.
         latency_ms: from the arrival of a window's last sample until it was processed; likewise.
@@ -83,6 +86,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     reconnects: int
     windows: int
     gated: int
+    asleep: int
     events: dict[str, int]
     window_ms: Percentiles | None
     latency_ms: Percentiles | None
@@ -93,10 +97,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         """Return the status as lines for a reader."""
         share = self.cpu_s / self.uptime_s if self.uptime_s else 0.0
         events = ", ".join(f"{label} {count}" for label, count in sorted(self.events.items())) or "none"
+        skipped = f"{self.gated} below the gate" + (f", {self.asleep} outside of the hours" if self.asleep else "")
         lines = [
             f"heard {self.sound_s:.1f} s of {self.source} in {self.uptime_s:.1f} s, {share:.1%} of a core",
             f"samples: {self.samples_read} read, {self.samples_heard} heard, {self.samples_dropped} dropped",
-            f"windows: {self.windows} heard, {self.gated} below the gate; gaps {self.gaps}, stalls {self.stalls}",
+            f"windows: {self.windows} heard, {skipped}; gaps {self.gaps}, stalls {self.stalls}",
             f"events: {events}",
         ]
         measured = {"window": self.window_ms, "latency": self.latency_ms, "delay of events": self.delay_ms}

@@ -1,6 +1,7 @@
 """Records as JSON Lines."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -23,6 +24,7 @@ class JsonLinesSink:
         """Write to a text stream, which messages call by its name."""
         self._stream, self._name = stream, name
         self._lost = 0
+        self._lock = threading.Lock()  # several sources may share it
         self.failure: StorageError | None = None
 
     def write(self, record: EventRecord, data: bytes) -> None:  # noqa: ARG002 - as all sinks
@@ -32,8 +34,9 @@ class JsonLinesSink:
             StorageError: the stream cannot be written to.
         """
         try:
-            self._stream.write(f"{data.decode()}\n")
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(f"{data.decode()}\n")
+                self._stream.flush()
         except OSError as error:
             self.failure = StorageError(
                 f"events cannot be written to {self._name} ({error.strerror}); "

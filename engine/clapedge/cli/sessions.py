@@ -1,0 +1,261 @@
+"""One source of `clapedge listen` as its options say: a session, whether the command line or a file names them."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clapedge.cli.options import STANDARD_INPUT, note_missing_background, read_labels
+from clapedge.errors import ClapEdgeError, UsageError
+from clapedge.terminal import printable
+
+if TYPE_CHECKING:
+    from clapedge.engine import Engine
+    from clapedge.labels import EmbeddedLabels
+    from clapedge.live.background_keeper import BackgroundKeeper
+    from clapedge.live.clip_recorder import ClipStore
+    from clapedge.live.options import ListenOptions
+    from clapedge.live.reader import ReaderOptions
+    from clapedge.live.records import EventSink
+    from clapedge.live.session import Member, Session
+    from clapedge.live.sources import Source
+    from clapedge.live.tls import TlsFiles
+
+MICROPHONE = "mic"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A source that can be listened to: all that is checked before anything is opened for writing.
+
+    Attributes:
+        options: by the names of click's parameters of `clapedge listen`.
+        labels: what it is scored against.
+        source: where its sound comes from.
+        listening: how it is scored.
+        reading: how it is read.
+    """
+
+    options: Mapping[str, Any]
+    labels: "EmbeddedLabels"
+    source: "Source"
+    listening: "ListenOptions"
+    reading: "ReaderOptions"
+
+    def open(
+        self, engine: "Engine", output: "EventSink", *, status_file: Path | None = None, member: "Member | None" = None
+    ) -> "Session":
+        """Open where events go, and return the session, which closes it.
+
+        Args:
+            engine: embeds and scores.
+            output: takes records too, first.
+            status_file: where the session writes its status, or None.
+            member: what it is among several, or None.
+
+        Raises:
+            StorageError: a directory cannot be written to.
+            UsageError: options contradict one another.
+        """
+        from clapedge.live.session import Outputs, Session
+
+        options = self.options
+        with ExitStack() as closing:
+            kept = _open_clip_store(options), status_file, _open_background(options, engine)
+            outputs = Outputs([output, *_open_sinks(options, closing)], *kept)
+            session = Session(
+                engine,
+                self.labels,
+                self.source,
+                self.listening,
+                outputs=outputs,
+                reader_options=self.reading,
+                member=member,
+            )
+            closing.pop_all()  # from here on the session closes them
+        return session
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """One of several sources, equal to another one where nothing has to be started again.
+
+    Attributes:
+        options: by the names of click's parameters of `clapedge listen`.
+        written: when the file of its labels was last written, in nanoseconds; None if it names none.
+        engine_of: loads the engine, once.
+        output: takes the records of all sources.
+    """
+
+    options: Mapping[str, Any]
+    written: int | None
+    engine_of: "Callable[[], Engine]" = field(compare=False)
+    output: "EventSink" = field(compare=False)
+    prepared: Prepared = field(compare=False)
+
+    @property
+    def reopens(self) -> bool:
+        """Whether it can be opened again, as standard input cannot."""
+        return bool(self.options["source"] != STANDARD_INPUT)
+
+    def open(self, member: "Member") -> "Session":
+        """Open where its events go, and return its session."""
+        return self.prepared.open(self.engine_of(), self.output, member=member)
+
+
+def sources_of(
+    path: Path, sources: Mapping[str, Mapping[str, Any]], engine_of: "Callable[[], Engine]", output: "EventSink"
+) -> dict[str, SourceSettings]:
+    """Return several sources of a file by name, each of them checked.
+
+    Raises:
+        ClapEdgeError: one cannot be used; the message begins with the file and its name.
+    """
+    found = {}
+    for name, options in sources.items():
+        labels = Path(options["label_file"] or "")
+        written = labels.stat().st_mtime_ns if labels.is_file() else None
+        try:
+            prepared = prepare(options, engine_of)
+        except ClapEdgeError as error:
+            raise UsageError(f"{path}: sources.{name}: {error}") from error
+        found[name] = SourceSettings(options, written, engine_of, output, prepared)
+    return found
+
+
+def prepare(options: Mapping[str, Any], engine_of: "Callable[[], Engine]") -> Prepared:
+    """Return a source that can be listened to; mistakes are reported before the engine is loaded where they can be.
+
+    Args:
+        options: by the names of click's parameters of `clapedge listen`.
+        engine_of: loads the engine, once.
+
+    Raises:
+        LabelError: the labels cannot be used.
+        UsageError: an option has an impossible value, or there is no such source.
+    """
+    from clapedge.live.reader import ReaderOptions
+
+    listening = listen_options(options)
+    began = _parse_time(options["began"])
+    reading = ReaderOptions(options["buffer"], options["retries"], began, options["overload"])
+    source = _open_source(options["source"], options)
+    labels = read_labels(engine_of, options["words"], options["label_file"], options["template"])
+    note_missing_background(labels, multi=options["multi"])
+    return Prepared(options, labels, source, listening, reading)
+
+
+def listen_options(options: Mapping[str, Any]) -> "ListenOptions":
+    """Return how sound is scored."""
+    from clapedge.events.rules import EventRule
+    from clapedge.events.timeline import default_window
+    from clapedge.live.hours import Hours
+    from clapedge.live.options import ListenOptions
+
+    rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
+    window = default_window(options["hop"]) if options["window"] is None else options["window"]
+    hours = Hours.parse(options["hours"]) if options["hours"] else None
+    names = ("hop", "channel", "gate", "update", "stall", "tower")
+    return ListenOptions(rule=rule, window=window, hours=hours, **{name: options[name] for name in names})
+
+
+def _open_source(name: str, options: Mapping[str, Any]) -> "Source":
+    """Return the source of that name."""
+    from clapedge.audio import SAMPLE_RATE
+    from clapedge.live.sources.local import FileSource, MicrophoneSource
+    from clapedge.live.sources.network import NetworkSource, is_address
+    from clapedge.live.sources.pcm import PcmFormat, PcmSource
+
+    rate, channels, stall = options["rate"], options["channels"], options["stall"]
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed; pipe samples into it")
+        standard = sys.stdin.buffer
+        read = getattr(standard, "raw", standard).read  # what is there, without waiting for a buffer to be full
+        stated = {"rate": rate, "channels": channels, "format": options["sample_format"]}
+        pcm = PcmFormat(SAMPLE_RATE if rate is None else rate, channels or 1, stated["format"] or "s16le")
+        try:
+            return PcmSource(read, pcm, stated=[option for option, value in stated.items() if value is not None])
+        except UsageError as error:
+            raise UsageError(f"{error}; give --rate, for example --rate 16000") from error
+    kind, _, device = name.partition(":")
+    if kind == MICROPHONE and not Path(name).exists():
+        return MicrophoneSource(device, sample_rate=rate, channels=channels or 1, timeout=stall)
+    if is_address(name):
+        return NetworkSource(name, timeout=stall, tls=_tls_files(options))
+    return FileSource(name, speed=options["speed"])
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    """Parse a time; one without a zone is in this machine's."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text)).astimezone()
+    except ValueError as error:
+        raise UsageError(f"--began {text} is not a time ({error}); give one such as 2026-01-31T22:00:00Z") from error
+
+
+def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSink]":
+    """Return where records go beside standard output; `closing` closes what was opened if a later one fails."""
+    from clapedge.live.sinks.command import CommandSink
+    from clapedge.live.sinks.delivery import SpooledSink
+    from clapedge.live.sinks.mqtt import MqttTransport
+    from clapedge.live.sinks.spool import Spool
+    from clapedge.live.sinks.webhook import WebhookTransport
+
+    sinks: list[EventSink] = []
+    if options["on_event"]:
+        jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
+        sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout))
+        closing.callback(sinks[-1].close)
+    tls = _tls_files(options)
+    for name, transport_type in (("mqtt", MqttTransport), ("webhook", WebhookTransport)):
+        if not options[name]:
+            continue
+        if not options["spool"]:
+            raise UsageError(f"--{name} needs a directory where messages wait for delivery; give --spool DIR")
+        bounds = {"max_bytes": options["spool_bytes"], "max_age": options["spool_age"], "sync": options["spool_sync"]}
+        spool = Spool(Path(options["spool"]) / name, **bounds)
+        closing.callback(spool.close)
+        sinks.append(SpooledSink(spool, transport_type(options[name], tls=tls)))
+        closing.callback(sinks[-1].close)
+    return sinks
+
+
+def _tls_files(options: Mapping[str, Any]) -> "TlsFiles":
+    """Return the certificates of one's own; raise if no address would use them."""
+    from clapedge.live.tls import TlsFiles
+
+    addresses = (options[name] or "" for name in ("source", "mqtt", "webhook"))
+    encrypted = any(address.startswith(("mqtts://", "https://", "rtsps://")) for address in addresses)
+    for name in ("ca", "cert"):
+        if options[name] and not encrypted:
+            raise UsageError(f"--{name} is for mqtts://, https:// and rtsps://; no address begins with one of them")
+    return TlsFiles(options["ca"], options["cert"])
+
+
+def _open_clip_store(options: Mapping[str, Any]) -> "ClipStore | None":
+    """Return what keeps the sound of events, if it is kept."""
+    from clapedge.live.clip_recorder import ClipStore
+
+    return ClipStore(options["keep"], max_bytes=options["keep_bytes"]) if options["keep"] else None
+
+
+def _open_background(options: Mapping[str, Any], engine: "Engine") -> "BackgroundKeeper | None":
+    """Return what keeps the embeddings of windows, if they are kept."""
+    from clapedge.atomic_file import check_folder
+    from clapedge.live.background_keeper import BackgroundKeeper
+
+    path: Path | None = options["learn"]
+    if path is None:
+        return None
+    if path.suffix.lower() != ".npz":
+        raise UsageError(f"--learn {printable(str(path))} does not end in .npz, as files of embeddings do")
+    check_folder(path.resolve().parent, bytes_needed=0)
+    size = engine.bundle.manifest.embedding_size
+    return BackgroundKeeper(path, hop=options["hop"], space=engine.provenance.space, size=size)

@@ -1,0 +1,264 @@
+"""A listening post: several sources at one tower, each in a session of its own, as settings say that may change.
+
+A source that stalls, floods, sends no numbers or vanishes disturbs no other one: each has its own reader, buffer and
+listener, and they take turns at the tower. Changed settings restart the sources that they concern alone.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from clapedge.errors import AudioError, ClapEdgeError, StorageError
+from clapedge.live.backoff import LONGEST_PAUSE, backoff
+from clapedge.live.session import STATUS_SECONDS, Member, Session
+from clapedge.live.sinks.json_lines import JsonLinesSink
+from clapedge.live.status_file import StatusFile
+from clapedge.live.turns import Turns
+
+logger = logging.getLogger("clapedge.live")
+
+CHECK_SECONDS = 1.0
+"""How often it is looked whether a source ended, failed, or has other settings."""
+
+
+class PostSource(Protocol):
+    """A source as its settings say; equal ones need no restart."""
+
+    @property
+    def reopens(self) -> bool:
+        """Whether it can be opened again, as standard input cannot."""
+        ...
+
+    def open(self, member: Member) -> Session:
+        """Open it; the session is not running yet."""
+        ...
+
+
+@dataclass
+class _Running:
+    """A source that was started.
+
+    Attributes:
+        source: what it was started from.
+        session: the run.
+        thread: runs it.
+        error: what ended it, if something did.
+        failures: how often in a row that happened.
+        due: when it is started again, by the monotonic clock; None if it is not to be.
+    """
+
+    source: PostSource
+    session: Session
+    thread: threading.Thread = field(default_factory=threading.Thread)
+    error: ClapEdgeError | None = None
+    failures: int = 0
+    due: float | None = None
+
+
+class Post:
+    """Listens to several sources until all have ended or it is stopped."""
+
+    def __init__(
+        self, read: Callable[[], Mapping[str, PostSource]], settings: Path, output: JsonLinesSink, status: StatusFile
+    ) -> None:
+        """Read the settings.
+
+        Args:
+            read: returns the sources by name, as the settings say now.
+            settings: the file that they stand in; when it changes they are read again.
+            output: takes the records of all sources; if it fails, the post ends.
+            status: takes the status.
+
+        Raises:
+            ClapEdgeError: the settings cannot be used.
+        """
+        self._read, self._settings, self._output, self._status = read, settings, output, status
+        self._wanted = dict(read())
+        self._stamp = self._modified()
+        self._running: dict[str, _Running] = {}
+        self._turns, self._lock = Turns(), threading.Lock()
+        self._stopped, self._reload = threading.Event(), threading.Event()
+        self._state = "listening"
+        self._began, self._cpu_began = time.monotonic(), time.process_time()
+
+    @property
+    def failure(self) -> ClapEdgeError | None:
+        """Why a source was given up, or records were lost, if that happened."""
+        given_up = (each.error or each.session.failure for each in self._running.values())
+        return self._output.failure or next((error for error in given_up if error), None)
+
+    def stop(self) -> None:
+        """Read no more; what was read is processed to its end."""
+        self._stopped.set()
+
+    def reload(self) -> None:
+        """Read the settings again, soon."""
+        self._reload.set()
+
+    def run(self) -> None:
+        """Listen until all sources have ended or `stop` is called.
+
+        Raises:
+            ClapEdgeError: a source cannot be opened at the start, or the records cannot be written.
+        """
+        try:
+            for name, source in self._wanted.items():
+                self._start(name, source)
+            self._status.write(self.status())
+            written = time.monotonic()
+            while self._goes_on() and not self._stopped.wait(CHECK_SECONDS):
+                if self._reload.is_set() or self._modified() != self._stamp:
+                    self._read_again()
+                if time.monotonic() - written >= STATUS_SECONDS:
+                    self._write_status()
+                    written = time.monotonic()
+        finally:
+            self._end()
+        if self._output.failure:
+            raise self._output.failure
+
+    def status(self) -> dict[str, Any]:
+        """Return what each source has done so far, by its name, and what the process took."""
+        with self._lock:
+            sources = {name: each.session.status() for name, each in self._running.items()}
+        return {
+            "state": self._state,
+            "uptime_s": round(time.monotonic() - self._began, 3),
+            "cpu_s": round(time.process_time() - self._cpu_began, 3),
+            "sources": {
+                name: {field: value for field, value in msgspec.to_builtins(one).items() if field != "cpu_s"}
+                for name, one in sources.items()
+            },
+        }
+
+    def summary(self) -> list[str]:
+        """Return what each source has done as lines for a reader."""
+        lines = []
+        for name, each in self._running.items():
+            heard, samples, windows, events = each.session.status().summary()[:4]
+            lines += [f"{name}: {heard.rpartition(',')[0]}", *(f"  {line}" for line in (samples, windows, events))]
+        uptime = time.monotonic() - self._began
+        return [*lines, f"all of it: {(time.process_time() - self._cpu_began) / uptime:.1%} of a core"]
+
+    def _start(self, name: str, source: PostSource, failures: int = 0) -> None:
+        """Open a source and listen to it in a thread."""
+        running = _Running(source, source.open(Member(name, self._turns)), failures=failures)
+        running.thread = threading.Thread(
+            target=self._listen, args=(name, running), name=f"listener {name}", daemon=True
+        )
+        with self._lock:
+            self._running[name] = running
+        running.thread.start()
+
+    def _listen(self, name: str, running: _Running) -> None:
+        """Run a session to its end, and note why it ended."""
+        session, began = running.session, time.monotonic()
+        error: ClapEdgeError | None = AudioError(f"{name} ended by a fault; report what is printed above")
+        try:
+            session.run()
+            error = None
+        except ClapEdgeError as failed:
+            error = failed
+        finally:
+            if error is not None:
+                self._note_failure(name, running, error, lasted=time.monotonic() - began > LONGEST_PAUSE)
+            elif session.failure:
+                logger.warning("%s is given up: %s", name, session.failure)
+
+    def _note_failure(self, name: str, running: _Running, error: ClapEdgeError, *, lasted: bool) -> None:
+        """Note that a source failed, which lasted for a while before, and when it is started again."""
+        running.failures = 1 if lasted else running.failures + 1
+        if error is not self._output.failure and running.source.reopens:
+            running.due = time.monotonic() + backoff(running.failures)
+            logger.warning("%s: %s; it is started again in %g s", name, error, backoff(running.failures))
+        running.error = error
+
+    def _goes_on(self) -> bool:
+        """Start what is due again, and return whether there is, or will be, something to listen to."""
+        failure = self._output.failure
+        for name, each in list(self._running.items()):
+            if each.due is not None and time.monotonic() >= each.due and not failure:
+                self._restart(name, each)
+        lost = any(each.error is failure for each in self._running.values()) if failure else False
+        return not lost and any(each.thread.is_alive() or each.due is not None for each in self._running.values())
+
+    def _restart(self, name: str, each: _Running) -> None:
+        """Start a source again that failed; the next try comes later."""
+        try:
+            self._start(name, each.source, failures=each.failures)
+        except ClapEdgeError as error:
+            each.failures += 1
+            each.due = time.monotonic() + backoff(each.failures)
+            logger.warning("%s: %s; it is started again in %g s", name, error, backoff(each.failures))
+
+    def _read_again(self) -> None:
+        """Follow the settings as they are now; those that cannot be used are reported, and nothing changes."""
+        self._reload.clear()
+        self._stamp = self._modified()
+        try:
+            wanted = dict(self._read())
+        except ClapEdgeError as error:
+            logger.warning("%s; the post goes on as it was", error)
+            return
+        before, self._wanted = self._wanted, wanted
+        for name in before.keys() - wanted.keys():
+            self._stop_one(name)
+            logger.info("%s is not listened to any more", name)
+        for name, source in wanted.items():
+            if name not in before or source != before[name]:
+                self._change(name, source, before.get(name))
+
+    def _change(self, name: str, source: PostSource, before: PostSource | None) -> None:
+        """Listen to a source as its new settings say; if it cannot be, as the old ones said."""
+        if before is not None and not (source.reopens and before.reopens):
+            logger.warning("%s is standard input, which cannot be opened again; it goes on as it was", name)
+            self._wanted[name] = before
+            return
+        self._stop_one(name)
+        try:
+            self._start(name, source)
+            logger.info("%s is listened to as its new settings say", name)
+        except ClapEdgeError as error:
+            logger.warning("%s: %s; %s", name, error, "it goes on as it was" if before else "it is left out")
+            if before is None:
+                del self._wanted[name]
+                return
+            self._wanted[name] = before
+            self._start(name, before)
+
+    def _stop_one(self, name: str) -> None:
+        """Stop a source, and wait until what was read is processed."""
+        with self._lock:
+            running = self._running.pop(name, None)
+        if running:
+            running.session.stop()
+            running.thread.join()
+
+    def _end(self) -> None:
+        """Stop all sources at once, and wait for each."""
+        for each in self._running.values():
+            each.session.stop()
+        for each in self._running.values():
+            each.thread.join()
+        self._state = "ended"
+        self._status.write(self.status())
+
+    def _write_status(self) -> None:
+        """Write the status; listening goes on if that fails."""
+        try:
+            self._status.write(self.status())
+        except StorageError as error:
+            logger.warning("%s", error)
+
+    def _modified(self) -> int | None:
+        """Return when the settings were last written; None while there are none, as amid a replacement."""
+        try:
+            return self._settings.stat().st_mtime_ns
+        except OSError:
+            return None
