@@ -26,6 +26,7 @@ GIVEN: dict[str, tuple[Any, list[str]]] = {
     "spool_sync": (False, ["--no-spool-sync"]),
     "on_event": ("./notify.sh 'all of it'", ["--on-event", "./notify.sh 'all of it'"]),
     "tower": ("whole", ["--tower", "whole"]),
+    "levels": (True, ["--levels"]),
     "hours": ("22:00-06:00", ["--hours", "22:00-06:00"]),
     "spool_age": (60, ["--spool-age", "60"]),
     "learn": ("quiet.npz", ["--learn", "quiet.npz"]),

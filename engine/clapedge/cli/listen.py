@@ -89,6 +89,13 @@ _window_options = _with_options(
     click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds between windows, 0.5 to 10."),
     tower_option,
     click.option("--gate", type=float, metavar="DBFS", help="Skip windows below this level, say -50, to save power."),
+    click.option("--levels", is_flag=True, help="Measure LAeq and LAFmax, of each event and of each minute."),
+    click.option(
+        "--level-offset",
+        type=float,
+        metavar="DB",
+        help="Sound pressure level of a full-scale sine, from calibration. [default: none, levels are dBFS]",
+    ),
     click.option("--hours", metavar="SPANS", help="Listen at these times of the day alone: 06:00-22:00,23:30-01:00."),
     click.option(
         "--update", type=float, default=60.0, show_default=True, help="Seconds between updates of an event. 0: none."

@@ -89,6 +89,10 @@ class Stamps:
 
     def at(self, position: float) -> str:
         """Return the stamp of a position in the sound, in ISO 8601 and UTC, to the millisecond."""
-        epoch = datetime.fromtimestamp(0, tz=timezone.utc)
-        stamp = epoch + timedelta(milliseconds=round(1e3 * self.seconds(position)))
-        return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso_time(self.seconds(position))
+
+
+def iso_time(seconds: float) -> str:
+    """Return a time (seconds since 1970) in ISO 8601 and UTC, to the millisecond."""
+    stamp = datetime.fromtimestamp(0, tz=timezone.utc) + timedelta(milliseconds=round(1e3 * seconds))
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

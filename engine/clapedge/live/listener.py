@@ -3,9 +3,8 @@
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Literal
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from clapedge.audio import SAMPLE_RATE, Stream
 from clapedge.engine import Engine
 from clapedge.errors import AudioFormatError, UsageError
 from clapedge.events.rules import Span
-from clapedge.events.tracker import Tracker
+from clapedge.events.tracker import EventUpdate, Tracker
 from clapedge.features.clips import ClipOptions, Clips
 from clapedge.labels.encoder import Labels
 from clapedge.live.buffer import AudioBuffer, Chunk
@@ -22,7 +21,10 @@ from clapedge.live.clip_recorder import LONGEST_SECONDS, ClipRecorder
 from clapedge.live.levels import LevelHistory
 from clapedge.live.options import LONGEST_HOP, SHORTEST_HOP, ListenOptions
 from clapedge.live.publisher import MILLISECONDS, EventPublisher, ListenerContext
+from clapedge.live.records import Reason
 from clapedge.live.segment import ContinuousSegment
+from clapedge.live.segment_levels import SegmentLevels
+from clapedge.live.sound_levels import Minutes
 from clapedge.live.status import Counts
 from clapedge.model.tower_set import TowerChoice
 
@@ -57,12 +59,21 @@ class Listener:
         self._clip_options = ClipOptions(
             "slide", fusion=engine.fusion, hop=options.hop, length=options.window, strips=strips
         )
-        self._publisher = EventPublisher(context, self._scorer.names, engine.made_with(strips), self.counts)
+        calibrated = options.level_offset is not None
+        about = (self._scorer.names, engine.made_with(strips), self.counts)
+        self._publisher = EventPublisher(context, *about, calibrated=calibrated)
+        self._minutes = Minutes(offset=options.level_offset)
         self._numbers = itertools.count(1)
         self._dropped = 0.0
 
     def run(self, buffer: AudioBuffer) -> None:
         """Process sound until the buffer is closed and empty."""
+        self._run(buffer)
+        for began, level in self._minutes.finish():
+            self._publisher.publish_minute(began, level)
+
+    def _run(self, buffer: AudioBuffer) -> None:
+        """Process segment after segment."""
         context = self._context
         chunk = self._wait_for_sound(buffer, stalled=False)
         while chunk is not None:
@@ -95,13 +106,21 @@ class Listener:
             numbers=self._numbers,
         )
         done, waited = clock.monotonic(), 0.0
-        samples = self._metered(stream, levels, recorder)
+        sound_levels = self._sound_levels(segment.start)
+
+        def publish(update: EventUpdate, reached: float, arrival: float, reason: Reason) -> None:
+            level = sound_levels.between(update.start, update.end) if sound_levels else None
+            self._publisher.publish(
+                update, reached=reached, arrival=arrival, reason=reason, recorder=recorder, level=level
+            )
+
+        samples = self._metered(stream, levels, [each for each in (recorder, sound_levels) if each])
         for clips in self._engine.clip_maker.stream(samples, self._clip_options, batch=1):
             span = Span(*(segment.start + place for place in clips.spans[0]))
             updates = tracker.push(span, *self._scores(clips, levels, span.end))
             arrival = segment.arrival_of(span.end)
             for update in updates:
-                self._publisher.publish(update, reached=span.end, arrival=arrival, reason="quiet", recorder=recorder)
+                publish(update, span.end, arrival, "quiet")
             if recorder:
                 recorder.cut_long(span.end)
             now = clock.monotonic()
@@ -111,20 +130,30 @@ class Listener:
             done, waited = now, segment.waited
         end = segment.start + round(stream.end, MILLISECONDS)
         arrival = segment.arrival_of(end)
+        if sound_levels:
+            sound_levels.finish()
         for update in tracker.close(end):
-            reason: Literal["end", "gap"] = "end" if segment.ended_by == "ended" else "gap"
-            self._publisher.publish(update, reached=end, arrival=arrival, reason=reason, recorder=recorder)
+            publish(update, end, arrival, "end" if segment.ended_by == "ended" else "gap")
         for sentence in stream.warnings:
             logger.warning("%s", sentence)
 
-    def _metered(self, stream: Stream, levels: LevelHistory, recorder: ClipRecorder | None) -> Iterator[Float32Array]:
+    def _sound_levels(self, start: float) -> SegmentLevels | None:
+        """Return what measures the levels of a segment that begins at `start`, if they are measured."""
+        options, publish = self._options, self._publisher.publish_minute
+        offset = options.level_offset
+        parts = (self._context.stamps, self._minutes, publish)
+        return SegmentLevels(start, *parts, offset=offset) if options.levels else None
+
+    def _metered(
+        self, stream: Stream, levels: LevelHistory, others: Sequence[ClipRecorder | SegmentLevels]
+    ) -> Iterator[Float32Array]:
         """Yield the samples of a stream, once they are measured and recorded."""
         for block in stream:
             if levels.push(block):
                 source = self._context.source
                 logger.warning("nothing from %s exceeds -80 dBFS for a minute; is the microphone muted?", source)
-            if recorder:
-                recorder.push(block)
+            for each in others:
+                each.push(block)
             yield block
 
     def _scores(self, clips: Clips, levels: LevelHistory, end: float) -> tuple[list[float], list[float]]:

@@ -12,6 +12,9 @@ from clapedge.model.tower_set import TowerChoice
 SHORTEST_HOP, LONGEST_HOP = 0.5, 10.0
 """Seconds from one window to the next: windows of seconds change little in less, and more is not live."""
 
+LOWEST_OFFSET, HIGHEST_OFFSET = 40.0, 200.0
+"""dB at which full scale lies: far beyond what microphones and their amplifiers are made for, on either side."""
+
 GRID_SECONDS = 0.01
 """Windows on multiples of a frame's hop share their log-mels, so that each is computed once."""
 
@@ -29,6 +32,8 @@ class ListenOptions:
         update: seconds after which an ongoing event is reported again; 0 never does.
         stall: seconds without sound that end events.
         tower: what embeds the windows, see `Engine.strips_for`.
+        levels: whether sound levels are measured, of events and of minutes.
+        level_offset: sound pressure level in dB at which a sine of full scale would be recorded; None leaves dBFS.
         hours: of the day; a window whose end lies outside of them is not embedded. None embeds all.
     """
 
@@ -40,6 +45,8 @@ class ListenOptions:
     update: float = 60.0
     stall: float = 10.0
     tower: TowerChoice = "auto"
+    levels: bool = False
+    level_offset: float | None = None
     hours: Hours | None = None
 
     def __post_init__(self) -> None:
@@ -55,6 +62,11 @@ class ListenOptions:
                 raise UsageError(f"{name} is {seconds} s; give a multiple of {GRID_SECONDS} s")
         if self.gate is not None and not (math.isfinite(self.gate) and self.gate <= 0):
             raise UsageError(f"gate is {self.gate} dBFS; give a level below full scale, such as -50")
+        if self.level_offset is not None and not (self.levels and LOWEST_OFFSET <= self.level_offset <= HIGHEST_OFFSET):
+            raise UsageError(
+                f"level_offset is {self.level_offset} dB; give {LOWEST_OFFSET:g} to {HIGHEST_OFFSET:g}, the sound "
+                "pressure level of a sine of full scale, and only with levels=True"
+            )
         for name, seconds in (("update", self.update), ("stall", self.stall)):
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise UsageError(f"{name} is {seconds} s; give a number of seconds")

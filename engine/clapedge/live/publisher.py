@@ -9,8 +9,9 @@ import msgspec
 from clapedge.events.tracker import EventUpdate
 from clapedge.live.background_keeper import BackgroundKeeper
 from clapedge.live.clip_recorder import ClipRecorder, ClipStore
-from clapedge.live.clock import Clock, Stamps
-from clapedge.live.records import EventRecord, EventSink, Reason
+from clapedge.live.clock import Clock, Stamps, iso_time
+from clapedge.live.records import EventRecord, EventSink, LevelRecord, Reason, Record
+from clapedge.live.sound_levels import Level
 from clapedge.live.status import Counts
 from clapedge.scoring.result import Provenance
 
@@ -46,8 +47,25 @@ class ListenerContext:
 class EventPublisher:
     """Makes a record of each update of an event, counts it, and writes it to every sink."""
 
-    def __init__(self, context: ListenerContext, names: Sequence[str], provenance: Provenance, counts: Counts) -> None:
-        """Publish events of labels with these names, scored by an engine of this provenance."""
+    def __init__(
+        self,
+        context: ListenerContext,
+        names: Sequence[str],
+        provenance: Provenance,
+        counts: Counts,
+        *,
+        calibrated: bool = False,
+    ) -> None:
+        """Publish events of labels with these names, scored by an engine of this provenance.
+
+        Args:
+            context: where to.
+            names: of the labels.
+            provenance: of the engine.
+            counts: what was done so far.
+            calibrated: whether levels are sound pressure levels.
+        """
+        self._calibrated, self._minutes = calibrated, 0
         self._context, self._names, self._provenance, self._counts = context, names, provenance, counts
 
     def publish(
@@ -58,6 +76,7 @@ class EventPublisher:
         arrival: float,
         reason: Reason,
         recorder: ClipRecorder | None,
+        level: Level | None = None,
     ) -> None:
         """Publish an update.
 
@@ -67,10 +86,25 @@ class EventPublisher:
             arrival: when it arrived, by the monotonic clock.
             reason: why the event ends, if it does.
             recorder: cuts its clip, or None.
+            level: of the event so far, or None.
         """
-        context = self._context
-        latency = context.clock.monotonic() - arrival
-        record = EventRecord(
+        latency = self._context.clock.monotonic() - arrival
+        record = self._record(update, latency, reached=reached, reason=reason)
+        if level is not None:
+            calibrated = self._calibrated
+            record = msgspec.structs.replace(record, laeq=level.laeq, lafmax=level.lafmax, calibrated=calibrated)
+        if recorder:
+            record = msgspec.structs.replace(record, clip=recorder.clip_of(record))
+        if record.kind == "begin":
+            self._counts.delay_ms.append(record.delay_ms)
+        elif record.kind == "end":
+            self._counts.events[record.label] = self._counts.events.get(record.label, 0) + 1
+        self._write(record)
+
+    def _record(self, update: EventUpdate, latency: float, *, reached: float, reason: Reason) -> EventRecord:
+        """Return the record of an update, without a clip and levels; see `publish`."""
+        context, made_with = self._context, self._provenance.to_dict()
+        return EventRecord(
             kind=update.kind,
             id=f"{context.run_id}-{update.number}",
             sequence=update.sequence,
@@ -87,15 +121,28 @@ class EventPublisher:
             reason=reason if update.kind == "end" else None,
             clip=None,
             source=context.source,
-            age_s=0.0,
-            **self._provenance.to_dict(),
+            **made_with,  # type: ignore[arg-type] # all of it is text
         )
-        if recorder:
-            record = msgspec.structs.replace(record, clip=recorder.clip_of(record))
-        if record.kind == "begin":
-            self._counts.delay_ms.append(record.delay_ms)
-        elif record.kind == "end":
-            self._counts.events[record.label] = self._counts.events.get(record.label, 0) + 1
+
+    def publish_minute(self, began: float, level: Level) -> None:
+        """Publish the levels of a minute that began at a time, in seconds since 1970."""
+        context = self._context
+        record = LevelRecord(
+            id=f"{context.run_id}-levels",
+            sequence=self._minutes,
+            at=iso_time(began),
+            seconds=level.seconds,
+            laeq=level.laeq,
+            lafmax=level.lafmax,
+            calibrated=self._calibrated,
+            source=context.source,
+        )
+        self._minutes += 1
+        self._counts.level = record
+        self._write(record)
+
+    def _write(self, record: Record) -> None:
+        """Write a record to every sink."""
         data = msgspec.json.encode(record)
-        for sink in context.sinks:
+        for sink in self._context.sinks:
             sink.write(record, data)

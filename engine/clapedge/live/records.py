@@ -1,7 +1,7 @@
 """The record of an event, the same for every sink, and the protocol of sinks. The fields of a record are stable."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         space: name of the embedding space; empty in records of older versions.
         age_s: seconds for which the record waited in a spool before it was sent.
         frontend: `device` where a GPU made the log-mels; left out where NumPy did.
+        laeq: equivalent continuous level of the event so far, A-weighted, in dB; where levels are measured.
+        lafmax: highest level of it so far, A-weighted, time weighting F, in dB; likewise.
+        calibrated: whether these are sound pressure levels; else they are dBFS.
         tower: `1 strip` or `2 strips` of a clip, where a short tower heard them; left out where the whole one did.
     """
 
@@ -65,6 +68,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float = 0.0
     frontend: str | msgspec.UnsetType = msgspec.UNSET
     tower: str | msgspec.UnsetType = msgspec.UNSET
+    laeq: float | msgspec.UnsetType = msgspec.UNSET
+    lafmax: float | msgspec.UnsetType = msgspec.UNSET
+    calibrated: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def key(self) -> str:
@@ -72,10 +78,46 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}-{self.sequence}"
 
 
+class LevelRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The sound levels of a minute.
+
+    Attributes:
+        kind: `levels`.
+        id: the same in all of a run, and unique among all runs.
+        sequence: number of the record in its run, from 0 on.
+        at: when the minute begins: ISO 8601, UTC.
+        seconds: how much sound there was in it; less than 60 where some was missing.
+        laeq: equivalent continuous level, A-weighted, in dB.
+        lafmax: highest level, A-weighted, time weighting F, in dB.
+        calibrated: whether these are sound pressure levels; else they are dBFS.
+        source: name of the source.
+        age_s: seconds for which the record waited in a spool before it was sent.
+    """
+
+    id: str
+    sequence: int
+    at: str
+    seconds: float
+    laeq: float
+    lafmax: float
+    calibrated: bool
+    source: str
+    kind: Literal["levels"] = "levels"
+    age_s: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Unique key of this record."""
+        return f"{self.id}-{self.sequence}"
+
+
+Record: TypeAlias = EventRecord | LevelRecord
+
+
 class EventSink(Protocol):
     """Where records go."""
 
-    def write(self, record: EventRecord, data: bytes) -> None:
+    def write(self, record: Record, data: bytes) -> None:
         """Accept a record, and the JSON of it, without keeping the listener waiting."""
         ...
 

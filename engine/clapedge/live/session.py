@@ -180,6 +180,7 @@ class Session:
             latency_ms=percentiles(counts.latency_ms),
             delay_ms=percentiles(counts.delay_ms),
             notes=tuple(notes),
+            level=counts.level,
         )
 
     def _write_status_regularly(self) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from clapedge.live.records import LevelRecord
+
 REMEMBERED = 1000
 """Windows whose times are kept for percentiles."""
 
@@ -28,6 +30,7 @@ class Counts:
         gaps: how often sound was interrupted, stalls included.
         window_ms: how long the latest windows took, from samples to scores.
         latency_ms: from the arrival of a window's last sample until it was processed, of the latest windows.
+        level: of the latest minute, where levels are measured.
         delay_ms: from the beginning of an event to its first record, of the latest events.
     """
 
@@ -38,6 +41,7 @@ class Counts:
     stalls: int = 0
     gaps: int = 0
     window_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    level: LevelRecord | None = None
     latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     delay_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
@@ -68,6 +72,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         latency_ms: from the arrival of a window's last sample until it was processed; likewise.
         delay_ms: from the beginning of an event to its first record; likewise.
         notes: what was lost or waits.
+        level: record of the latest minute's sound levels; null where they are not measured.
     """
 
     state: str
@@ -92,6 +97,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Percentiles | None
     delay_ms: Percentiles | None
     notes: tuple[str, ...]
+    level: LevelRecord | None = None
 
     def summary(self) -> list[str]:
         """Return the status as lines for a reader."""

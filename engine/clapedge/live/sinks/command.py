@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from clapedge.errors import UsageError
-from clapedge.live.records import EventRecord
+from clapedge.live.records import LevelRecord, Record
 
 logger = logging.getLogger("clapedge.live")
 
@@ -54,8 +54,10 @@ class CommandSink:
         for thread in self._threads:
             thread.start()
 
-    def write(self, record: EventRecord, data: bytes) -> None:  # noqa: ARG002 - as all sinks
-        """Queue a record for its command."""
+    def write(self, record: Record, data: bytes) -> None:
+        """Queue the record of an event for its command; levels are not events."""
+        if isinstance(record, LevelRecord):
+            return
         with self._changed:
             self._waiting.append(data)
             if len(self._waiting) > MOST_WAITING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clapedge.live.backoff import backoff, is_power_of_two
-from clapedge.live.records import EventRecord
+from clapedge.live.records import LevelRecord, Record
 from clapedge.live.sinks.messages import with_age
 from clapedge.live.sinks.spool import Spool
 
@@ -76,9 +76,9 @@ class SpooledSink:
         self._thread = threading.Thread(target=self._work, name="spooled", daemon=True)
         self._thread.start()
 
-    def write(self, record: EventRecord, data: bytes) -> None:
+    def write(self, record: Record, data: bytes) -> None:
         """Put a record into the spool."""
-        self._spool.put(record.key, data, kind=record.kind)
+        self._spool.put(record.key, data, kind=None if isinstance(record, LevelRecord) else record.kind)
 
     def close(self) -> None:
         """Send what can be sent soon, and leave the rest in the spool."""

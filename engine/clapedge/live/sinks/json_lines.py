@@ -8,7 +8,7 @@ from typing import TextIO
 from clapedge.errors import StorageError
 from clapedge.live.backoff import is_power_of_two
 from clapedge.live.disk import lacks_room
-from clapedge.live.records import EventRecord
+from clapedge.live.records import Record
 
 logger = logging.getLogger("clapedge.live")
 
@@ -27,7 +27,7 @@ class JsonLinesSink:
         self._lock = threading.Lock()  # several sources may share it
         self.failure: StorageError | None = None
 
-    def write(self, record: EventRecord, data: bytes) -> None:  # noqa: ARG002 - as all sinks
+    def write(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all sinks
         """Write a line; on a full disk it is lost, which is logged, and other sinks go on.
 
         Raises:
