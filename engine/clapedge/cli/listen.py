@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from clapedge.errors import UsageError
 if TYPE_CHECKING:
     from clapedge.engine import Engine
     from clapedge.live.post import PostSource
+    from clapedge.live.status import Status
 
 EXAMPLES = """\b
 Examples:
@@ -158,6 +159,7 @@ _sink_options = _with_options(
         help="Keep the embeddings of the windows of a quiet day, for `clapedge teach --background`.",
     ),
     click.option("--status", type=click.Path(), metavar="FILE", help="Write counts to it every 10 s, as JSON."),
+    click.option("--metrics", metavar="[HOST:]PORT", help="Give metrics to Prometheus there (extra metrics)."),
 )
 
 
@@ -220,7 +222,8 @@ def _listen_to_one(options: Mapping[str, Any]) -> None:
     prepared = prepare(options, engine_of)
     status_file = Path(options["status"]) if options["status"] else None
     session = prepared.open(engine_of(), output, status_file=status_file)
-    with _stopped_by_signals(session.stop):
+    name = session.status().source
+    with _metrics(options, lambda: {name: session.status()}), _stopped_by_signals(session.stop):
         session.run()
     for line in session.status().summary():
         click.echo(line, err=True)
@@ -242,17 +245,30 @@ def _listen_to_several(path: Path, command: click.Command) -> None:
     def read() -> "Mapping[str, PostSource]":
         settings = read_post(path, command)
         if settings.engine != first.engine:
-            raise UsageError(f"{path} asks for another model, precision, status or threads; start listening again")
+            raise UsageError(f"{path} has other settings of the whole process, as its bundle; start listening again")
         return sources_of(path, settings.sources, engine_of, output)
 
     status_file = first.engine["status"]
     post = Post(read, path, output, StatusFile(Path(status_file) if status_file else None))
-    with _stopped_by_signals(post.stop, reload=post.reload):
+    with _metrics(first.engine, post.statuses), _stopped_by_signals(post.stop, reload=post.reload):
         post.run()
     for line in post.summary():
         click.echo(line, err=True)
     if failure := post.failure:
         raise failure
+
+
+def _metrics(
+    options: Mapping[str, Any], statuses: "Callable[[], Mapping[str, Status]]"
+) -> AbstractContextManager[object]:
+    """Return what gives metrics while listening lasts, if they are asked for."""
+    if options["metrics"] is None:
+        return nullcontext()
+    from clapedge.live.metrics import MetricsServer
+
+    server = MetricsServer(options["metrics"], statuses)
+    click.echo(f"note: metrics at port {server.port}", err=True)
+    return server
 
 
 def _engine_of(options: Mapping[str, Any]) -> "Callable[[], Engine]":

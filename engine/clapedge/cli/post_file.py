@@ -28,7 +28,7 @@ NOT_KEYS = frozenset({"config", "config_schema"})
 ENGINE_KEYS = frozenset(
     {
         *("bundle", "provider", "provider_options", "precision", "self_check", "frontend"),
-        *("threads", "spinning", "status"),
+        *("threads", "spinning", "status", "metrics"),
     }
 )
 """Parameters that are one for the whole process: its engine and its status."""

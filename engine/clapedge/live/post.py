@@ -18,8 +18,10 @@ from clapedge.errors import AudioError, ClapEdgeError, StorageError
 from clapedge.live.backoff import LONGEST_PAUSE, backoff
 from clapedge.live.session import STATUS_SECONDS, Member, Session
 from clapedge.live.sinks.json_lines import JsonLinesSink
+from clapedge.live.status import Status
 from clapedge.live.status_file import StatusFile
 from clapedge.live.turns import Turns
+from clapedge.live.watchdog import Watchdog
 
 logger = logging.getLogger("clapedge.live")
 
@@ -107,26 +109,33 @@ class Post:
         Raises:
             ClapEdgeError: a source cannot be opened at the start, or the records cannot be written.
         """
+        watchdog = Watchdog()
         try:
             for name, source in self._wanted.items():
                 self._start(name, source)
             self._status.write(self.status())
+            watchdog.ready()
             written = time.monotonic()
             while self._goes_on() and not self._stopped.wait(CHECK_SECONDS):
                 if self._reload.is_set() or self._modified() != self._stamp:
                     self._read_again()
                 if time.monotonic() - written >= STATUS_SECONDS:
                     self._write_status()
+                    watchdog.look(self.statuses())
                     written = time.monotonic()
         finally:
             self._end()
         if self._output.failure:
             raise self._output.failure
 
+    def statuses(self) -> dict[str, Status]:
+        """Return what each source has done so far, by its name."""
+        with self._lock:
+            return {name: each.session.status() for name, each in self._running.items()}
+
     def status(self) -> dict[str, Any]:
         """Return what each source has done so far, by its name, and what the process took."""
-        with self._lock:
-            sources = {name: each.session.status() for name, each in self._running.items()}
+        sources = self.statuses()
         return {
             "state": self._state,
             "uptime_s": round(time.monotonic() - self._began, 3),

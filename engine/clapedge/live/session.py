@@ -22,10 +22,12 @@ from clapedge.live.options import ListenOptions
 from clapedge.live.publisher import ListenerContext
 from clapedge.live.reader import Reader, ReaderOptions
 from clapedge.live.records import EventSink
+from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sources import Source
 from clapedge.live.status import Status, percentiles
 from clapedge.live.status_file import StatusFile
 from clapedge.live.turns import Turns
+from clapedge.live.watchdog import Watchdog
 
 logger = logging.getLogger("clapedge.live")
 
@@ -118,6 +120,7 @@ class Session:
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
+        self._watched = member is None  # of several, what runs them tells
         self._status_file = StatusFile(outputs.status_file)
         self._began, self._cpu_began = clock.monotonic(), time.process_time()
 
@@ -180,12 +183,20 @@ class Session:
             latency_ms=percentiles(counts.latency_ms),
             delay_ms=percentiles(counts.delay_ms),
             notes=tuple(notes),
+            messages_waiting={
+                sink.receiver: sink.waiting for sink in self._outputs.sinks if isinstance(sink, SpooledSink)
+            },
             level=counts.level,
         )
 
     def _write_status_regularly(self) -> None:
-        """Write the status until the run ends."""
+        """Write the status until the run ends, and tell the watchdog of progress."""
+        watchdog = Watchdog()
+        if self._watched:
+            watchdog.ready()
         while not self._ended.wait(STATUS_SECONDS):
+            if self._watched:
+                watchdog.look({self._name: self.status()})
             try:
                 self._write_status()
             except StorageError as error:

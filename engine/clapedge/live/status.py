@@ -72,6 +72,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         latency_ms: from the arrival of a window's last sample until it was processed; likewise.
         delay_ms: from the beginning of an event to its first record; likewise.
         notes: what was lost or waits.
+        messages_waiting: messages that wait in spools, by receiver.
         level: record of the latest minute's sound levels; null where they are not measured.
     """
 
@@ -97,6 +98,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Percentiles | None
     delay_ms: Percentiles | None
     notes: tuple[str, ...]
+    messages_waiting: dict[str, int] = {}
     level: LevelRecord | None = None
 
     def summary(self) -> list[str]:

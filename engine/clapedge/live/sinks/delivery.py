@@ -76,6 +76,16 @@ class SpooledSink:
         self._thread = threading.Thread(target=self._work, name="spooled", daemon=True)
         self._thread.start()
 
+    @property
+    def receiver(self) -> str:
+        """Name of where messages go, without passwords."""
+        return self._transport.name
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be sent."""
+        return len(self._spool)
+
     def write(self, record: Record, data: bytes) -> None:
         """Put a record into the spool."""
         self._spool.put(record.key, data, kind=None if isinstance(record, LevelRecord) else record.kind)
