@@ -232,3 +232,5 @@ def _finish(
     if calibration.model is not None and not dry_run:
         entry = install(bundle, calibration.model, report)
         click.echo(f"installed as {bundle.directory / entry.path}")
+        if any(file.variant == "int8" for file in bundle.files("short")):
+            note("its short INT8 towers are removed, which were parts of the tower before; those in fp32 stay")

@@ -71,8 +71,8 @@ class TowerSet:
         found = self._found(strips)
         if found is None:
             raise BundleError(
-                f"bundle {self._bundle.directory} holds no short audio tower in {self._variant}; "
-                'export it again, with short=True, or use tower="whole"'
+                f"bundle {self._bundle.directory} holds no short audio tower in {self._variant}, as one that was "
+                'calibrated or exported with short=False; use tower="whole", or export it again'
             )
         return found
 
