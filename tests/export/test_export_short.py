@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from transformers import ClapModel
 
-from clapedge import Engine, EventRule, LabelSet
+from clapedge import EmbeddedLabels, Engine, EventRule, LabelSet, Lesson
 from clapedge.arrays import Float32Array
 from clapedge.cli.listen import listen
 from clapedge.cli.timeline import timeline
@@ -220,6 +220,22 @@ def test_a_timeline_says_which_tower_it_is_of(engine: Engine, seconds: float, to
         np.testing.assert_array_equal(found.similarities, whole.similarities)
     else:
         assert not np.array_equal(found.similarities, whole.similarities)
+
+
+def test_labels_that_were_embedded_before_are_words_too_and_taught_ones_are_not(
+    make_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    engine, (samples,) = make_engine(precision="fp32"), sounds(12, count=1)
+    engine.embed_labels(LABELS).save(tmp_path / "words.npz")
+    words = EmbeddedLabels.load(tmp_path / "words.npz")
+    assert engine.timeline((samples, RATE), words, window=2.5).provenance.tower == "1 strip"
+    assert engine.timeline((samples, RATE), engine.stored_labels("kitchen"), window=2.5).provenance.tower == "1 strip"
+    others = [(sound, RATE) for sound in sounds(2.0, count=40, seed=1)]
+    lesson = Lesson("gate", [(sound, RATE) for sound in sounds(2.0, count=2)], others=others)
+    taught = engine.teach(lesson, LABELS)
+    assert engine.timeline((samples, RATE), taught, window=2.5).provenance.tower == "whole"
+    with pytest.raises(UsageError, match="neither taught nor calibrated"):
+        engine.timeline((samples, RATE), taught, window=2.5, tower="short")
 
 
 def test_a_short_tower_hears_what_the_whole_one_hears(engine: Engine, make_engine: Callable[..., Engine]) -> None:

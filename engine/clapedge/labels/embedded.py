@@ -81,7 +81,8 @@ class EmbeddedLabels:
     @property
     def by_clips(self) -> bool:
         """Whether labels were taught or calibrated by what the whole tower gave for clips: no other one will do."""
-        return self.examples is not None or self.rejection is not None or self.placement is not None
+        clips = self.examples is not None and len(self.examples.rows) > 0
+        return clips or self.rejection is not None or self.placement is not None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` without pickles, atomically.
