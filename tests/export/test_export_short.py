@@ -25,7 +25,6 @@ from clapedge.model.bundle import Bundle, BundleFile, parse_manifest
 from clapedge.model.transfer.selection import select_files
 from clapedge_calib.install import is_replaced
 from clapedge_export.audio_tower import AudioTower, possible_strips
-from clapedge_export.token_order import MASKED, Windows, short_strips
 
 STRIPS: tuple[Strips, ...] = (1, 2)
 RATE = 48_000
@@ -108,36 +107,6 @@ def test_the_resized_frames_are_those_of_the_whole_clip_bit_by_bit(
     found = AudioTower(fused_model, strips=strips).resize(mels[:, :1, frames.start : frames.stop])
     start = {1: 256, 2: 512}[strips]
     assert torch.equal(found, whole[:, :, start : start + 256 * strips])
-
-
-def test_a_seam_is_cut_for_the_first_of_the_copies_and_by_a_mask_in_the_whole_image() -> None:
-    whole, one, two = (Windows(rows, 64, 8, 4) for rows in (64, 16, 32))
-    table = torch.zeros(64, 64, 2)
-    assert (whole.cut, one.cut, two.cut) == (1, 0.25, 0.5)
-    assert whole.near(table) is None
-    assert whole.masks().min() == one.masks().min() == MASKED
-    near = one.near(table)
-    assert near is not None
-    assert near.shape == (2, 1, 64, 64)
-    assert near[0].eq(1).all()
-    assert near[1].eq(0).any(), "the last row of windows holds the seam"
-
-
-def test_a_key_stands_for_its_copies() -> None:
-    windows, table = Windows(2, 8, 8, 0), torch.randn(64, 64, 3)
-    bias = windows.bias(table)
-    assert (windows.copies, bias.shape) == (4, (3, 16, 16))
-    copied = table.permute(2, 0, 1).reshape(3, 4, 16, 4, 16)[:, 2]
-    torch.testing.assert_close(bias.exp(), copied.exp().sum(dim=2))
-
-
-@pytest.mark.parametrize(
-    ("architecture", "expected"), [((64, 4, 8), (1, 2)), ((64, 6, 8), (2,)), ((64, 4, 16), (1, 2)), ((16, 4, 8), (2,))]
-)
-def test_short_towers_are_made_where_strips_fill_the_windows_of_every_stage(
-    architecture: tuple[int, int, int], expected: tuple[int, ...]
-) -> None:
-    assert short_strips(*architecture) == expected
 
 
 def test_an_image_of_other_strips_has_no_short_tower(make_model: Callable[..., ClapModel]) -> None:

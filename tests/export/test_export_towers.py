@@ -18,7 +18,7 @@ from clapedge_export.audio_patches import cubic_taps
 from clapedge_export.audio_tower import AudioTower, Reorder
 from clapedge_export.graphs import half_precision
 from clapedge_export.text_tower import TextTower
-from clapedge_export.token_order import Windows, merge_order, raster
+from clapedge_export.token_order import MASKED, Windows, merge_order, raster, short_strips
 
 TOLERANCE = 1e-6
 SHAPES: dict[str, dict[str, Any]] = {
@@ -128,6 +128,36 @@ def test_the_mask_parts_only_windows_that_the_shift_has_joined() -> None:
     assert mask.shape == (16, 64, 64)
     assert not mask[inner].any()
     assert all((mask[window] < 0).any() for window in range(16) if window not in inner)
+
+
+def test_a_seam_is_cut_for_the_first_of_the_copies_and_by_a_mask_in_the_whole_image() -> None:
+    whole, one, two = (Windows(rows, 64, 8, 4) for rows in (64, 16, 32))
+    table = torch.zeros(64, 64, 2)
+    assert (whole.cut, one.cut, two.cut) == (1, 0.25, 0.5)
+    assert whole.near(table) is None
+    assert whole.masks().min() == one.masks().min() == MASKED
+    near = one.near(table)
+    assert near is not None
+    assert near.shape == (2, 1, 64, 64)
+    assert near[0].eq(1).all()
+    assert near[1].eq(0).any(), "the last row of windows holds the seam"
+
+
+def test_a_key_stands_for_its_copies() -> None:
+    windows, table = Windows(2, 8, 8, 0), torch.randn(64, 64, 3)
+    bias = windows.bias(table)
+    assert (windows.copies, bias.shape) == (4, (3, 16, 16))
+    copied = table.permute(2, 0, 1).reshape(3, 4, 16, 4, 16)[:, 2]
+    torch.testing.assert_close(bias.exp(), copied.exp().sum(dim=2))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"), [((64, 4, 8), (1, 2)), ((64, 6, 8), (2,)), ((64, 4, 16), (1, 2)), ((16, 4, 8), (2,))]
+)
+def test_short_towers_are_made_where_strips_fill_the_windows_of_every_stage(
+    architecture: tuple[int, int, int], expected: tuple[int, ...]
+) -> None:
+    assert short_strips(*architecture) == expected
 
 
 PROMPTS = {

@@ -280,3 +280,25 @@ def test_each_frame_is_computed_once_and_each_sample_resampled_once(
     assert (
         sum(computed) <= 3001 + 15 * windows
     )  # but for those whose neighbours are a reflection, at the ends of a part
+
+
+def test_within_the_cooldown_no_event_of_the_same_label_is_reported(planted: Float32Array, listening: Make) -> None:
+    twice = np.concatenate([planted[: 12 * RATE], planted[: 22 * RATE]])
+    plain, cool, short = listening(), listening(cooldown=10.0), listening(cooldown=5.0)
+    for setup in (plain, cool, short):
+        setup.listener.run(Script(setup.clock, *chunks_of(twice)))
+    assert [record.label for record in plain.sink.ended()] == ["siren", "siren", "smoke alarm"]
+    assert [record.label for record in cool.sink.ended()] == ["siren", "smoke alarm"]
+    assert cool.sink.records[0].label == "siren"
+    assert {record.id for record in cool.sink.records} == {record.id for record in cool.sink.ended()}
+    assert (cool.listener.counts.held, cool.listener.counts.events) == ({"siren": 1}, {"siren": 1, "smoke alarm": 1})
+    assert len(short.sink.ended()) == 3
+    assert short.listener.counts.held == {}
+
+
+def test_what_is_held_does_not_prolong_the_cooldown(planted: Float32Array, listening: Make) -> None:
+    thrice = np.concatenate([planted[: 12 * RATE]] * 3)
+    setup = listening(cooldown=12.0)
+    setup.listener.run(Script(setup.clock, *chunks_of(thrice)))
+    assert [round(record.start / 12) for record in setup.sink.ended()] == [0, 2]
+    assert setup.listener.counts.held == {"siren": 1}

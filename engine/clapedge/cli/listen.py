@@ -90,6 +90,13 @@ _window_options = _with_options(
     click.option("--hop", type=float, default=1.0, show_default=True, help="Seconds between windows, 0.5 to 10."),
     tower_option,
     click.option("--gate", type=float, metavar="DBFS", help="Skip windows below this level, say -50, to save power."),
+    click.option(
+        "--cooldown",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Seconds after an event in which no other one of its label is reported.",
+    ),
     click.option("--levels", is_flag=True, help="Measure LAeq and LAFmax, of each event and of each minute."),
     click.option(
         "--level-offset",

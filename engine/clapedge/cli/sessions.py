@@ -159,7 +159,7 @@ def listen_options(options: Mapping[str, Any]) -> "ListenOptions":
     rule = EventRule(*(options[name] for name in ("on", "off", "min_duration", "merge_gap", "multi")))
     window = default_window(options["hop"]) if options["window"] is None else options["window"]
     hours = Hours.parse(options["hours"]) if options["hours"] else None
-    names = ("hop", "channel", "gate", "update", "stall", "tower", "levels", "level_offset")
+    names = ("hop", "channel", "gate", "update", "stall", "cooldown", "tower", "levels", "level_offset")
     return ListenOptions(rule=rule, window=window, hours=hours, **{name: options[name] for name in names})
 
 

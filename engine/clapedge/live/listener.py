@@ -61,7 +61,7 @@ class Listener:
         )
         calibrated = options.level_offset is not None
         about = (self._scorer.names, engine.made_with(strips), self.counts)
-        self._publisher = EventPublisher(context, *about, calibrated=calibrated)
+        self._publisher = EventPublisher(context, *about, calibrated=calibrated, cooldown=options.cooldown)
         self._minutes = Minutes(offset=options.level_offset)
         self._numbers = itertools.count(1)
         self._dropped = 0.0

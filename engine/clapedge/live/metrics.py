@@ -133,12 +133,14 @@ def _counters(statuses: Mapping[str, Status]) -> dict[str, Figures]:
     found = {name: Figures(about, grows=True) for name, (_, about) in COUNTERS.items()}
     found["windows"] = Figures("Windows, by outcome.", ("outcome",), grows=True)
     found["events"] = Figures("Events that ended.", ("label",), grows=True)
+    found["events_held"] = Figures("Events within the cooldown of another one.", ("label",), grows=True)
     for source, status in statuses.items():
         for name, (field_name, _) in COUNTERS.items():
             found[name].samples.append(([source], getattr(status, field_name)))
         for outcome, field_name in WINDOWS.items():
             found["windows"].samples.append(([source, outcome], getattr(status, field_name)))
         found["events"].samples.extend(([source, label], count) for label, count in status.events.items())
+        found["events_held"].samples.extend(([source, label], count) for label, count in status.held.items())
     return found
 
 

@@ -31,6 +31,7 @@ class ListenOptions:
         gate: dBFS; a window whose loudest tenth of a second is below it is not embedded. None embeds all.
         update: seconds after which an ongoing event is reported again; 0 never does.
         stall: seconds without sound that end events.
+        cooldown: seconds after an event's end in which no other one of its label is reported.
         tower: what embeds the windows, see `Engine.strips_for`.
         levels: whether sound levels are measured, of events and of minutes.
         level_offset: sound pressure level in dB at which a sine of full scale would be recorded; None leaves dBFS.
@@ -44,6 +45,7 @@ class ListenOptions:
     gate: float | None = None
     update: float = 60.0
     stall: float = 10.0
+    cooldown: float = 0.0
     tower: TowerChoice = "auto"
     levels: bool = False
     level_offset: float | None = None
@@ -67,6 +69,6 @@ class ListenOptions:
                 f"level_offset is {self.level_offset} dB; give {LOWEST_OFFSET:g} to {HIGHEST_OFFSET:g}, the sound "
                 "pressure level of a sine of full scale, and only with levels=True"
             )
-        for name, seconds in (("update", self.update), ("stall", self.stall)):
+        for name, seconds in (("update", self.update), ("stall", self.stall), ("cooldown", self.cooldown)):
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise UsageError(f"{name} is {seconds} s; give a number of seconds")

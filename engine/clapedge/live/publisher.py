@@ -55,6 +55,7 @@ class EventPublisher:
         counts: Counts,
         *,
         calibrated: bool = False,
+        cooldown: float = 0.0,
     ) -> None:
         """Publish events of labels with these names, scored by an engine of this provenance.
 
@@ -64,7 +65,10 @@ class EventPublisher:
             provenance: of the engine.
             counts: what was done so far.
             calibrated: whether levels are sound pressure levels.
+            cooldown: seconds after an event's end in which no other one of its label is published.
         """
+        self._cooldown, self._held = cooldown, set[int]()
+        self._ended: dict[int, float] = {}
         self._calibrated, self._minutes = calibrated, 0
         self._context, self._names, self._provenance, self._counts = context, names, provenance, counts
 
@@ -88,6 +92,8 @@ class EventPublisher:
             recorder: cuts its clip, or None.
             level: of the event so far, or None.
         """
+        if self._holds(update):
+            return
         latency = self._context.clock.monotonic() - arrival
         record = self._record(update, latency, reached=reached, reason=reason)
         if level is not None:
@@ -100,6 +106,20 @@ class EventPublisher:
         elif record.kind == "end":
             self._counts.events[record.label] = self._counts.events.get(record.label, 0) + 1
         self._write(record)
+
+    def _holds(self, update: EventUpdate) -> bool:
+        """Return whether an event comes too soon after the last one of its label that was published, and count it."""
+        label, ended = self._names[update.label], self._ended.get(update.label)
+        if update.kind == "begin" and ended is not None and update.start - ended < self._cooldown:
+            self._held.add(update.number)
+            self._counts.held[label] = self._counts.held.get(label, 0) + 1
+        if update.number in self._held:
+            if update.kind == "end":
+                self._held.discard(update.number)
+            return True
+        if update.kind == "end":
+            self._ended[update.label] = update.end
+        return False
 
     def _record(self, update: EventUpdate, latency: float, *, reached: float, reason: Reason) -> EventRecord:
         """Return the record of an update, without a clip and levels; see `publish`."""

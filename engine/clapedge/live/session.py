@@ -183,6 +183,7 @@ class Session:
             latency_ms=percentiles(counts.latency_ms),
             delay_ms=percentiles(counts.delay_ms),
             notes=tuple(notes),
+            held=dict(counts.held),
             messages_waiting={
                 sink.receiver: sink.waiting for sink in self._outputs.sinks if isinstance(sink, SpooledSink)
             },

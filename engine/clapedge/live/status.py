@@ -26,6 +26,7 @@ class Counts:
         gated: windows below the gate.
         asleep: windows outside of the hours.
         events: events that ended, by label.
+        held: events that were not reported, being so soon after another one of their label; by label.
         stalls: how often sound stopped coming.
         gaps: how often sound was interrupted, stalls included.
         window_ms: how long the latest windows took, from samples to scores.
@@ -38,6 +39,7 @@ class Counts:
     gated: int = 0
     asleep: int = 0
     events: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
     stalls: int = 0
     gaps: int = 0
     window_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -72,6 +74,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         latency_ms: from the arrival of a window's last sample until it was processed; likewise.
         delay_ms: from the beginning of an event to its first record; likewise.
         notes: what was lost or waits.
+        held: events that were not reported, being so soon after another one of their label; by label.
         messages_waiting: messages that wait in spools, by receiver.
         level: record of the latest minute's sound levels; null where they are not measured.
     """
@@ -98,6 +101,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Percentiles | None
     delay_ms: Percentiles | None
     notes: tuple[str, ...]
+    held: dict[str, int] = {}
     messages_waiting: dict[str, int] = {}
     level: LevelRecord | None = None
 
@@ -105,12 +109,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         """Return the status as lines for a reader."""
         share = self.cpu_s / self.uptime_s if self.uptime_s else 0.0
         events = ", ".join(f"{label} {count}" for label, count in sorted(self.events.items())) or "none"
+        held = f"; {sum(self.held.values())} more within the cooldown" if self.held else ""
         skipped = f"{self.gated} below the gate" + (f", {self.asleep} outside of the hours" if self.asleep else "")
         lines = [
             f"heard {self.sound_s:.1f} s of {self.source} in {self.uptime_s:.1f} s, {share:.1%} of a core",
             f"samples: {self.samples_read} read, {self.samples_heard} heard, {self.samples_dropped} dropped",
             f"windows: {self.windows} heard, {skipped}; gaps {self.gaps}, stalls {self.stalls}",
-            f"events: {events}",
+            f"events: {events}{held}",
         ]
         measured = {"window": self.window_ms, "latency": self.latency_ms, "delay of events": self.delay_ms}
         for name, times in measured.items():
