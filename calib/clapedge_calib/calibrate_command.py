@@ -232,5 +232,7 @@ def _finish(
     if calibration.model is not None and not dry_run:
         entry = install(bundle, calibration.model, report)
         click.echo(f"installed as {bundle.directory / entry.path}")
-        if any(file.variant == "int8" for file in bundle.files("short")):
-            note("its short INT8 towers are removed, which were parts of the tower before; those in fp32 stay")
+        for file in type(bundle).open(bundle.directory).files("short"):
+            if file.variant == "int8":
+                near = f"cosine to it {file.checks['mean_cosine']:.5f} (least {file.checks['min_cosine']:.5f})"
+                click.echo(f"{file.path}: {file.bytes / 1e6:.1f} MB, {near}")

@@ -19,6 +19,7 @@ from clapedge_calib.markdown_report import markdown
 from clapedge_calib.quantize import INT8_TOP
 from clapedge_calib.ranges import Range
 from clapedge_calib.report import Candidate, Report
+from clapedge_calib.short_towers import make_short_towers, short_name
 
 NAMES = ("audio.int8.onnx", "audio.int8.calibrated.onnx")
 """Names that calibrated towers take in turns, so that a file named by the manifest is never overwritten."""
@@ -70,7 +71,7 @@ def write_report(report: Report, directory: Path) -> None:
 def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
     """Put a calibrated tower and its report into a bundle; the previous INT8 tower is removed last.
 
-    Short INT8 towers go with the previous one: they were its parts.
+    Short INT8 towers go with the previous one, whose parts they were; new ones are made where there are FP32 ones.
 
     Returns:
         The manifest's entry of the tower.
@@ -84,7 +85,8 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
         raise BundleError(f"bundle {bundle.directory} has another fp32 tower by now; calibrate again")
     old = [file for file in bundle.manifest.files if is_replaced(file)]
     name = next(name for name in NAMES if name not in {file.path for file in old})
-    new = (name, name.replace(".onnx", REPORT_SUFFIX))
+    new = [name, name.replace(".onnx", REPORT_SUFFIX)]
+    new += [short_name(name, file.strips) for file in bundle.files("short") if file.strips is not None]
     try:
         with atomic_write(bundle.directory / name) as temporary:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -92,10 +94,11 @@ def install(bundle: Bundle, model: ModelProto, report: Report) -> BundleFile:
             temporary.write_bytes(msgspec.json.encode(report))
         entry = _with_proof(bundle, _entry(bundle, name, model, report))
         document = describe(bundle.directory, new[1], role="document")
+        short = make_short_towers(bundle, name)
         kept = [file for file in bundle.manifest.files if file not in old]
         notes = [note for note in bundle.manifest.notes if not note.startswith(NOTE)]
         manifest = msgspec.structs.replace(
-            bundle.manifest, files=(*_after_audio(kept, entry), document), notes=(*notes, _note(report))
+            bundle.manifest, files=(*_after_audio(kept, entry, *short), document), notes=(*notes, _note(report))
         )
         write_manifest(bundle.directory, manifest)
     except OSError as error:
@@ -170,10 +173,10 @@ def is_replaced(file: BundleFile) -> bool:
     return file.role in {"audio", "short"} and file.variant == "int8"
 
 
-def _after_audio(files: list[BundleFile], entry: BundleFile) -> list[BundleFile]:
-    """Return the files with an audio tower behind the others."""
+def _after_audio(files: list[BundleFile], *entries: BundleFile) -> list[BundleFile]:
+    """Return the files with audio towers behind the others."""
     last = max(place for place, file in enumerate(files) if file.role == "audio")
-    return [*files[: last + 1], entry, *files[last + 1 :]]
+    return [*files[: last + 1], *entries, *files[last + 1 :]]
 
 
 def _tensors(values: Iterable[ValueInfoProto]) -> tuple[Tensor, ...]:

@@ -40,6 +40,7 @@ from clapedge_export.graph_rules import opset_of
 from clapedge_export.int8 import dynamic_int8
 from clapedge_export.load import load_checkpoint
 from clapedge_export.options import ExportOptions
+from clapedge_export.shared_weights import share_weights
 from clapedge_export.text_tower import TextTower
 from clapedge_export.verify import (
     audio_cases,
@@ -152,7 +153,7 @@ class _Parts:
 
             for variant, graph in self._variants("short", tower, trace, variants):
                 path = self.directory / f"audio.{variant}.strips{strips}.onnx"
-                graphs.share_weights(graph, self.directory / f"audio.{variant}.onnx")
+                share_weights(graph, self.directory / f"audio.{variant}.onnx")
                 graphs.save(graph, path)
                 self.progress(f"verifying the short audio tower of {tower_name(strips)} in {variant} against its model")
                 self._add(path, "short", variant, graph, verify_short(path, tower, cases, variant), strips=strips)

@@ -9,7 +9,6 @@ from typing import TypeVar
 import onnx
 import torch
 from onnx import ModelProto, ValueInfoProto
-from onnx.external_data_helper import set_external_data
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
@@ -26,9 +25,6 @@ Tower = TypeVar("Tower", AudioTower, TextTower)
 
 FLOAT32_LAYERS = ("resize", "unit")
 """Layers that half precision leaves in float32: dB values at one end, the division by the norm at the other."""
-
-LEAST_SHARED = 1024
-"""Bytes of the smallest tensor that is read from another graph's file: to name one takes about a hundred."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Node metadata in which PyTorch's exporter names the modules that a node comes from."""
@@ -71,24 +67,6 @@ def export_short(tower: AudioTower, front_end: FrontEnd, strips: int, *, batch: 
     inputs = {"input_features": torch.zeros(batch or 2, 1, frames, front_end.n_mels)}
     axes: dict[str, dict[int, str]] = {"input_features": {0: "batch"}} if batch is None else {}
     return _export(tower, inputs, axes, name="clapedge_short_audio_tower")
-
-
-def share_weights(model: ModelProto, owner: Path) -> None:
-    """Let a graph read its weights from the file of another one, wherever the same bytes are there.
-
-    It is the form that ONNX has for data outside of a graph; the file has to lie beside the graph's own.
-    """
-    content, place = owner.read_bytes(), 0
-    for tensor in model.graph.initializer:
-        raw = tensor.raw_data
-        if len(raw) < LEAST_SHARED:
-            continue
-        found = content.find(raw, place)  # in the same order, mostly
-        found = content.find(raw) if found < 0 else found
-        if found >= 0:
-            place = found + len(raw)
-            set_external_data(tensor, owner.name, offset=found, length=len(raw))
-            tensor.ClearField("raw_data")
 
 
 def export_text(tower: TextTower, *, batch: int | None = None) -> ModelProto:

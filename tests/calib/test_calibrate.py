@@ -16,7 +16,7 @@ from tests.calib.conftest import write_tone
 from clapedge.cli import cli
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, BundleError, ClapEdgeWarning, StorageError, UsageError
-from clapedge.model.bundle import Bundle, demo_directory, describe, write_manifest
+from clapedge.model.bundle import Bundle, demo_directory, write_manifest
 from clapedge.model.proof import PROOF_COSINE
 from clapedge_calib import calibrate as calibrating
 from clapedge_calib import graph_runner
@@ -68,24 +68,6 @@ def test_a_tower_that_holds_is_installed_and_the_bundle_is_whole(bundle: Path, t
     with Engine.load(bundle, precision="int8") as engine, Engine.load(bundle, precision="fp32") as reference:
         path = tones / "whistle" / "3.wav"
         assert (engine.embed_audio([path]) * reference.embed_audio([path])).sum() > 0.99
-
-
-def test_short_towers_of_the_tower_before_are_removed_with_it(bundle: Path, tones: Path) -> None:
-    opened = Bundle.open(bundle)
-    short = []
-    for variant in ("fp32", "int8"):
-        (bundle / f"audio.{variant}.strips1.onnx").write_bytes(
-            b"a graph that reads its weights from the whole one's file"
-        )
-        short.append(describe(bundle, f"audio.{variant}.strips1.onnx", role="short", variant=variant, strips=1))
-    files = (*opened.manifest.files, *short)
-    write_manifest(bundle, msgspec.structs.replace(opened.manifest, files=files))
-    done = calibrate(bundle, "--audio", tones, "--max-drop", 25)
-    assert done.exit_code == 0
-    assert "short INT8 towers are removed" in done.stderr
-    assert [file.path for file in Bundle.open(bundle).files("short")] == ["audio.fp32.strips1.onnx"]
-    assert not (bundle / "audio.int8.strips1.onnx").exists()
-    assert Bundle.open(bundle).faults() == []
 
 
 def test_a_tower_for_cpus_is_finished_as_at_export(bundle: Path, tones: Path) -> None:

@@ -23,7 +23,6 @@ from clapedge.features.clips import ClipMaker, ClipOptions
 from clapedge.features.strips import Strips, strip_frames
 from clapedge.model.bundle import Bundle, BundleFile, parse_manifest
 from clapedge.model.transfer.selection import select_files
-from clapedge_calib.install import is_replaced
 from clapedge_export.audio_tower import AudioTower, possible_strips
 
 STRIPS: tuple[Strips, ...] = (1, 2)
@@ -351,11 +350,6 @@ def test_a_part_of_a_bundle_keeps_the_short_towers_of_its_variants(bundle: Bundl
         "audio.int8.strips1.onnx",
         "audio.int8.strips2.onnx",
     ]
-
-
-def test_calibration_takes_the_short_towers_of_int8_away_with_their_weights(bundle: Bundle) -> None:
-    replaced = [file.path for file in bundle.manifest.files if is_replaced(file)]
-    assert replaced == ["audio.int8.onnx", "audio.int8.strips1.onnx", "audio.int8.strips2.onnx"]
 
 
 def copied(bundle: Bundle, directory: Path, keeps: Callable[[BundleFile], bool]) -> Path:
