@@ -52,18 +52,16 @@ def listen(folder: Path, text: str, sources: dict[str, Path]) -> tuple[Records, 
     tables = (f"[sources.{name}]\nsource = {json.dumps(str(path))}\n" for name, path in sources.items())
     (folder / "post.toml").write_text(f"status = {json.dumps(str(status))}\n{text}" + "".join(tables))
     command = [*LISTEN, "--config", str(folder / "post.toml")]
-    with (
-        (folder / "records").open("w+") as records,
-        subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=records, stderr=subprocess.PIPE, text=True
-        ) as process,
-    ):
-        peak = 0.0
-        while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
-            time.sleep(0.5)
+    # notes go to a file: a pipe that nobody reads would fill, and stop what writes them
+    with (folder / "records").open("w+") as records, (folder / "notes").open("w+") as notes:
+        with subprocess.Popen(command, stdout=records, stderr=notes) as process:  # noqa: S603 - our own command
+            peak = 0.0
+            while process.poll() is None:
+                peak = max(peak, _peak(process.pid))
+                time.sleep(0.5)
         if process.returncode:
-            raise SystemExit(process.stderr.read() if process.stderr else "listening failed")
+            notes.seek(0)
+            raise SystemExit(notes.read())
         records.seek(0)
         found: Records = {name: [] for name in sources}
         for line in records:
