@@ -140,6 +140,13 @@ def test_kept_embeddings_are_scored_against_taught_sounds(record: Recorder, tmp_
     assert best["buzz-5"] != "gate"
 
 
+def test_two_taught_sounds_that_are_one_are_advice(record: Recorder, tmp_path: Path) -> None:
+    for name, first in (("gate", 0), ("door", 3)):
+        clapedge("teach", name, *(record("warble", first + take) for take in range(3)), "-o", tmp_path / "s.npz")
+    clapedge("teach", "twin", record("warble", 0), "-o", tmp_path / "s.npz")
+    assert "better: make them one label" in clapedge("labels", "check", tmp_path / "s.npz").stdout
+
+
 def test_a_bundle_without_words_is_taught_on_the_device(engine: Engine, record: Recorder, tmp_path: Path) -> None:
     copy_subset(engine.bundle, tmp_path / "device", precisions=["int8"], labels=["home"], text=False)
     clips = [record("warble", take) for take in range(3)]

@@ -77,7 +77,8 @@ def check(
     duplicates, repeating = _duplicates(label_set.labels)
     found = [*_count(label_set.labels, fewest=1 if calibrated else FEWEST_LABELS), *duplicates]
     if embeddings is not None:
-        others = [at for at in range(len(label_set.labels)) if at not in repeating]
+        # clips, not prompts, say what is alike in taught labels: see `teaching.advice`
+        others = [at for at, label in enumerate(label_set.labels) if at not in repeating and label.prompts]
         found += _close([label_set.labels[at] for at in others], embeddings[others], weights)
     for label in label_set.labels:
         for prompt in dict.fromkeys(label.prompts):
