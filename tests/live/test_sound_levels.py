@@ -169,6 +169,27 @@ def test_a_minute_that_sound_is_missing_of_says_so() -> None:
     assert list(minutes.finish()) == []
 
 
+def test_stamps_that_go_back_a_little_end_no_minute_twice_and_none_is_longer() -> None:
+    minutes, block = Minutes(), (0.5, 0.5)
+    times = [119.9, 120.0, 119.95, 120.1, *(120.2 + place / 10 for place in range(700))]
+    found = [each for seconds in times for each in minutes.add(seconds, block)]
+    found += minutes.finish()
+    assert [began for began, _ in found] == [60.0, 120.0, 180.0]
+    fast = [each for _ in range(1500) for each in minutes.add(300.0, block)] + list(minutes.finish())
+    assert [each.seconds for _, each in fast] == [62.0, 62.0, 26.0]
+    back = [each for seconds in (900.0, 300.0, 300.1) for each in minutes.add(seconds, block)] + list(minutes.finish())
+    assert [began for began, _ in back] == [900.0, 300.0], "a clock that was set back by ten minutes"
+
+
+def test_what_is_no_number_is_silence_and_stays_where_it_is() -> None:
+    samples = sine(1000, 4.0)
+    samples[RATE : RATE + 10] = np.nan
+    samples[2 * RATE] = np.inf
+    meter = measured(samples)
+    assert level(meter, 3.0, 3.5).laeq == pytest.approx(0.0, abs=TOLERANCE)
+    assert np.isfinite([power for power, _ in meter._powers]).all()
+
+
 def test_events_and_minutes_carry_levels(planted: Float32Array, listening: Callable[..., ListenerSetup]) -> None:
     setup = listening(levels=True, stamps=Stamps(_time("2026-01-02T03:04:45Z")))
     setup.listener.run(Script(setup.clock, *chunks_of(planted)))

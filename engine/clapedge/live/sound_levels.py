@@ -38,6 +38,10 @@ BLOCK = 200
 
 BLOCK_SECONDS = BLOCK * PIECE / SAMPLE_RATE
 
+MINUTE_BLOCKS = round(62 / BLOCK_SECONDS)
+"""Blocks of a minute, as much as stamps may differ from the clock included: more, of sound that comes too fast, begin
+another record."""
+
 KEPT_BLOCKS = 36_000
 """Blocks that are kept: an hour, which an event rarely lasts; of a longer one the last hour counts."""
 
@@ -109,7 +113,9 @@ class SoundLevelMeter:
 
     def push(self, samples: Float32Array) -> list[tuple[float, float]]:
         """Measure samples (n,) at 48 kHz, and return mean square and highest fast-weighted square of each new block."""
-        self._samples = np.concatenate([self._samples, samples])
+        # what is no number would spread over all that the weighting reads
+        numbers = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        self._samples = np.concatenate([self._samples, numbers])
         self._total += len(samples)
         parts = []
         while len(self._samples) >= STEP + 2 * REACH:
@@ -171,7 +177,9 @@ class Minutes:
     def add(self, seconds: float, block: tuple[float, float]) -> Iterator[tuple[float, Level]]:
         """Add a block that begins at a time (seconds since 1970); yield the minute that it ends, by its beginning."""
         minute = int(seconds // 60)
-        if minute != self._minute:
+        # stamps that were synchronised may go back by a little, which is still this minute; a clock that was set, more
+        returns = self._minute is not None and minute == self._minute - 1
+        if (minute != self._minute and not returns) or len(self._blocks) >= MINUTE_BLOCKS:
             yield from self.finish()
             self._minute = minute
         self._blocks.append(block)
