@@ -213,6 +213,7 @@ def _finish(
     bundle: "Bundle", calibration: "Calibration", directory: Path, table: Path | None, *, dry_run: bool
 ) -> None:
     """Write the report, install a tower that holds, and print the figures."""
+    from clapedge.model.bundle import Bundle
     from clapedge_calib.install import install, write_report, write_table
 
     report = calibration.report
@@ -232,7 +233,7 @@ def _finish(
     if calibration.model is not None and not dry_run:
         entry = install(bundle, calibration.model, report)
         click.echo(f"installed as {bundle.directory / entry.path}")
-        for file in type(bundle).open(bundle.directory).files("short"):
+        for file in Bundle.open(bundle.directory).files("short"):
             if file.variant == "int8":
                 near = f"cosine to it {file.checks['mean_cosine']:.5f} (least {file.checks['min_cosine']:.5f})"
                 click.echo(f"{file.path}: {file.bytes / 1e6:.1f} MB, {near}")

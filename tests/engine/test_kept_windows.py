@@ -48,7 +48,7 @@ def test_an_archive_is_of_one_tower_and_a_bundle_without_short_ones_says_so(run:
     assert "--tower says how audio is read" in refused.err
     missing = run("timeline", nights / "siren.wav", *LABELS, "--tower", "short")
     assert missing.code == 3
-    assert "holds no short audio tower in int8, as one that was calibrated or exported with --no-short" in missing.err
+    assert "holds no short audio tower in int8, as one that was exported with --no-short" in missing.err
 
 
 def test_timelines_of_kept_windows_are_those_of_the_recordings(run: Run, nights: Path, kept: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -16,12 +17,13 @@ from transformers import ClapModel
 
 from clapedge import EmbeddedLabels, Engine, EventRule, LabelSet, Lesson
 from clapedge.arrays import Float32Array
+from clapedge.batch.run import embedding_config
 from clapedge.cli.listen import listen
 from clapedge.cli.timeline import timeline
 from clapedge.errors import BundleDamagedError, BundleError, UsageError
 from clapedge.features.clips import ClipMaker, ClipOptions
 from clapedge.features.strips import Strips, strip_frames
-from clapedge.model.bundle import Bundle, BundleFile, parse_manifest
+from clapedge.model.bundle import Bundle, BundleFile, parse_manifest, write_manifest
 from clapedge.model.transfer.selection import select_files
 from clapedge_export.audio_tower import AudioTower, possible_strips
 
@@ -278,6 +280,31 @@ def test_several_workers_embed_by_strips_as_one_does(make_engine: Callable[..., 
     np.testing.assert_array_equal(np.stack(many), np.stack(one))
 
 
+def test_an_archive_of_strips_is_of_their_space_and_says_so(engine: Engine, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "yard.wav", sounds(6, count=1)[0], RATE)
+    found = {}
+    for name, strips in (("whole", None), ("1 strip", 1)):
+        options: Any = {"window": "slide", "length": 2.5, "hop": 1.0, "strips": strips}
+        config = embedding_config(engine, options)
+        found[name] = config.space
+        assert (config.provenance.tower, config.space) == (name, engine.made_with(options["strips"]).space)
+        assert ("strips" in config.options) == (strips is not None)
+    assert len(set(found.values())) == 2
+
+
+def test_the_space_of_a_short_tower_is_of_its_graph_and_of_its_weights(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    for role in ("audio", "short"):
+        files = tuple(
+            msgspec.structs.replace(file, sha256="0" * 64) if (file.role, file.variant) == (role, "int8") else file
+            for file in manifest.files
+        )
+        other = msgspec.structs.replace(manifest, files=files)
+        assert other.space("int8", 1) != manifest.space("int8", 1)
+        assert (other.space("int8") == manifest.space("int8")) == (role == "short")
+        assert other.space("fp32", 1) == manifest.space("fp32", 1)
+
+
 def test_a_short_tower_that_cannot_be_is_an_error(engine: Engine, make_engine: Callable[..., Engine]) -> None:
     (samples,) = sounds(6, count=1)
     with pytest.raises(UsageError, match=r"at most 5 s \(this one: 6 s\)"):
@@ -354,10 +381,6 @@ def test_a_part_of_a_bundle_keeps_the_short_towers_of_its_variants(bundle: Bundl
 
 def copied(bundle: Bundle, directory: Path, keeps: Callable[[BundleFile], bool]) -> Path:
     """Copy the files of a bundle that are to be kept, under a manifest that names them."""
-    import msgspec
-
-    from clapedge.model.bundle import write_manifest
-
     directory.mkdir()
     files = tuple(file for file in bundle.manifest.files if keeps(file))
     for file in files:

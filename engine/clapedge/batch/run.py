@@ -63,14 +63,15 @@ class Progress:
 def embedding_config(engine: Engine, options: RecordingOptions) -> EmbeddingConfig:
     """Return how an engine makes embeddings with these options."""
     manifest = engine.bundle.manifest
-    given = {name: value for name, value in options.items() if (name, value) != ("length", None)}  # as older stores
+    unset = {("length", None), ("strips", None)}  # as older stores, which do not know them
+    given = {name: value for name, value in options.items() if (name, value) not in unset}
     _, clip_options = split_options(options, fusion=engine.fusion)
     return EmbeddingConfig(
         model=manifest.model,
         weights=manifest.weights,
         variant=engine.variant,
         provider=engine.provider_config.provider,
-        audio_tower=engine.bundle.file("audio", engine.variant).sha256,
+        audio_tower=engine.towers.digest(clip_options.strips),
         text_tower=manifest.text_tower,
         embedding_size=manifest.embedding_size,
         front_end=manifest.front_end,

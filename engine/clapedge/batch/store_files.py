@@ -15,6 +15,7 @@ import msgspec
 from clapedge.batch.fingerprint import Stamp
 from clapedge.errors import ClapEdgeError, StorageError
 from clapedge.features.front_end import FrontEnd, Frontend
+from clapedge.features.strips import Strips, tower_name
 from clapedge.model.space import clip_space
 from clapedge.scoring.result import Coverage, Provenance
 from clapedge.validation import describe_mismatch
@@ -41,7 +42,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     variant: str
     provider: str
     audio_tower: str
-    """SHA-256 of the audio tower's file."""
+    """SHA-256 of the audio tower's file, or of both of a short one, see `Manifest.tower_digest`."""
     text_tower: str | None
     """SHA-256 of the text tower's FP32 file: labels embedded by another one do not fit."""
     embedding_size: int
@@ -65,7 +66,8 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def provenance(self) -> Provenance:
         """What made the embeddings, as results carry it."""
         frontend: Frontend = "numpy" if self.frontend is msgspec.UNSET else "device"
-        return Provenance(self.model, self.weights, self.variant, self.provider, self.space, frontend)
+        tower = tower_name(msgspec.convert(self.options.get("strips"), Strips | None))
+        return Provenance(self.model, self.weights, self.variant, self.provider, self.space, frontend, tower)
 
     @property
     def row_bytes(self) -> int:

@@ -58,6 +58,11 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     checks: dict[str, float] = {}
     """Parity or accuracy figures measured when the file was made."""
 
+    def is_tower(self, variant: Variant, strips: Strips | None = None) -> bool:
+        """Return whether it is the audio tower of a variant, whole or of strips."""
+        role = "audio" if strips is None else "short"
+        return (self.role, self.variant, self.strips) == (role, variant, strips)
+
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the model gives in float32 for inputs that every machine can make, see `clapedge.model.proof`."""
@@ -98,26 +103,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         """Name the embedding spaces, whatever was given: a manifest of an older version does not, one may be wrong."""
-        towers: dict[Variant, BundleFile] = {}
-        for file in sorted(self.files, key=lambda file: len(file.providers)):  # that for every provider first
-            if file.role == "audio" and file.variant is not None:
-                towers.setdefault(file.variant, file)
-        spaces = {
-            variant: clip_space(
-                text_tower=self.text_tower, audio_tower=file.sha256, front_end=self.front_end, variant=variant
-            )
-            for variant, file in sorted(towers.items())
-        }
+        present = sorted({file.variant for file in self.files if file.role == "audio" and file.variant is not None})
+        spaces = {variant: self.space(variant) for variant in present}
         msgspec.structs.force_setattr(self, "spaces", spaces)
 
     def space(self, variant: Variant, strips: Strips | None = None) -> str:
         """Return the name of the embedding space of a variant; a short tower, looking at strips, has one of its own."""
-        if strips is None:
-            return self.spaces[variant]
-        (tower,) = (file for file in self.files if (file.role, file.variant, file.strips) == ("short", variant, strips))
-        return clip_space(
-            text_tower=self.text_tower, audio_tower=tower.sha256, front_end=self.front_end, variant=variant
+        tower = self.tower_digest(variant, strips)
+        return clip_space(text_tower=self.text_tower, audio_tower=tower, front_end=self.front_end, variant=variant)
+
+    def tower_digest(self, variant: Variant, strips: Strips | None = None) -> str:
+        """Return the SHA-256 of a tower that is present: of its file, or of both files of a short one.
+
+        A short tower's graph is one, its weights lie in the whole tower's file.
+        """
+        whole = next(
+            file.sha256 for file in sorted(self.files, key=lambda file: len(file.providers)) if file.is_tower(variant)
         )
+        if strips is None:
+            return whole
+        short = next(file.sha256 for file in self.files if file.is_tower(variant, strips))
+        return hashlib.sha256(f"{whole} {short}".encode()).hexdigest()
 
     @property
     def caution(self) -> str | None:
@@ -339,8 +345,7 @@ def _check_shapes(manifest: Manifest, manifest_path: Path) -> None:
         if (file.role == "short") != (file.strips is not None):
             raise BundleDamagedError(
                 f"{manifest_path} contradicts itself: {file.path} is a {file.role} file of "
-                f"{file.strips or 'no'} strips; "
-                "copy the bundle again, or export it again"
+                f"{file.strips or 'no'} strips; copy the bundle again, or export it again"
             )
         frames = len(strip_frames(file.strips, front_end.clip_frames)) if file.strips else front_end.clip_frames
         made = (1 if file.strips else front_end.channels, frames, front_end.n_mels)

@@ -48,7 +48,7 @@ class TowerSet:
 
         Raises:
             BundleError: the bundle has no such tower.
-            UsageError: the engine is closed, or its process forked.
+            UsageError: the engine is closed, its process forked, or short towers do not run where it runs.
         """
         with self._lock:
             if self._whole is None:
@@ -60,25 +60,27 @@ class TowerSet:
                 self._short[strips] = self._open(strips)
             return self._short[strips]
 
-    def file(self, strips: Strips | None = None) -> BundleFile:
-        """Return the file of a tower, for every provider.
+    def file(self, strips: Strips) -> BundleFile:
+        """Return the file of a short tower.
 
         Raises:
             BundleError: the bundle has no such tower.
         """
-        if strips is None:
-            return self._bundle.file("audio", self._variant)
         found = self._found(strips)
         if found is None:
             raise BundleError(
                 f"bundle {self._bundle.directory} holds no short audio tower in {self._variant}, as one that was "
-                'calibrated or exported with short=False; use tower="whole", or export it again'
+                'exported with short=False; use tower="whole", or export it again'
             )
         return found
 
     def space(self, strips: Strips | None = None) -> str:
         """Return the name of the embedding space of a tower."""
         return self._bundle.manifest.space(self._variant, strips)
+
+    def digest(self, strips: Strips | None = None) -> str:
+        """Return the SHA-256 that tells a tower from others, see `Manifest.tower_digest`."""
+        return self._bundle.manifest.tower_digest(self._variant, strips)
 
     def strips(self, choice: TowerChoice, seconds: float, *, fusion: Fusion, by_clips: bool) -> Strips | None:
         """Return which strips of a clip windows are embedded by, or None for the whole clip.
@@ -125,11 +127,12 @@ class TowerSet:
 
     def _found(self, strips: Strips) -> BundleFile | None:
         """Return the file of a short tower in the precision of the whole one, if there is one."""
-        files = self._bundle.files("short")
-        return next((file for file in files if (file.variant, file.strips) == (self._variant, strips)), None)
+        return next((file for file in self._bundle.files("short") if file.is_tower(self._variant, strips)), None)
 
     def _open(self, strips: Strips) -> AudioTowers:
         """Open a short tower as the whole one was, whose file it reads weights from and which was checked then."""
+        if self._provider_config.provider != "cpu":
+            raise UsageError(f"a short tower runs on the CPU, not on {self._provider_config.provider}; use strips=None")
         opening = partial(
             AudioTowers,
             provider_config=self._provider_config,
