@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from clapedge.cli.post_file import read_post
 from clapedge.cli.sessions import SourceSettings, sources_of
 from clapedge.errors import ClapEdgeError, StorageError, UsageError
 from clapedge.live.post import Post
+from clapedge.live.publisher import EventPublisher
 from clapedge.live.sinks.json_lines import JsonLinesSink
 from clapedge.live.status_file import StatusFile
 
@@ -201,55 +203,64 @@ def test_settings_that_cannot_be_used_change_nothing(
     thread.join(30)
 
 
-def test_a_source_whose_disk_fails_is_started_again(
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (
+            StorageError("the disk is gone; plug it in"),
+            "hall: the disk is gone; plug it in; it is started again in 1 s",
+        ),
+        (ZeroDivisionError(), "hall ended by a fault; report what is printed above; it is started again"),
+    ],
+)
+def test_a_source_that_fails_is_started_again(
     post_of: Callable[[str], tuple[Post, Lines]],
     recording: Path,
     alone: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    found: str,
 ) -> None:
-    from clapedge.live.publisher import EventPublisher
-
     publish = EventPublisher.publish
     failed: list[bool] = []
 
     def fail_once(self: EventPublisher, *words: Any, **options: Any) -> None:  # noqa: ANN401 - as they are
         if self._context.source == "hall" and not failed:
             failed.append(True)
-            raise StorageError("the disk is gone; plug it in")
+            raise error
         publish(self, *words, **options)
 
     monkeypatch.setattr(EventPublisher, "publish", fail_once)
     post, lines = post_of(table("yard", recording) + table("hall", recording))
     post.run()
-    assert "hall: the disk is gone; plug it in; it is started again in 1 s" in caplog.text
+    assert found in caplog.text
     assert plain(lines.records("yard")) == plain(lines.records("hall")) == plain(alone)
+    assert post.failure is None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_of_the_program_in_one_source_is_started_again(
-    post_of: Callable[[str], tuple[Post, Lines]],
-    recording: Path,
-    alone: list[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_source_that_can_be_opened_in_no_way_is_tried_again_and_ends_nothing(
+    post_of: Callable[[str], tuple[Post, Lines]], recording: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clapedge.live.listener import Listener
-
-    scores = Listener._scores
-    failed: list[bool] = []
-
-    def fail_once(self: Listener, *words: Any) -> tuple[list[float], list[float]]:  # noqa: ANN401 - as they are
-        if self._context.source == "hall" and not failed:
-            failed.append(True)
-            raise ZeroDivisionError
-        return scores(self, *words)
-
-    monkeypatch.setattr(Listener, "_scores", fail_once)
-    post, lines = post_of(table("yard", recording) + table("hall", recording))
-    post.run()
-    assert "hall ended by a fault; report what is printed above; it is started again" in caplog.text
-    assert plain(lines.records("yard")) == plain(lines.records("hall")) == plain(alone)
+    keep = tmp_path / "keep"
+    post, _ = post_of(
+        table("yard", recording, "speed = 1.0")
+        + table("hall", recording, f"keep = {json.dumps(str(keep))}", "speed = 1.0")
+    )
+    path = tmp_path / "post.toml"
+    thread = threading.Thread(target=post.run)
+    thread.start()
+    eventually(lambda: post.status()["sources"].keys() == {"yard", "hall"})
+    shutil.rmtree(keep)
+    keep.write_text("no directory any more")
+    path.write_text(path.read_text().replace("keep = ", "window = 3.0\nkeep = "))
+    eventually(lambda: "it goes on as it was" in caplog.text and "it is started again" in caplog.text)
+    assert post.status()["sources"].keys() == {"yard"}
+    keep.unlink()
+    eventually(lambda: post.status()["sources"].keys() == {"yard", "hall"})
+    post.stop()
+    thread.join(30)
 
 
 def test_records_that_cannot_be_written_end_the_post(

@@ -66,7 +66,8 @@ def test_the_schema_is_one_and_fits_the_file() -> None:
     found = json.loads(CliRunner().invoke(cli, ["listen", "--config-schema"]).stdout)
     jsonschema.Draft202012Validator.check_schema(found)
     one = {key: value for key, (value, _) in GIVEN.items()}
-    file = {"threads": 2, "status": "s.json", "window": 2.5, "sources": {"yard": {"source": "mic", **one}}}
+    sources = {"yard": {"source": "mic", **one}, "院子": {"source": "mic:1"}}
+    file = {"threads": 2, "status": "s.json", "window": 2.5, "sources": sources}
     jsonschema.validate(file, found)
     for wrong in ({"hopp": 1}, {"hop": "x"}, {"threads": 1}, {"tower": "small"}):
         with pytest.raises(jsonschema.ValidationError):

@@ -103,12 +103,8 @@ def schema(command: click.Command) -> dict[str, Any]:
     own = {key: kind for key, kind in kinds.items() if names[key] not in ENGINE_KEYS}
     shared = {key: kind for key, kind in kinds.items() if names[key] not in OWN_KEYS}
     one = {"type": "object", "properties": own, "required": ["source"], "additionalProperties": False}
-    several = {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "patternProperties": {f"^{NAME.pattern}$": one},
-    }
+    # names may be of any script, which the regular expressions of JSON schema do not know
+    several = {"type": "object", "minProperties": 1, "propertyNames": {"maxLength": 40}, "additionalProperties": one}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "clapedge listen --config",
@@ -126,7 +122,7 @@ def _decoded(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB; name a file of settings")
         return msgspec.toml.decode(path.read_text(encoding="utf-8"), type=dict[str, Any])
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; see docs/post.md for one to begin with") from None
+        raise UsageError(f"{path} does not exist; `clapedge listen --config-schema` prints what it may hold") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise UsageError(f"{path} cannot be read ({reason}); name a file of settings") from error

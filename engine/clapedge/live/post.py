@@ -50,17 +50,30 @@ class _Running:
         source: what it was started from.
         session: the run.
         thread: runs it.
+        failures: how often in a row it failed before.
         error: what ended it, if something did.
-        failures: how often in a row that happened.
-        due: when it is started again, by the monotonic clock; None if it is not to be.
     """
 
     source: PostSource
     session: Session
     thread: threading.Thread = field(default_factory=threading.Thread)
-    error: ClapEdgeError | None = None
     failures: int = 0
-    due: float | None = None
+    error: ClapEdgeError | None = None
+
+
+@dataclass(frozen=True)
+class _Retry:
+    """A source that is to be started again.
+
+    Attributes:
+        source: what it is started from.
+        failures: how often in a row it failed.
+        due: when, by the monotonic clock.
+    """
+
+    source: PostSource
+    failures: int
+    due: float
 
 
 class Post:
@@ -81,9 +94,10 @@ class Post:
             ClapEdgeError: the settings cannot be used.
         """
         self._read, self._settings, self._output, self._status = read, settings, output, status
+        self._stamp = self._modified()  # first: what is written while it is read is read again
         self._wanted = dict(read())
-        self._stamp = self._modified()
         self._running: dict[str, _Running] = {}
+        self._retries: dict[str, _Retry] = {}
         self._turns, self._lock = Turns(), threading.Lock()
         self._stopped, self._reload = threading.Event(), threading.Event()
         self._state = "listening"
@@ -120,8 +134,8 @@ class Post:
                 if self._reload.is_set() or self._modified() != self._stamp:
                     self._read_again()
                 if time.monotonic() - written >= STATUS_SECONDS:
-                    self._write_status()
                     watchdog.look(self.statuses())
+                    self._write_status()
                     written = time.monotonic()
         finally:
             self._end()
@@ -182,29 +196,32 @@ class Post:
 
     def _note_failure(self, name: str, running: _Running, error: ClapEdgeError, *, lasted: bool) -> None:
         """Note that a source failed, which lasted for a while before, and when it is started again."""
-        running.failures = 1 if lasted else running.failures + 1
         if error is not self._output.failure and running.source.reopens:
-            running.due = time.monotonic() + backoff(running.failures)
-            logger.warning("%s: %s; it is started again in %g s", name, error, backoff(running.failures))
+            self._retry(name, running.source, 1 if lasted else running.failures + 1, error)
         running.error = error
+
+    def _retry(self, name: str, source: PostSource, failures: int, error: ClapEdgeError) -> None:
+        """Have a source started again, the later the more often it failed."""
+        with self._lock:
+            self._retries[name] = _Retry(source, failures, time.monotonic() + backoff(failures))
+        logger.warning("%s: %s; it is started again in %g s", name, error, backoff(failures))
 
     def _goes_on(self) -> bool:
         """Start what is due again, and return whether there is, or will be, something to listen to."""
         failure = self._output.failure
-        for name, each in list(self._running.items()):
-            if each.due is not None and time.monotonic() >= each.due and not failure:
-                self._restart(name, each)
-        lost = any(each.error is failure for each in self._running.values()) if failure else False
-        return not lost and any(each.thread.is_alive() or each.due is not None for each in self._running.values())
-
-    def _restart(self, name: str, each: _Running) -> None:
-        """Start a source again that failed; the next try comes later."""
-        try:
-            self._start(name, each.source, failures=each.failures)
-        except ClapEdgeError as error:
-            each.failures += 1
-            each.due = time.monotonic() + backoff(each.failures)
-            logger.warning("%s: %s; it is started again in %g s", name, error, backoff(each.failures))
+        if failure and any(each.error is failure for each in self._running.values()):
+            return False
+        with self._lock:
+            due = {name: retry for name, retry in self._retries.items() if time.monotonic() >= retry.due}
+            for name in due:
+                del self._retries[name]
+        for name, retry in due.items():
+            try:
+                self._start(name, retry.source, failures=retry.failures)
+            except ClapEdgeError as error:
+                self._retry(name, retry.source, retry.failures + 1, error)
+        alive = any(each.thread.is_alive() for each in self._running.values())  # first: a failure is noted, then ends
+        return alive or bool(self._retries)
 
     def _read_again(self) -> None:
         """Follow the settings as they are now; those that cannot be used are reported, and nothing changes."""
@@ -239,7 +256,10 @@ class Post:
                 del self._wanted[name]
                 return
             self._wanted[name] = before
-            self._start(name, before)
+            try:
+                self._start(name, before)
+            except ClapEdgeError as failed:
+                self._retry(name, before, 1, failed)
 
     def _stop_one(self, name: str) -> None:
         """Stop a source, and wait until what was read is processed."""
@@ -248,6 +268,8 @@ class Post:
         if running:
             running.session.stop()
             running.thread.join()
+        with self._lock:  # now, as it may have failed while it was stopped
+            self._retries.pop(name, None)
 
     def _end(self) -> None:
         """Stop all sources at once, and wait for each."""

@@ -120,7 +120,7 @@ class Session:
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
         self._reader = Reader(source, self._buffer, clock, retries=reader_options.retries, stop=self._stopped)
-        self._watched = member is None  # of several, what runs them tells
+        self._alone = member is None  # of several, what runs them reports
         self._status_file = StatusFile(outputs.status_file)
         self._began, self._cpu_began = clock.monotonic(), time.process_time()
 
@@ -140,8 +140,9 @@ class Session:
         Raises:
             StorageError: the status, or what a sink writes, cannot be written; a full disk is logged instead.
         """
-        writer = threading.Thread(target=self._write_status_regularly, name="status", daemon=True)
-        writer.start()
+        writer = threading.Thread(target=self._report_regularly, name="status", daemon=True)
+        if self._alone:
+            writer.start()
         try:
             self._write_status()
             self._reader.start()
@@ -151,7 +152,8 @@ class Session:
             for sink in self._outputs.sinks:
                 sink.close()
             self._ended.set()
-            writer.join()
+            if self._alone:
+                writer.join()
             self._write_status()
             if self._outputs.background is not None:
                 self._outputs.background.save()
@@ -190,14 +192,12 @@ class Session:
             level=counts.level,
         )
 
-    def _write_status_regularly(self) -> None:
+    def _report_regularly(self) -> None:
         """Write the status until the run ends, and tell the watchdog of progress."""
         watchdog = Watchdog()
-        if self._watched:
-            watchdog.ready()
+        watchdog.ready()
         while not self._ended.wait(STATUS_SECONDS):
-            if self._watched:
-                watchdog.look({self._name: self.status()})
+            watchdog.look({self._name: self.status()})
             try:
                 self._write_status()
             except StorageError as error:
@@ -205,4 +205,5 @@ class Session:
 
     def _write_status(self) -> None:
         """Write the status file, if there is one."""
-        self._status_file.write(self.status())
+        if self._outputs.status_file is not None:
+            self._status_file.write(self.status())
