@@ -22,12 +22,12 @@ import numpy as np
 from bench_timeline import LOUDNESS, f1, labels_of, plant
 from clapedge import Engine, audio
 from clapedge.arrays import Float32Array
-from clapedge.features.strips import Strips, fitting_strips, strip_frames
+from clapedge.features.strips import Strips, fitting_strips, repeating_strips, strip_frames
 from clapedge.model.tower_set import TowerChoice
 
 RATE = 48_000
 TOWERS: tuple[Strips | None, ...] = (None, 1, 2)
-WINDOWS = (1.0, 1.25, 2.0, 2.5, 4.0, 5.0)
+WINDOWS = (0.5, 1.0, 1.25, 2.0, 2.5, 4.0, 5.0)
 CHOICES: tuple[TowerChoice, ...] = ("whole", "short")
 TIMELINES = (2.0, 2.5, 5.0)
 LOUDEST = 4800
@@ -55,6 +55,12 @@ def print_times(engine: Engine, runs: int) -> None:
     for strips in TOWERS:
         found = float(np.median(taken[strips]))
         print(f"| {strips or 'whole'} | {1e3 * found:.1f} | {found / whole:.3f} |", flush=True)
+
+
+def strips_of(engine: Engine, seconds: float) -> Strips | None:
+    """Return the strips that `auto` takes for a window, else those of `short`."""
+    front_end = engine.bundle.manifest.front_end
+    return repeating_strips(seconds, front_end) or fitting_strips(seconds, front_end)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def windows(directory: Path, seconds: float, clips: int) -> Iterator[tuple[str, 
 
 def agreement(engine: Engine, directory: Path, seconds: float, clips: int, *, labelled: bool) -> Agreement:
     """Compare the towers on windows of one length."""
-    strips = fitting_strips(seconds, engine.bundle.manifest.front_end)
+    strips = strips_of(engine, seconds)
     classes, sounds = zip(*windows(directory, seconds, clips), strict=True)
     whole, short = (engine.embed_audio([(sound, RATE) for sound in sounds], strips=each) for each in (None, strips))
     cosines = (whole * short).sum(axis=1).tolist()
@@ -109,7 +115,7 @@ def print_agreement(engine: Engine, directory: Path, clips: int, *, labelled: bo
         shares = ["", "", ""]
         if found.same is not None and found.right is not None:
             shares = [f"{share:.3f}" for share in (found.same, *found.right)]
-        strips = fitting_strips(seconds, engine.bundle.manifest.front_end)
+        strips = strips_of(engine, seconds)
         figures = f"{np.mean(found.cosines):.5f} | {min(found.cosines):.5f}"
         print(f"| {seconds:g} | {strips} | {figures} | {' | '.join(shares)} |", flush=True)
 

@@ -115,7 +115,7 @@ tower_option = click.option(
     default="auto",
     show_default=True,
     help="What embeds windows: short towers take a quarter (windows of 2.5 s at most) or half (5 s) of the work; auto "
-    "takes them for windows of 2.5, 1.25 and 5 s.",
+    "takes them for windows that divide 2.5 or 5 s.",
 )
 
 start_option = click.option("--start", type=float, default=0.0, show_default=True, help="Where to begin, in seconds.")

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ GAIN_1000 = 10 ** (2.000 / 20)
 """What brings the weighting to 0 dB at 1 kHz (same place)."""
 
 REACH = 4096
-"""Samples on either side that the weighting reads: its response has decayed by 97 dB there, being that of 20.6 Hz."""
+"""Samples on either side that the weighting reads: of its response, 135 dB less energy lies beyond."""
 
 STEP = 8192
 """Samples weighted at once, so that a Fourier transform is of 16384."""
@@ -137,7 +138,7 @@ class SoundLevelMeter:
         """Return the level of the blocks that touch [start, end), in seconds from the beginning; None without any."""
         oldest = self._count - len(self._powers)
         low, high = max(oldest, int(start / BLOCK_SECONDS)), min(self._count, int(np.ceil(end / BLOCK_SECONDS - 1e-9)))
-        return level_of([self._powers[place - oldest] for place in range(low, high)], offset=self._offset)
+        return level_of(list(islice(self._powers, low - oldest, max(low, high) - oldest)), offset=self._offset)
 
     def _weigh(self, samples: Float64Array) -> Float64Array:
         """Return samples A-weighted, from the one after `REACH` on."""
