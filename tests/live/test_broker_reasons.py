@@ -129,7 +129,7 @@ def test_a_broker_that_wants_a_certificate(
     tls = TlsFiles(own.ca, own.sign("device") if shown else None)
     transport = MqttTransport(f"mqtts://127.0.0.1:{brokers[0].port}/yard/sounds", tls=tls)
     if shown:
-        eventually(transport._online.is_set)
+        eventually(lambda: transport.connection.online)
         transport.send("0a1b-1-0", b"{}")
         transport.close()
     else:

@@ -15,6 +15,9 @@ logger = logging.getLogger("clapedge.live")
 DRAIN_SECONDS = 5.0
 """How long delivery may go on when listening ends; what is left waits in the spool for the next run."""
 
+CONNECT_SECONDS = 1.0
+"""The same where the latest try failed: of a run that was short, the first connection may just be made."""
+
 
 class UndeliveredError(Exception):
     """A message was not accepted now; it may be later.
@@ -92,8 +95,7 @@ class SpooledSink:
 
     def close(self) -> None:
         """Send what can be sent soon, and leave the rest in the spool."""
-        if not self._failures:
-            self._spool.wait_until_empty(DRAIN_SECONDS)
+        self._spool.wait_until_empty(CONNECT_SECONDS if self._failures else DRAIN_SECONDS)
         self._stop.set()
         self._spool.stop()
         self._thread.join(DRAIN_SECONDS)
