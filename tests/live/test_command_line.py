@@ -130,7 +130,6 @@ def test_an_address_with_a_password_need_not_be_an_argument(monkeypatch: pytest.
         (("nothing-there",), "name -, mic, mic:DEVICE"),
         (("-", "--rate", "16000", "--hop", "20"), "give 0.5 to 10"),
         (("-", "--rate", "16000", "--window", "20"), "10 s long at most"),
-        (("-", "--rate", "16000", "--mqtt", "mqtt://host/"), "give --spool"),
         (("-", "--rate", "16000", "--webhook", "http://host/"), "give --spool"),
         (("-", "--rate", "16000", "--began", "yesterday"), "give one such as"),
         (("-", "--rate", "16000", "--buffer", "0"), "give 1 to 3600 s"),

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -268,7 +269,7 @@ def test_what_a_full_disk_left_in_memory_is_noted_when_it_cannot_be_sent(
     spool = spool_of(tmp_path)
     monkeypatch.setattr(Path, "open", full)
     put(spool, 1, "end", 0)
-    stop = Hold(lambda: None)
+    stop = Hold(lambda: time.sleep(0.01))
     spooled = SpooledSink(spool, ScriptedTransport(*[UndeliveredError("down")] * 1000), stop=stop)
     eventually(lambda: spooled._failures)
     spooled.close()

@@ -72,7 +72,7 @@ def post_of(engine: Engine, tmp_path: Path, label_file: str) -> Iterator[Callabl
         head = f"labels = {json.dumps(label_file)}\nspeed = 0.0\nwindow = 2.0\nmerge_gap = 1.5\nmin_duration = 1.0\n"
         path.write_text(head + text, encoding="utf-8")
         output = JsonLinesSink(lines)  # type: ignore[arg-type] # as far as the sink needs it
-        read = lambda: sources_of(path, read_post(path, listen).sources, lambda: engine, output)  # noqa: E731 - as short
+        read = lambda: sources_of(path, read_post(path, listen).sources, lambda: engine, [output])  # noqa: E731 - as short
         made.append(Post(read, path, output, StatusFile(tmp_path / "status.json")))
         return made[-1], lines
 
@@ -358,7 +358,7 @@ def test_labels_of_a_changed_file_are_read_again(
     output = JsonLinesSink(sys.stdout)
 
     def read() -> SourceSettings:
-        return sources_of(path, read_post(path, listen).sources, lambda: engine, output)["yard"]
+        return sources_of(path, read_post(path, listen).sources, lambda: engine, [output])["yard"]
 
     first = read()
     assert read() == first

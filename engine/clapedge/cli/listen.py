@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ import click
 from clapedge.cli import log_to_stderr
 from clapedge.cli.options import (
     MOST_THREADS,
+    STANDARD_INPUT,
     Command,
     bundle_options,
     event_options,
@@ -27,7 +28,8 @@ from clapedge.errors import UsageError
 
 if TYPE_CHECKING:
     from clapedge.engine import Engine
-    from clapedge.live.post import PostSource
+    from clapedge.live.records import EventSink
+    from clapedge.live.sinks.json_lines import JsonLinesSink
     from clapedge.live.status import Status
 
 EXAMPLES = """\b
@@ -167,6 +169,25 @@ _sink_options = _with_options(
     ),
     click.option("--status", type=click.Path(), metavar="FILE", help="Write counts to it every 10 s, as JSON."),
     click.option("--metrics", metavar="[HOST:]PORT", help="Give metrics to Prometheus there (extra metrics)."),
+    click.option(
+        "--home-assistant",
+        metavar="URL",
+        envvar="CLAPEDGE_HOME_ASSISTANT",
+        show_envvar=True,
+        help="Show up in Home Assistant, through its broker: mqtt://user:password@host (extra mqtt).",
+    ),
+    click.option(
+        "--home-assistant-state",
+        type=click.Path(),
+        metavar="FILE",
+        help="Remembers what is switched there. [default: home_assistant.json, beside --config if there is one]",
+    ),
+    click.option(
+        "--select-labels",
+        multiple=True,
+        metavar="SET",
+        help="A label set that can be selected there (several times). [default: the stored and the shipped ones]",
+    ),
 )
 
 
@@ -222,13 +243,18 @@ def listen(
 
 def _listen_to_one(options: Mapping[str, Any]) -> None:
     """Listen to one source until it ends."""
+    from clapedge.cli.home_assistant import check_link
     from clapedge.cli.sessions import prepare
     from clapedge.live.sinks.json_lines import JsonLinesSink
 
     engine_of, output = _engine_of(options), JsonLinesSink(sys.stdout)
+    if options["home_assistant"]:
+        _run_post(options, engine_of, output, lambda: {_shown_name(options["source"]): options}, None)
+        return
+    check_link(options)
     prepared = prepare(options, engine_of)
     status_file = Path(options["status"]) if options["status"] else None
-    session = prepared.open(engine_of(), output, status_file=status_file)
+    session = prepared.open(engine_of(), [output], status_file=status_file)
     name = session.status().source
     with _metrics(options, lambda: {name: session.status()}), _stopped_by_signals(session.stop):
         session.run()
@@ -238,26 +264,64 @@ def _listen_to_one(options: Mapping[str, Any]) -> None:
         raise failure
 
 
+def _shown_name(source: str) -> str:
+    """Return what a source that has no name is called."""
+    from clapedge.live.addresses import without_password
+    from clapedge.live.sources.network import is_address
+
+    if is_address(source):
+        return without_password(source)
+    return "standard input" if source == STANDARD_INPUT else source
+
+
 def _listen_to_several(path: Path, command: click.Command) -> None:
     """Listen to the sources of a file until all have ended."""
     from clapedge.cli.post_file import read_post
-    from clapedge.cli.sessions import sources_of
-    from clapedge.live.post import Post
     from clapedge.live.sinks.json_lines import JsonLinesSink
-    from clapedge.live.status_file import StatusFile
 
     first = read_post(path, command)
-    engine_of, output = _engine_of(first.engine), JsonLinesSink(sys.stdout)
 
-    def read() -> "Mapping[str, PostSource]":
+    def read() -> Mapping[str, Mapping[str, Any]]:
         settings = read_post(path, command)
         if settings.engine != first.engine:
             raise UsageError(f"{path} has other settings of the whole process, as its bundle; start listening again")
-        return sources_of(path, settings.sources, engine_of, output)
+        return settings.sources
 
-    status_file = first.engine["status"]
-    post = Post(read, path, output, StatusFile(Path(status_file) if status_file else None))
-    with _metrics(first.engine, post.statuses), _stopped_by_signals(post.stop, reload=post.reload):
+    _run_post(first.engine, _engine_of(first.engine), JsonLinesSink(sys.stdout), read, path)
+
+
+def _run_post(
+    options: Mapping[str, Any],
+    engine_of: "Callable[[], Engine]",
+    output: "JsonLinesSink",
+    read: Callable[[], Mapping[str, Mapping[str, Any]]],
+    path: Path | None,
+) -> None:
+    """Listen to sources until all have ended.
+
+    Args:
+        options: of the whole process.
+        engine_of: loads the engine, once.
+        output: takes the records of all sources.
+        read: returns the options of each source by its name, as they are now.
+        path: the file that says so, or None.
+    """
+    from clapedge.cli.home_assistant import open_link, switched_sources
+    from clapedge.live.post import Post
+    from clapedge.live.status_file import StatusFile
+
+    link = open_link(options, engine_of, path.parent if path else Path())
+    outputs: tuple[EventSink, ...] = (output, link) if link else (output,)
+    status_file = StatusFile(Path(options["status"]) if options["status"] else None)
+    paused = link.memory.paused if link else ()
+    post = Post(
+        lambda: switched_sources(path, read(), engine_of, outputs, link), path, output, status_file, paused=paused
+    )
+    with ExitStack() as stack:
+        if link:
+            stack.enter_context(link.linked(post))
+        stack.enter_context(_metrics(options, post.statuses))
+        stack.enter_context(_stopped_by_signals(post.stop, reload=post.reload))
         post.run()
     for line in post.summary():
         click.echo(line, err=True)

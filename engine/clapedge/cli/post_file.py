@@ -28,10 +28,13 @@ NOT_KEYS = frozenset({"config", "config_schema"})
 ENGINE_KEYS = frozenset(
     {
         *("bundle", "provider", "provider_options", "precision", "self_check", "frontend"),
-        *("threads", "spinning", "status", "metrics"),
+        *("threads", "spinning", "status", "metrics", "home_assistant", "home_assistant_state", "select_labels"),
     }
 )
 """Parameters that are one for the whole process: its engine and its status."""
+
+TLS_KEYS = ("ca", "cert")
+"""Parameters for addresses, that of Home Assistant's broker too."""
 
 OWN_KEYS = frozenset({"source", "learn"})
 """Parameters that each source has for itself."""
@@ -83,7 +86,8 @@ def read_post(path: Path, command: click.Command) -> PostFile:
     for name, table in named.items():
         found[name] = _source(path, name, table, shared, keys, command)
     _check_distinct(path, found)
-    engine = {name: value for name, value in shared.items() if name in ENGINE_KEYS}
+    linked = TLS_KEYS if "home_assistant" in shared else ()
+    engine = {name: value for name, value in shared.items() if name in ENGINE_KEYS or name in linked}
     return PostFile(_parsed(command, {**engine, "source": STANDARD_INPUT}, keys, f"{path}"), found)
 
 
@@ -144,7 +148,8 @@ def _source(
         raise UsageError(f"{where}.{_key(keys, of_all)} is one for all sources; put it above the first table")
     if "source" not in own:
         raise UsageError(f'{where} has no source; give it one, such as source = "mic" or "rtsp://camera.local/stream"')
-    inherited = {key: value for key, value in shared.items() if key not in ENGINE_KEYS}
+    linked = "home_assistant"  # which certificates for all may be for
+    inherited = {key: value for key, value in shared.items() if key not in ENGINE_KEYS or key == linked}
     if any(key in own for key in LABEL_KEYS):
         inherited = {key: value for key, value in inherited.items() if key not in LABEL_KEYS}
     folders = {key: os.fspath(Path(inherited[key]) / name) for key in FOLDER_KEYS if key in inherited}

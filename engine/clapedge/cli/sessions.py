@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,13 +47,18 @@ class Prepared:
     reading: "ReaderOptions"
 
     def open(
-        self, engine: "Engine", output: "EventSink", *, status_file: Path | None = None, member: "Member | None" = None
+        self,
+        engine: "Engine",
+        outputs: "Sequence[EventSink]",
+        *,
+        status_file: Path | None = None,
+        member: "Member | None" = None,
     ) -> "Session":
         """Open where events go, and return the session, which closes it.
 
         Args:
             engine: embeds and scores.
-            output: takes records too, first.
+            outputs: take records too, first; they are not this source's alone.
             status_file: where the session writes its status, or None.
             member: what it is among several, or None.
 
@@ -66,13 +71,13 @@ class Prepared:
         options = self.options
         with ExitStack() as closing:
             kept = _open_clip_store(options), status_file, _open_background(options, engine)
-            outputs = Outputs([output, *_open_sinks(options, closing)], *kept)
+            sinks = [*outputs, *_open_sinks(options, closing)]
             session = Session(
                 engine,
                 self.labels,
                 self.source,
                 self.listening,
-                outputs=outputs,
+                outputs=Outputs(sinks, *kept),
                 reader_options=self.reading,
                 member=member,
             )
@@ -88,13 +93,13 @@ class SourceSettings:
         options: by the names of click's parameters of `clapedge listen`.
         written: when the file of its labels was last written, in nanoseconds; None if it names none.
         engine_of: loads the engine, once.
-        output: takes the records of all sources.
+        outputs: take the records of all sources.
     """
 
     options: Mapping[str, Any]
     written: int | None
     engine_of: "Callable[[], Engine]" = field(compare=False)
-    output: "EventSink" = field(compare=False)
+    outputs: "Sequence[EventSink]" = field(compare=False)
     prepared: Prepared = field(compare=False)
 
     @property
@@ -104,16 +109,19 @@ class SourceSettings:
 
     def open(self, member: "Member") -> "Session":
         """Open where its events go, and return its session."""
-        return self.prepared.open(self.engine_of(), self.output, member=member)
+        return self.prepared.open(self.engine_of(), self.outputs, member=member)
 
 
 def sources_of(
-    path: Path, sources: Mapping[str, Mapping[str, Any]], engine_of: "Callable[[], Engine]", output: "EventSink"
+    path: Path | None,
+    sources: Mapping[str, Mapping[str, Any]],
+    engine_of: "Callable[[], Engine]",
+    outputs: "Sequence[EventSink]",
 ) -> dict[str, SourceSettings]:
     """Return several sources of a file by name, each of them checked.
 
     Raises:
-        ClapEdgeError: one cannot be used; the message begins with the file and its name.
+        ClapEdgeError: one cannot be used; the message begins with the file and its name, if there is a file.
     """
     found = {}
     for name, options in sources.items():
@@ -122,8 +130,10 @@ def sources_of(
         try:
             prepared = prepare(options, engine_of)
         except ClapEdgeError as error:
+            if path is None:
+                raise
             raise UsageError(f"{path}: sources.{name}: {error}") from error
-        found[name] = SourceSettings(options, written, engine_of, output, prepared)
+        found[name] = SourceSettings(options, written, engine_of, outputs, prepared)
     return found
 
 
@@ -186,7 +196,7 @@ def _open_source(name: str, options: Mapping[str, Any]) -> "Source":
     if kind == MICROPHONE and not Path(name).exists():
         return MicrophoneSource(device, sample_rate=rate, channels=channels or 1, timeout=stall)
     if is_address(name):
-        return NetworkSource(name, timeout=stall, tls=_tls_files(options))
+        return NetworkSource(name, timeout=stall, tls=tls_files(options))
     return FileSource(name, speed=options["speed"])
 
 
@@ -204,7 +214,7 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
     """Return where records go beside standard output; `closing` closes what was opened if a later one fails."""
     from clapedge.live.sinks.command import CommandSink
     from clapedge.live.sinks.delivery import SpooledSink
-    from clapedge.live.sinks.mqtt import MqttTransport
+    from clapedge.live.sinks.mqtt import MqttTransport, UnspooledMqttSink
     from clapedge.live.sinks.spool import Spool
     from clapedge.live.sinks.webhook import WebhookTransport
 
@@ -213,9 +223,13 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
         jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
         sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout))
         closing.callback(sinks[-1].close)
-    tls = _tls_files(options)
+    tls = tls_files(options)
     for name, transport_type in (("mqtt", MqttTransport), ("webhook", WebhookTransport)):
         if not options[name]:
+            continue
+        if not options["spool"] and name == "mqtt":
+            sinks.append(UnspooledMqttSink(options[name], tls=tls))
+            closing.callback(sinks[-1].close)
             continue
         if not options["spool"]:
             raise UsageError(f"--{name} needs a directory where messages wait for delivery; give --spool DIR")
@@ -227,11 +241,11 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
     return sinks
 
 
-def _tls_files(options: Mapping[str, Any]) -> "TlsFiles":
+def tls_files(options: Mapping[str, Any]) -> "TlsFiles":
     """Return the certificates of one's own; raise if no address would use them."""
     from clapedge.live.tls import TlsFiles
 
-    addresses = (options[name] or "" for name in ("source", "mqtt", "webhook"))
+    addresses = (options[name] or "" for name in ("source", "mqtt", "webhook", "home_assistant"))
     encrypted = any(address.startswith(("mqtts://", "https://", "rtsps://")) for address in addresses)
     for name in ("ca", "cert"):
         if options[name] and not encrypted:

@@ -7,7 +7,7 @@ tells them apart: no live source fills the buffer in less time than its sound la
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clapedge.arrays import Float32Array
@@ -31,7 +31,7 @@ class Chunk:
         frames: (n, channels) float32.
         sample_rate: Hz.
         start: where it begins, in seconds of sound read so far.
-        fresh: whether it is the first of a connection.
+        fresh: whether it is the first of a connection, or after a pause.
         monotonic: when it arrived, by the monotonic clock.
         wall: when it arrived, by the wall clock.
     """
@@ -63,6 +63,8 @@ class AudioBuffer:
         dropped: frames that were dropped because they were not popped in time.
         dropped_seconds: how long those lasted.
         drops: how often that happened.
+        unheard: frames that came while listening was paused, which are not kept.
+        paused: whether it is.
         failure: why the source was given up, if it was.
     """
 
@@ -77,9 +79,10 @@ class AudioBuffer:
         self._capacity, self._lossless, self._adaptive = seconds, lossless, adaptive
         self._chunks: deque[Chunk] = deque()
         self._held = 0.0
-        self._closed = False
+        self._closed = self._told = self._resumed = False
         self._changed = threading.Condition()
-        self.pushed = self.popped = self.dropped = self.drops = 0
+        self.pushed = self.popped = self.dropped = self.drops = self.unheard = 0
+        self.paused = False
         self.dropped_seconds = 0.0
         self.failure: AudioError | None = None
 
@@ -88,12 +91,16 @@ class AudioBuffer:
         with self._changed:
             if self._adaptive and self._held + chunk.seconds > self._capacity and self._is_fast(chunk):
                 self._lossless = True
-            while self._lossless and self._held >= self._capacity and not self._closed:
+            while self._lossless and self._held >= self._capacity and not (self._closed or self.paused):
                 self._changed.wait()
             if self._closed:
                 return
+            if self.paused:
+                self.unheard += len(chunk.frames)
+                return
             self.pushed += len(chunk.frames)
-            self._chunks.append(chunk)
+            self._chunks.append(replace(chunk, fresh=True) if self._resumed else chunk)
+            self._resumed = False
             self._held += chunk.seconds
             if self._held > self._capacity and not self._lossless:
                 self.drops += 1
@@ -108,12 +115,25 @@ class AudioBuffer:
         """Return whether what is held came faster than a live source delivers, up to a chunk that is to be added."""
         return bool(self._chunks) and chunk.monotonic - self._chunks[0].monotonic < FAST_SHARE * self._held
 
-    def pop(self, timeout: float) -> Chunk | Literal["stalled", "ended"]:
-        """Return the oldest chunk, waiting up to `timeout` seconds for one, or what is left after `close`."""
+    def pause(self, *, paused: bool) -> None:
+        """Keep no sound from now on, or keep it again; what was pushed before is kept."""
         with self._changed:
-            self._changed.wait_for(lambda: self._chunks or self._closed, timeout)
+            if paused == self.paused:
+                return
+            self.paused, self._told = paused, False
+            self._resumed = True  # what follows does not continue what came before
+            self._changed.notify_all()
+
+    def pop(self, timeout: float) -> Chunk | Literal["paused", "stalled", "ended"]:
+        """Return the oldest chunk, waiting up to `timeout` seconds for one, or what is left after `close`.
+
+        A pause is told at once, and then every `timeout` seconds.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._closed or (self.paused and not self._told), timeout)
             if not self._chunks:
-                return "ended" if self._closed else "stalled"
+                self._told = self.paused
+                return "ended" if self._closed else "paused" if self.paused else "stalled"
             chunk = self._chunks.popleft()
             self._held = self._held - chunk.seconds if self._chunks else 0.0
             self.popped += len(chunk.frames)

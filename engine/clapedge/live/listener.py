@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -29,6 +30,9 @@ from clapedge.live.status import Counts
 from clapedge.model.tower_set import TowerChoice
 
 logger = logging.getLogger("clapedge.live")
+
+REASONS: dict[str | None, Reason] = {"ended": "end", "paused": "paused"}
+"""Why events end that go on where their segment does, by what ended that; else there is a gap."""
 
 FULL_SHARE = 0.8
 """Share of the time that windows may take with a recommended hop: the rest is for interruptions."""
@@ -64,10 +68,16 @@ class Listener:
         self._publisher = EventPublisher(context, *about, calibrated=calibrated, cooldown=options.cooldown)
         self._minutes = Minutes(offset=options.level_offset)
         self._numbers = itertools.count(1)
-        self._dropped = 0.0
+        self._dropped = self._cpu_began = 0.0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that are reported."""
+        return tuple(self._scorer.names)
 
     def run(self, buffer: AudioBuffer) -> None:
         """Process sound until the buffer is closed and empty."""
+        self._cpu_began = time.thread_time()
         self._run(buffer)
         for began, level in self._minutes.finish():
             self._publisher.publish_minute(began, level)
@@ -84,11 +94,11 @@ class Listener:
                 self._process(segment)
             if segment.ended_by == "ended":
                 return
-            self.counts.gaps += 1
+            self.counts.gaps += segment.ended_by != "paused"
             self._log_dropped(buffer)
             chunk = segment.following
             if chunk is None:
-                chunk = self._wait_for_sound(buffer, stalled=True)
+                chunk = self._wait_for_sound(buffer, stalled=segment.ended_by == "stalled")
             elif chunk.fresh:
                 self._restart_stamps(chunk)
 
@@ -125,6 +135,7 @@ class Listener:
                 recorder.cut_long(span.end)
             now = clock.monotonic()
             self.counts.window_ms.append(1e3 * (now - done - (segment.waited - waited)))
+            self.counts.own_cpu_s = time.thread_time() - self._cpu_began
             if segment.ended_by is None:  # else it waited for sound that did not come
                 self.counts.latency_ms.append(1e3 * (now - arrival))
             done, waited = now, segment.waited
@@ -133,7 +144,7 @@ class Listener:
         if sound_levels:
             sound_levels.finish()
         for update in tracker.close(end):
-            publish(update, end, arrival, "end" if segment.ended_by == "ended" else "gap")
+            publish(update, end, arrival, REASONS.get(segment.ended_by, "gap"))
         for sentence in stream.warnings:
             logger.warning("%s", sentence)
 
@@ -194,9 +205,9 @@ class Listener:
         while not isinstance(popped := buffer.pop(self._options.stall), Chunk):
             if popped == "ended":
                 return None
-            if not stalled:
+            if popped == "stalled" and not stalled:
                 self._note_stall()
-            stalled = True
+            stalled = popped == "stalled"
         if stalled:
             logger.info("sound again after %.0f s more", self._context.clock.monotonic() - began)
         self._restart_stamps(popped)

@@ -37,6 +37,9 @@ MOST_ANSWERS = 1000
 LONGEST_COMMAND = 256
 """Bytes of a message that is received; commands are words and names."""
 
+NOT_YET = "no connection yet"
+"""Why there is no connection before the first try has ended."""
+
 OTHER_VERSION = "Unsupported protocol version"
 """How paho calls the answer of a broker that does not know MQTT 5."""
 
@@ -71,10 +74,6 @@ class BrokerAddress:
             UsageError: the address, or a certificate, cannot be used.
         """
         parts, name = urlsplit(address), without_password(address)
-        try:
-            port = parts.port
-        except ValueError:
-            raise UsageError(f"{name} has no port that can be; give mqtt://host:port/topic") from None
         if parts.scheme not in PORTS or not parts.hostname:
             raise UsageError(f"{name} is not the address of a broker; give mqtt://host:port/topic")
         path = unquote(parts.path.strip("/"))
@@ -83,7 +82,7 @@ class BrokerAddress:
         user = unquote(parts.username) if parts.username else None
         context = (tls or TlsFiles()).context() if parts.scheme == "mqtts" else None
         password = unquote(parts.password or "")
-        return cls(name, parts.hostname, port or PORTS[parts.scheme], user, password, path, context)
+        return cls(name, parts.hostname, parts.port or PORTS[parts.scheme], user, password, path, context)
 
 
 class MqttConnection:
@@ -124,7 +123,7 @@ class MqttConnection:
             from paho.mqtt.enums import MQTTProtocolVersion
         except ImportError:
             raise MissingExtraError(wanted, "mqtt") from None
-        self.name, self.reason, self.generation = address.name, "no connection yet", 0
+        self.name, self.reason, self.generation = address.name, NOT_YET, 0
         self._address, self._status_topic, self._most_queued = address, status_topic, most_queued
         self._subscriptions, self._on_online, self._on_message = subscriptions, on_online, on_message
         self._acknowledged: OrderedDict[int, Any] = OrderedDict()

@@ -7,7 +7,7 @@ listener, and they take turns at the tower. Changed settings restart the sources
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,15 +80,22 @@ class Post:
     """Listens to several sources until all have ended or it is stopped."""
 
     def __init__(
-        self, read: Callable[[], Mapping[str, PostSource]], settings: Path, output: JsonLinesSink, status: StatusFile
+        self,
+        read: Callable[[], Mapping[str, PostSource]],
+        settings: Path | None,
+        output: JsonLinesSink,
+        status: StatusFile,
+        *,
+        paused: Iterable[str] = (),
     ) -> None:
         """Read the settings.
 
         Args:
             read: returns the sources by name, as the settings say now.
-            settings: the file that they stand in; when it changes they are read again.
+            settings: the file that they stand in; when it changes they are read again. None is for none.
             output: takes the records of all sources; if it fails, the post ends.
             status: takes the status.
+            paused: names of sources that are not to be heard until `pause` says so.
 
         Raises:
             ClapEdgeError: the settings cannot be used.
@@ -96,6 +103,7 @@ class Post:
         self._read, self._settings, self._output, self._status = read, settings, output, status
         self._stamp = self._modified()  # first: what is written while it is read is read again
         self._wanted = dict(read())
+        self._paused = set(paused)
         self._running: dict[str, _Running] = {}
         self._retries: dict[str, _Retry] = {}
         self._turns, self._lock = Turns(), threading.Lock()
@@ -116,6 +124,19 @@ class Post:
     def reload(self) -> None:
         """Read the settings again, soon."""
         self._reload.set()
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Hear nothing of a source from now on, or hear it again; that lasts when it is started again."""
+        with self._lock:
+            (self._paused.add if paused else self._paused.discard)(name)
+            running = self._running.get(name)
+        if running:
+            running.session.pause(paused=paused)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sources that the settings name, whether they are open now or not."""
+        return tuple(self._wanted)
 
     def run(self) -> None:
         """Listen until all sources have ended or `stop` is called.
@@ -177,6 +198,7 @@ class Post:
         )
         with self._lock:
             self._running[name] = running
+            running.session.pause(paused=name in self._paused)
         running.thread.start()
 
     def _listen(self, name: str, running: _Running) -> None:
@@ -289,6 +311,8 @@ class Post:
 
     def _modified(self) -> int | None:
         """Return when the settings were last written; None while there are none, as amid a replacement."""
+        if self._settings is None:
+            return None
         try:
             return self._settings.stat().st_mtime_ns
         except OSError:

@@ -7,7 +7,7 @@ import msgspec
 
 from clapedge.events.event import Kind
 
-Reason = Literal["quiet", "gap", "end", "interrupted"]
+Reason = Literal["quiet", "gap", "paused", "end", "interrupted"]
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +27,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
         until: the time of `end`.
         latency_ms: from the arrival of the sound that decided to this record.
         delay_ms: from the beginning of the event to this record.
-        reason: why it ended: `quiet` (the label is not present any more), `gap` (the sound was interrupted), `end`
-            (listening ended) or `interrupted` (the process or the machine did, which the next run reports).
+        reason: why it ended: `quiet` (the label is not present any more), `gap` (the sound was interrupted), `paused`
+            (listening was), `end` (it ended) or `interrupted` (the process or the machine did, which the next run
+            reports).
         clip: name of the file that holds its sound.
         source: name of the source.
         model: model id of the bundle.

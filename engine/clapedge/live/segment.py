@@ -15,7 +15,7 @@ class ContinuousSegment:
     Attributes:
         sample_rate: Hz.
         start: where it begins, in seconds of sound.
-        ended_by: why it ended: `gap`, `stalled` or `ended`; None before.
+        ended_by: why it ended: `gap`, `paused`, `stalled` or `ended`; None before.
         following: the chunk after the gap.
         waited: seconds spent on waiting for chunks.
     """
@@ -35,7 +35,7 @@ class ContinuousSegment:
         """
         self.sample_rate, self.start = first.sample_rate, first.start
         self.notes: list[str] = []
-        self.ended_by: Literal["gap", "stalled", "ended"] | None = None
+        self.ended_by: Literal["gap", "paused", "stalled", "ended"] | None = None
         self.following: Chunk | None = None
         self.waited = 0.0
         self._latest, self._buffer, self._clock, self._stamps, self._timeout = first, buffer, clock, stamps, timeout
@@ -63,7 +63,7 @@ class ContinuousSegment:
             self._arrivals.popleft()
         return self._arrivals[0][1]
 
-    def _pop(self) -> Chunk | Literal["stalled", "ended"]:
+    def _pop(self) -> Chunk | Literal["paused", "stalled", "ended"]:
         """Wait for the next chunk."""
         began = self._clock.monotonic()
         popped = self._buffer.pop(self._timeout)

@@ -129,6 +129,10 @@ class Session:
         """Why the source was given up, if it was."""
         return self._buffer.failure
 
+    def pause(self, *, paused: bool) -> None:
+        """Hear nothing from now on, or hear again; the source stays open, and what it gives meanwhile is not kept."""
+        self._buffer.pause(paused=paused)
+
     def stop(self) -> None:
         """Read no more; what was read is processed to its end."""
         self._stopped.set()
@@ -163,7 +167,7 @@ class Session:
         counts, buffer = self._listener.counts, self._buffer
         notes = [*self._source.notes(), *(note for sink in self._outputs.sinks for note in sink.notes())]
         return Status(
-            state="ended" if self._ended.is_set() else "listening",
+            state="ended" if self._ended.is_set() else "paused" if buffer.paused else "listening",
             source=self._name,
             run=self._outputs.run_id,
             uptime_s=round(self._clock.monotonic() - self._began, 3),
@@ -190,6 +194,10 @@ class Session:
                 sink.receiver: sink.waiting for sink in self._outputs.sinks if isinstance(sink, SpooledSink)
             },
             level=counts.level,
+            labels=self._listener.labels,
+            own_cpu_s=round(counts.own_cpu_s, 3),
+            samples_unheard=buffer.unheard,
+            dropped_s=round(buffer.dropped_seconds, 3),
         )
 
     def _report_regularly(self) -> None:

@@ -33,6 +33,7 @@ class Counts:
         latency_ms: from the arrival of a window's last sample until it was processed, of the latest windows.
         level: of the latest minute, where levels are measured.
         delay_ms: from the beginning of an event to its first record, of the latest events.
+        own_cpu_s: seconds of processor time of the thread that scores the windows.
     """
 
     windows: int = 0
@@ -46,13 +47,14 @@ class Counts:
     level: LevelRecord | None = None
     latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     delay_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    own_cpu_s: float = 0.0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a run has done so far; the fields are those of the status file.
 
     Attributes:
-        state: `listening` or `ended`.
+        state: `listening`, `paused` or `ended`.
         source: name of the source.
         run: id of the run, with which ids of events begin.
         uptime_s: seconds since it began.
@@ -77,6 +79,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         held: events that were not reported, being so soon after another one of their label; by label.
         messages_waiting: messages that wait in spools, by receiver.
         level: record of the latest minute's sound levels; null where they are not measured.
+        labels: names of the labels that are reported.
+        own_cpu_s: seconds of processor time that scoring this source took, of one thread.
+        samples_unheard: samples of a channel that came while it was paused, which are not kept.
+        dropped_s: seconds of sound that were dropped.
     """
 
     state: str
@@ -104,6 +110,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held: dict[str, int] = {}
     messages_waiting: dict[str, int] = {}
     level: LevelRecord | None = None
+    labels: tuple[str, ...] = ()
+    own_cpu_s: float = 0.0
+    samples_unheard: int = 0
+    dropped_s: float = 0.0
 
     def summary(self) -> list[str]:
         """Return the status as lines for a reader."""
