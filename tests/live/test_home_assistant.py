@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,6 +238,7 @@ def test_commands_are_obeyed_and_remembered_and_others_are_named(
         assert "not understood: 'nonsense'" in caplog.text
     assert post.paused == [("yard", True)]
     again = Memory(path)
+    again.give_up("yard", "city")  # which was selected before
     assert (again.paused, again.labels("yard"), again.known) == (["yard"], "home", ["yard"])
     with link_to(broker.port, post, path, choices=("city",)) as link:
         assert link.chosen("yard") is None  # cannot be selected any more
@@ -396,6 +397,16 @@ def settings(tmp_path: Path, planted: Float32Array, label_file: str) -> Callable
     return write
 
 
+@contextmanager
+def running(command: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command, which is killed at the end; all that it writes goes to a file."""
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_post_is_switched_by_the_house_and_stays_so_when_it_is_killed(
     settings: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -405,18 +416,19 @@ def test_a_post_is_switched_by_the_house_and_stays_so_when_it_is_killed(
     house = House(broker.port, own.ca)
     head = f'home_assistant = "mqtts://127.0.0.1:{broker.port}"\nca = {json.dumps(str(own.ca))}'
     command = (*COMMAND, "--config", str(settings(f'{head}\nselect_labels = ["home", "missing.toml"]')))
-    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    log = tmp_path / "log"
+    with running(command, log) as process:
         eventually(lambda: house.has("/yard/label/siren", "OFF"))
         base = house.device("yard")["components"]["labels"]["command_topic"].removesuffix("/labels/set")
         house.say(f"{base}/labels/set", "missing.toml")
-        eventually(lambda: "yard goes on with the labels of its settings" in (tmp_path / "log").read_text())
+        eventually(lambda: "yard goes on with the labels of its settings" in log.read_text())
         house.say(f"{base}/labels/set", "home")
         eventually(lambda: house.has("/yard/label/knocking", "OFF") and house.has("/yard/label/siren", ""))
         house.say(f"{base}/listening/set", "OFF")
         eventually(lambda: house.state("yard").get("listening") == "OFF")
         process.kill()
         eventually(lambda: house.has("/status", "offline"))
-    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with running(command, log) as process:
         eventually(lambda: house.has("/status", "online"))
         eventually(lambda: house.has("/yard/availability", "online") and house.has("/yard/label/knocking", "OFF"))
         assert house.state("yard")["listening"] == "OFF"
@@ -425,7 +437,7 @@ def test_a_post_is_switched_by_the_house_and_stays_so_when_it_is_killed(
         assert process.wait(PATIENCE) == 0
     house.close()
     broker.kill()
-    assert "all of it" in (tmp_path / "log").read_text()
+    assert "all of it" in log.read_text()
 
 
 def test_one_source_needs_no_file_of_settings(

@@ -77,7 +77,7 @@ def switched_sources(
                 continue
         found |= sources_of(path, {name: options}, engine_of, outputs)
         if link and chosen:
-            link.memory.select(name, None)
+            link.memory.give_up(name, chosen)
     return found
 
 

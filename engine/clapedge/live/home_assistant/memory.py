@@ -94,6 +94,11 @@ class Memory:
         self._source(name).labels = labels
         self._save()
 
+    def give_up(self, name: str, labels: str) -> None:
+        """Forget that a label set was selected, unless another one has been since."""
+        if self.labels(name) == labels:
+            self.select(name, None)
+
     def keep(self, names: Collection[str]) -> list[str]:
         """Remember these sources, forget the others, and return those."""
         gone = [name for name in self.known if name not in names]
