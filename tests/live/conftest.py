@@ -3,9 +3,12 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.live.brokers import Broker
+from tests.live.house import House
 from tests.live.staging import CLIPS, FEED_RATE, PLANTED, RATE, SECONDS, ListenerSetup, MemorySink, StillClock
 
 from clapedge import EmbeddedLabels, Engine, Label, LabelSet, audio
@@ -77,3 +80,20 @@ def label_file(labels: EmbeddedLabels, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("labels") / "labels.npz"
     labels.save(path)
     return str(path)
+
+
+@pytest.fixture
+def forgetful_broker(tmp_path: Path) -> Iterator[Broker]:
+    """Return a broker that forgets all when it is started again."""
+    made = Broker(tmp_path, settings="allow_anonymous true\npersistence false")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def house(forgetful_broker: Broker) -> Iterator[House]:
+    """Return what the broker is told."""
+    made = House(forgetful_broker.port)
+    yield made
+    made.close()

@@ -1,13 +1,7 @@
 """Home Assistant as its broker sees the link: devices, states, commands, and what is told again after a restart."""
 
-import json
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-import soundfile
 from click.testing import CliRunner
 from tests.live.brokers import Broker
 from tests.live.certificates import authority
-from tests.live.staging import PATIENCE, RATE, eventually, record_of
-from tests.live.test_broker_reasons import encrypted
+from tests.live.house import House
+from tests.live.staging import eventually, record_of
 
-from clapedge.arrays import Float32Array
 from clapedge.cli import cli
 from clapedge.errors import ClapEdgeError, UsageError
 from clapedge.live.home_assistant import source_state
@@ -35,59 +27,6 @@ from clapedge.live.records import LevelRecord, Record
 from clapedge.live.sinks.mqtt import UnspooledMqttSink
 from clapedge.live.status import Status
 from clapedge.live.tls import TlsFiles
-
-COMMAND = (sys.executable, "-m", "clapedge.cli", "listen")
-
-
-class House:
-    """What Home Assistant would see: the latest payload of each topic, and how often each came."""
-
-    def __init__(self, port: int, ca: Path | None = None) -> None:
-        """Subscribe to all."""
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        self.topics: dict[str, bytes] = {}
-        self.counts: dict[str, int] = {}
-        ready = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2)
-        if ca:
-            self._client.tls_set(str(ca))
-        self._client.on_connect = lambda client, *_: client.subscribe([("homeassistant/#", 1), ("clapedge/#", 1)])
-        self._client.on_subscribe = lambda *_: ready.set()
-        self._client.on_message = lambda _client, _data, message: self._take(message.topic, bytes(message.payload))
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert ready.wait(PATIENCE)
-
-    def _take(self, topic: str, payload: bytes) -> None:
-        """Keep a payload."""
-        self.counts[topic] = self.counts.get(topic, 0) + 1
-        self.topics[topic] = payload
-
-    def say(self, topic: str, payload: str, *, retain: bool = False) -> None:
-        """Publish."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE)
-
-    def has(self, topic: str, payload: str) -> bool:
-        """Return whether a topic ends so, and holds that."""
-        return any(each.endswith(topic) and data == payload.encode() for each, data in list(self.topics.items()))
-
-    def state(self, source: str) -> dict[str, Any]:
-        """Return the state of a source."""
-        found = [data for topic, data in list(self.topics.items()) if topic.endswith(f"/{source}/state")]
-        return json.loads(found[0]) if found and found[0] else {}
-
-    def device(self, name: str) -> dict[str, Any]:
-        """Return the device of that name."""
-        payloads = [data for topic, data in list(self.topics.items()) if topic.endswith("/config") and data]
-        devices = [json.loads(data) for data in payloads]
-        return next((each for each in devices if each["device"]["name"] == name), {})
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @dataclass
@@ -126,23 +65,6 @@ def status(name: str = "yard", **changed: Any) -> Status:  # noqa: ANN401 - of a
     return Status(**{**numbers, **times, **given, **changed})
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """Return a broker that forgets all when it is started again."""
-    made = Broker(tmp_path, settings="allow_anonymous true\npersistence false")
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def house(broker: Broker) -> Iterator[House]:
-    """Return what the broker is told."""
-    made = House(broker.port)
-    yield made
-    made.close()
-
-
 @contextmanager
 def link_to(port: int, post: FakePost, path: Path, **options: Any) -> Iterator[HomeAssistantLink]:  # noqa: ANN401
     """Link a post."""
@@ -177,9 +99,9 @@ def test_every_part_of_a_device_has_an_id_of_its_own_and_levels_have_the_unit_of
         assert parts["labels"]["options"] == [AS_CONFIGURED, "city"]
 
 
-def test_what_goes_on_is_retained_and_told_at_once(house: House, broker: Broker, tmp_path: Path) -> None:
+def test_what_goes_on_is_retained_and_told_at_once(house: House, forgetful_broker: Broker, tmp_path: Path) -> None:
     post = FakePost({"yard": status()})
-    with link_to(broker.port, post, tmp_path / "ha.json") as link:
+    with link_to(forgetful_broker.port, post, tmp_path / "ha.json") as link:
         eventually(lambda: house.has("/yard/label/siren", "OFF"))
         assert house.device("yard")["components"]["label_siren"]["name"] == "siren"
         assert house.state("yard") == {
@@ -193,7 +115,7 @@ def test_what_goes_on_is_retained_and_told_at_once(house: House, broker: Broker,
         }
         give(link, msgspec.structs.replace(record_of(1, "begin"), source="yard"))
         eventually(lambda: house.has("/yard/label/siren", "ON"))
-        late = House(broker.port)  # such as Home Assistant started again
+        late = House(forgetful_broker.port)  # such as Home Assistant started again
         eventually(lambda: late.has("/yard/label/siren", "ON") and late.device("yard"))
         late.close()
         give(link, msgspec.structs.replace(record_of(1, "end", 1), source="yard"))
@@ -217,13 +139,13 @@ def test_what_goes_on_is_retained_and_told_at_once(house: House, broker: Broker,
 
 
 def test_commands_are_obeyed_and_remembered_and_others_are_named(
-    house: House, broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    house: House, forgetful_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "ha.json"
     base = f"clapedge/{Memory(path).id}/yard"
     house.say(f"{base}/listening/set", "OFF", retain=True)  # of an hour ago: no command any more
     post = FakePost({"yard": status()})
-    with link_to(broker.port, post, path) as link:
+    with link_to(forgetful_broker.port, post, path) as link:
         eventually(lambda: house.state("yard"))
         house.say(f"{base}/labels/set", "home")
         eventually(lambda: house.state("yard")["labels"] == "home")
@@ -240,27 +162,29 @@ def test_commands_are_obeyed_and_remembered_and_others_are_named(
     again = Memory(path)
     again.give_up("yard", "city")  # which was selected before
     assert (again.paused, again.labels("yard"), again.known) == (["yard"], "home", ["yard"])
-    with link_to(broker.port, post, path, choices=("city",)) as link:
+    with link_to(forgetful_broker.port, post, path, choices=("city",)) as link:
         assert link.chosen("yard") is None  # cannot be selected any more
     eventually(lambda: house.has("/status", "offline"))
-    with link_to(broker.port, post, path) as link:
+    with link_to(forgetful_broker.port, post, path) as link:
         eventually(lambda: house.has("/status", "online"))
         house.say(f"{base}/labels/set", AS_CONFIGURED)
         house.say(f"{base}/listening/set", "ON")
         eventually(lambda: post.paused[-1] == ("yard", False) and link.chosen("yard") is None)
 
 
-def test_all_is_told_again_to_a_broker_that_forgot_and_to_a_house_that_starts(broker: Broker, tmp_path: Path) -> None:
+def test_all_is_told_again_to_a_broker_that_forgot_and_to_a_house_that_starts(
+    forgetful_broker: Broker, tmp_path: Path
+) -> None:
     post = FakePost({"yard": status()})
-    with link_to(broker.port, post, tmp_path / "ha.json") as link:
-        house = House(broker.port)
+    with link_to(forgetful_broker.port, post, tmp_path / "ha.json") as link:
+        house = House(forgetful_broker.port)
         give(link, msgspec.structs.replace(record_of(1, "begin"), source="yard"))
         eventually(lambda: house.has("/yard/label/siren", "ON"))
         known = {topic: data for topic, data in house.topics.items() if data and not topic.endswith("/state")}
         house.close()
-        broker.kill()
-        broker.start()
-        house = House(broker.port)
+        forgetful_broker.kill()
+        forgetful_broker.start()
+        house = House(forgetful_broker.port)
         eventually(lambda: known.items() <= house.topics.items())
         before = dict(house.counts)
         house.say("homeassistant/status", "online")
@@ -269,10 +193,12 @@ def test_all_is_told_again_to_a_broker_that_forgot_and_to_a_house_that_starts(br
         house.close()
 
 
-def test_labels_and_sources_that_are_gone_are_taken_away(house: House, broker: Broker, tmp_path: Path) -> None:
+def test_labels_and_sources_that_are_gone_are_taken_away(
+    house: House, forgetful_broker: Broker, tmp_path: Path
+) -> None:
     post = FakePost({"yard": status(), "hall": status("hall")})
     path = tmp_path / "ha.json"
-    with link_to(broker.port, post, path):
+    with link_to(forgetful_broker.port, post, path):
         eventually(lambda: house.device("yard") and house.device("hall") and house.has("/yard/label/dog", "OFF"))
         post.statuses_ = {"yard": status(labels=("siren", "owl")), "hall": post.statuses_["hall"]}
         eventually(lambda: house.has("/yard/label/owl", "OFF") and house.has("/yard/label/dog", ""))
@@ -283,7 +209,7 @@ def test_labels_and_sources_that_are_gone_are_taken_away(house: House, broker: B
         eventually(lambda: not house.device("hall"))
     assert Memory(path).known == ["yard"]
     post.statuses_ = {"cellar": status("cellar")}
-    with link_to(broker.port, post, path):  # what went while nothing ran
+    with link_to(forgetful_broker.port, post, path):  # what went while nothing ran
         eventually(lambda: house.device("cellar") and not house.device("yard"))
 
 
@@ -319,12 +245,12 @@ def test_a_broker_that_refuses_is_what_the_log_names_and_ends_nothing(
 ) -> None:
     rights = tmp_path / "rights"
     rights.write_text("topic readwrite homeassistant/#\n")
-    broker = Broker(tmp_path, settings=f"allow_anonymous true\nacl_file {rights}")
-    with link_to(broker.port, FakePost({"yard": status()}), tmp_path / "ha.json"):
+    forgetful_broker = Broker(tmp_path, settings=f"allow_anonymous true\nacl_file {rights}")
+    with link_to(forgetful_broker.port, FakePost({"yard": status()}), tmp_path / "ha.json"):
         eventually(lambda: "no connection: Connection refused" in caplog.text)
-        broker.start()
+        forgetful_broker.start()
         eventually(lambda: "/yard/state (Not authorized); may this user publish to it?" in caplog.text)
-    broker.kill()
+    forgetful_broker.kill()
 
 
 @pytest.mark.parametrize(
@@ -340,18 +266,18 @@ def test_a_file_of_something_else_is_an_error(tmp_path: Path, content: str, foun
 
 
 def test_records_without_a_spool_are_sent_at_most_once_and_lost_ones_are_counted(
-    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    forgetful_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     del tmp_path
-    house = House(broker.port)
-    broker_address = f"mqtt://127.0.0.1:{broker.port}"
+    house = House(forgetful_broker.port)
+    broker_address = f"mqtt://127.0.0.1:{forgetful_broker.port}"
     sink = UnspooledMqttSink(broker_address)
     eventually(lambda: house.has("clapedge/events/status", "online"))
     record = record_of(1)
     sink.write(record, b"first")
     eventually(lambda: house.has("clapedge/events", "first"))
     house.close()
-    broker.kill()
+    forgetful_broker.kill()
     eventually(lambda: not sink._transport.connection.online)
     for _ in range(3):
         sink.write(record, b"lost")
@@ -378,80 +304,6 @@ def test_what_is_impossible_is_an_error_before_anything_is_read(
     result = CliRunner().invoke(cli, ["listen", "mic", "-l", "dog", *words])
     assert isinstance(result.exception, ClapEdgeError)
     assert found in str(result.exception)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, planted: Float32Array, label_file: str) -> Callable[[str], Path]:
-    """Return what writes settings of a source that lasts, for a broker's address."""
-    soundfile.write(tmp_path / "planted.wav", planted, RATE)
-    shutil.copy(label_file, tmp_path / "own.npz")
-
-    def write(head: str) -> Path:
-        path = tmp_path / "post.toml"
-        source = (
-            f"source = {json.dumps(str(tmp_path / 'planted.wav'))}\nlabels = {json.dumps(str(tmp_path / 'own.npz'))}"
-        )
-        path.write_text(f"{head}\nspeed = 0.2\n[sources.yard]\n{source}\n", encoding="utf-8")
-        return path
-
-    return write
-
-
-@contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command, which is killed at the end; all that it writes goes to a file."""
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_a_post_is_switched_by_the_house_and_stays_so_when_it_is_killed(
-    settings: Callable[[str], Path], tmp_path: Path
-) -> None:
-    own = authority(tmp_path / "authority")
-    broker = encrypted(tmp_path, own.sign("broker", "IP:127.0.0.1"), "allow_anonymous true")
-    broker.start()
-    house = House(broker.port, own.ca)
-    head = f'home_assistant = "mqtts://127.0.0.1:{broker.port}"\nca = {json.dumps(str(own.ca))}'
-    command = (*COMMAND, "--config", str(settings(f'{head}\nselect_labels = ["home", "missing.toml"]')))
-    log = tmp_path / "log"
-    with running(command, log) as process:
-        eventually(lambda: house.has("/yard/label/siren", "OFF"))
-        base = house.device("yard")["components"]["labels"]["command_topic"].removesuffix("/labels/set")
-        house.say(f"{base}/labels/set", "missing.toml")
-        eventually(lambda: "yard goes on with the labels of its settings" in log.read_text())
-        house.say(f"{base}/labels/set", "home")
-        eventually(lambda: house.has("/yard/label/knocking", "OFF") and house.has("/yard/label/siren", ""))
-        house.say(f"{base}/listening/set", "OFF")
-        eventually(lambda: house.state("yard").get("listening") == "OFF")
-        process.kill()
-        eventually(lambda: house.has("/status", "offline"))
-    with running(command, log) as process:
-        eventually(lambda: house.has("/status", "online"))
-        eventually(lambda: house.has("/yard/availability", "online") and house.has("/yard/label/knocking", "OFF"))
-        assert house.state("yard")["listening"] == "OFF"
-        assert house.state("yard")["labels"] == "home"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-    house.close()
-    broker.kill()
-    assert "all of it" in log.read_text()
-
-
-def test_one_source_needs_no_file_of_settings(
-    settings: Callable[[str], Path], broker: Broker, house: House, tmp_path: Path
-) -> None:
-    settings("")
-    words = ("--labels", str(tmp_path / "own.npz"), "--speed", "0", "--home-assistant-state", str(tmp_path / "ha.json"))
-    address = f"mqtt://127.0.0.1:{broker.port}"
-    command = (*COMMAND, str(tmp_path / "planted.wav"), *words, "--home-assistant", address)
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert result.returncode == 0, result.stderr
-    assert {json.loads(line)["label"] for line in result.stdout.splitlines()} >= {"siren", "smoke alarm"}
-    eventually(lambda: any(topic.endswith("/event") for topic in house.topics))
-    assert house.device(str(tmp_path / "planted.wav"))
 
 
 def test_certificates_for_the_house_alone_are_no_mistake_of_a_source(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -119,29 +119,20 @@ class HomeAssistant:
         return True
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """Return a broker that forgets all when it is started again."""
-    made = Broker(tmp_path, settings="allow_anonymous true\npersistence false")
-    made.start()
-    yield made
-    made.kill()
-
-
 def test_home_assistant_shows_a_post_that_it_was_told_nothing_of(
-    broker: Broker, tmp_path: Path, planted: Float32Array, monkeypatch: pytest.MonkeyPatch
+    forgetful_broker: Broker, tmp_path: Path, planted: Float32Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "PATIENCE", 60.0)  # the time in which entities are to be there
     soundfile.write(tmp_path / "planted.wav", planted, RATE)
     source = f"source = {json.dumps(str(tmp_path / 'planted.wav'))}\n"
-    head = f'home_assistant = "mqtt://127.0.0.1:{broker.port}"\nspeed = 0.05\nlabels = "home"\n'
+    head = f'home_assistant = "mqtt://127.0.0.1:{forgetful_broker.port}"\nspeed = 0.05\nlabels = "home"\n'
     (tmp_path / "post.toml").write_text(f"{head}[sources.yard]\n{source}[sources.hall]\n{source}")
     command = (sys.executable, "-m", "clapedge.cli", "listen", "--config", str(tmp_path / "post.toml"))
     house = HomeAssistant(tmp_path / "house")
     with ExitStack() as stack:
         stack.callback(house.stop)
         house.start()
-        house.begin(broker.port)
+        house.begin(forgetful_broker.port)
 
         def post() -> "subprocess.Popen[bytes]":
             started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -165,9 +156,9 @@ def test_home_assistant_shows_a_post_that_it_was_told_nothing_of(
             return switched == ("off", "city") and "unavailable" not in found.values()
 
         eventually(all_there)
-        broker.kill()
+        forgetful_broker.kill()
         eventually(lambda: house.states()["switch.yard_listening"] == "unavailable")
-        broker.start()
+        forgetful_broker.start()
         eventually(all_there)
         house.stop()
         house.start()

@@ -86,7 +86,7 @@ def read_post(path: Path, command: click.Command) -> PostFile:
     for name, table in named.items():
         found[name] = _source(path, name, table, shared, keys, command)
     _check_distinct(path, found)
-    linked = TLS_KEYS if "home_assistant" in shared else ()
+    linked = TLS_KEYS if "home_assistant" in shared or os.environ.get("CLAPEDGE_HOME_ASSISTANT") else ()
     engine = {name: value for name, value in shared.items() if name in ENGINE_KEYS or name in linked}
     return PostFile(_parsed(command, {**engine, "source": STANDARD_INPUT}, keys, f"{path}"), found)
 
