@@ -139,9 +139,9 @@ $(EXPORT): WITH := cpu,export
 $(EXPORT): SERVES := $(RUN)
 $(CALIB): WITH := cpu,calib
 $(CALIB): SERVES := $(RUN)
-$(DEV): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev
+$(DEV): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,privacy,dev
 $(DEV): SERVES := $(RUN) $(EXPORT) $(CALIB)
-$(BENCH): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,dev,bench
+$(BENCH): WITH := cpu,export,calib,formats,kit,parquet,plot,web,mqtt,mic,privacy,dev,bench
 $(BENCH): SERVES := $(RUN) $(EXPORT) $(CALIB) $(DEV)
 $(RUN) $(EXPORT) $(CALIB) $(DEV) $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing clapedge[$(WITH)] into $(VENV) ..."

@@ -103,13 +103,14 @@ def read_only(path: Path, **_: object) -> None:
 def test_a_clip_that_cannot_be_deleted_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clip_store = ClipStore(tmp_path, max_bytes=1)
+    clip_store = ClipStore(tmp_path, max_bytes=1, voices="keep")
     monkeypatch.setattr(Path, "unlink", read_only)
     names = [
-        clip_store.write("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)) for number in (1, 2)
+        clip_store.keep("20260101T000000000Z", "siren", f"ab-{number}", np.zeros(480, np.int16)).name
+        for number in (1, 2)
     ]
     assert all(names)
-    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
     assert caplog.messages == [f"the clip {names[0]} cannot be deleted (Read-only file system); delete it"]
 
 

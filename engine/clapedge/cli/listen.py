@@ -162,6 +162,13 @@ _sink_options = _with_options(
     click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the sound of events as FLAC."),
     click.option("--keep-bytes", type=_size, default=2**30, show_default=True, help="Its size; the oldest clips go."),
     click.option(
+        "--voices",
+        type=click.Choice(["drop", "mute", "keep"]),
+        default="drop",
+        show_default=True,
+        help="Sound with a voice in it: drop it, mute the voice, or keep it (the first two need the extra privacy).",
+    ),
+    click.option(
         "--learn",
         type=click.Path(path_type=Path),
         metavar="FILE.npz",

@@ -256,8 +256,13 @@ def tls_files(options: Mapping[str, Any]) -> "TlsFiles":
 def _open_clip_store(options: Mapping[str, Any]) -> "ClipStore | None":
     """Return what keeps the sound of events, if it is kept."""
     from clapedge.live.clip_recorder import ClipStore
+    from clapedge.live.voices import DEFAULT_VOICE_MODE
 
-    return ClipStore(options["keep"], max_bytes=options["keep_bytes"]) if options["keep"] else None
+    if not options["keep"]:
+        if options["voices"] != DEFAULT_VOICE_MODE:
+            raise UsageError("--voices is for --keep, which is not given")
+        return None
+    return ClipStore(options["keep"], max_bytes=options["keep_bytes"], voices=options["voices"])
 
 
 def _open_background(options: Mapping[str, Any], engine: "Engine") -> "BackgroundKeeper | None":

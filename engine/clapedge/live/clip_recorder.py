@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from clapedge.atomic_file import atomic_write
 from clapedge.audio import SAMPLE_RATE
 from clapedge.errors import StorageError
 from clapedge.live.records import EventRecord
+from clapedge.live.voices import DEFAULT_VOICE_MODE, VoiceDetector, VoiceMode
 
 logger = logging.getLogger("clapedge.live")
 
@@ -55,22 +57,41 @@ class SampleHistory:
         return np.asarray(self._samples[np.arange(low, max(low, high)) % len(self._samples)])
 
 
-class ClipStore:
-    """A directory of clips, the oldest of which are deleted when it is full."""
+@dataclass(frozen=True)
+class KeptClip:
+    """What became of the sound of an event.
 
-    def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int) -> None:
+    Attributes:
+        name: of its file; None without one.
+        voice: whether a voice was found in it; None where nobody looked.
+    """
+
+    name: str | None = None
+    voice: bool | None = None
+
+
+class ClipStore:
+    """A directory of clips, the oldest of which are deleted when it is full. Other users cannot read them."""
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, max_bytes: int, voices: VoiceMode = DEFAULT_VOICE_MODE
+    ) -> None:
         """Open or make the directory; clips of earlier runs count.
 
         Args:
             directory: where clips lie.
             max_bytes: how much disk they may take.
+            voices: what is done with a clip that holds a voice: it is not written (`drop`), without its voice (`mute`),
+                or as it is, and nobody looks for voices (`keep`).
 
         Raises:
+            MissingExtraError: the extra `privacy`, which finds voices, is not installed.
             StorageError: it cannot be written to.
         """
         self._directory, self._max_bytes = Path(directory), max_bytes
+        self._detector, self._mutes = None if voices == "keep" else VoiceDetector(), voices == "mute"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             own = sorted(path for path in self._directory.iterdir() if OWN_NAMES.fullmatch(path.name))
             for path in own:
                 if path.suffix == ".tmp":
@@ -80,8 +101,8 @@ class ClipStore:
             raise StorageError(f"{directory} cannot hold clips ({error.strerror}); name another directory") from error
         self._total = sum(size for _, size in self._clips)
 
-    def write(self, stamp: str, label: str, event: str, samples: Int16Array) -> str | None:
-        """Write a clip and return its name; None if it cannot be written, which is logged.
+    def keep(self, stamp: str, label: str, event: str, samples: Int16Array) -> KeptClip:
+        """Write a clip, unless it holds a voice that is not to be kept; a disk that is full is logged.
 
         Args:
             stamp: when the event began, as in its record.
@@ -89,10 +110,24 @@ class ClipStore:
             event: the event's id.
             samples: (n,) at 48 kHz.
         """
+        if self._detector is None:
+            return KeptClip(self._write(stamp, label, event, samples))
+        spans = self._detector.spans(samples.astype(np.float32) / np.float32(FULL_SCALE))
+        if not spans:
+            return KeptClip(self._write(stamp, label, event, samples), voice=False)
+        if not self._mutes:
+            return KeptClip(voice=True)
+        for start, end in spans:
+            samples[start:end] = 0
+        return KeptClip(self._write(stamp, label, event, samples), voice=True)
+
+    def _write(self, stamp: str, label: str, event: str, samples: Int16Array) -> str | None:
+        """Write a clip and return its name; None if it cannot be written, which is logged."""
         words = re.sub(r"[^\w]+", "-", label).strip("-")[:40]
         path = self._directory / f"{re.sub(r'[^0-9TZ]', '', stamp)}-{words}-{event}.flac"
         try:
             with atomic_write(path) as unfinished:
+                unfinished.touch(mode=0o600)
                 soundfile.write(unfinished, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
             self._clips.append((path, path.stat().st_size))
         except (OSError, soundfile.LibsndfileError) as error:
@@ -127,7 +162,7 @@ class ClipRecorder:
         self._clip_store, self._start = clip_store, start
         self._history = SampleHistory(LONGEST_SECONDS + 2 * PAD_SECONDS + lag)
         self._open: dict[str, EventRecord] = {}
-        self._names: dict[str, str | None] = {}
+        self._kept: dict[str, KeptClip] = {}
 
     def push(self, samples: Float32Array) -> None:
         """Add samples (n,) at 48 kHz."""
@@ -136,21 +171,21 @@ class ClipRecorder:
     def cut_long(self, reached: float) -> None:
         """Write the clips of events that have lasted for `LONGEST_SECONDS`, where windows reached so many seconds."""
         for event, begin in self._open.items():
-            if event not in self._names and reached >= begin.start + LONGEST_SECONDS + PAD_SECONDS:
-                self._names[event] = self._cut(begin, begin.start + LONGEST_SECONDS)
+            if event not in self._kept and reached >= begin.start + LONGEST_SECONDS + PAD_SECONDS:
+                self._kept[event] = self._cut(begin, begin.start + LONGEST_SECONDS)
 
-    def clip_of(self, record: EventRecord) -> str | None:
-        """Return the name of the clip of a record's event, once there is one; the end of an event makes it."""
+    def clip_of(self, record: EventRecord) -> KeptClip:
+        """Return the clip of a record's event, once there is one; the end of an event makes it."""
         if record.kind == "begin":
             self._open[record.id] = record
         if record.kind != "end":
-            return self._names.get(record.id)
+            return self._kept.get(record.id, KeptClip())
         begin = self._open.pop(record.id)
-        if record.id not in self._names:
-            self._names[record.id] = self._cut(begin, record.end)
-        return self._names.pop(record.id)
+        if record.id not in self._kept:
+            self._kept[record.id] = self._cut(begin, record.end)
+        return self._kept.pop(record.id)
 
-    def _cut(self, begin: EventRecord, end: float) -> str | None:
-        """Write the sound of an event, and a little around it."""
+    def _cut(self, begin: EventRecord, end: float) -> KeptClip:
+        """Keep the sound of an event, and a little around it."""
         low, high = begin.start - PAD_SECONDS - self._start, end + PAD_SECONDS - self._start
-        return self._clip_store.write(begin.at, begin.label, begin.id, self._history.between(low, high))
+        return self._clip_store.keep(begin.at, begin.label, begin.id, self._history.between(low, high))

@@ -100,7 +100,9 @@ class EventPublisher:
             calibrated = self._calibrated
             record = msgspec.structs.replace(record, laeq=level.laeq, lafmax=level.lafmax, calibrated=calibrated)
         if recorder:
-            record = msgspec.structs.replace(record, clip=recorder.clip_of(record))
+            kept = recorder.clip_of(record)
+            voice = msgspec.UNSET if kept.voice is None else kept.voice
+            record = msgspec.structs.replace(record, clip=kept.name, voice=voice)
         if record.kind == "begin":
             self._counts.delay_ms.append(record.delay_ms)
         elif record.kind == "end":

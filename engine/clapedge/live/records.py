@@ -31,6 +31,8 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
             (listening was), `end` (it ended) or `interrupted` (the process or the machine did, which the next run
             reports).
         clip: name of the file that holds its sound.
+        voice: whether a voice was found in it, so that it was not kept, or not with its voice; left out before it was
+            looked for.
         source: name of the source.
         model: model id of the bundle.
         weights: `pretrained`, `random` or `demo`.
@@ -72,6 +74,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     laeq: float | msgspec.UnsetType = msgspec.UNSET
     lafmax: float | msgspec.UnsetType = msgspec.UNSET
     calibrated: bool | msgspec.UnsetType = msgspec.UNSET
+    voice: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def key(self) -> str:

@@ -204,7 +204,7 @@ class HomeAssistantLink:
             self._topics.state: _json({"processor": _percent(self._cpu.share)}),
         }
         for name in names:
-            found |= self._of_source(self._topics.source(name), self._ears[name])
+            found |= self._of_source(self._topics.source(name), self._ears.setdefault(name, SourceState()))
         return found
 
     def _of_source(self, topics: SourceTopics, ear: SourceState) -> dict[str, bytes]:

@@ -49,7 +49,7 @@ class Memory:
             UsageError: it is another file.
             StorageError: it cannot be written.
         """
-        self._path, self._lock = path, threading.Lock()
+        self._path, self._lock = path, threading.RLock()
         try:
             self._content = msgspec.json.decode(path.read_bytes(), type=_Content)
         except FileNotFoundError:
@@ -72,12 +72,14 @@ class Memory:
     @property
     def paused(self) -> list[str]:
         """Names of the sources that are not to be heard."""
-        return [name for name, source in self._content.sources.items() if source.paused]
+        with self._lock:
+            return [name for name, source in self._content.sources.items() if source.paused]
 
     @property
     def known(self) -> list[str]:
         """Names of the sources that Home Assistant was told of."""
-        return list(self._content.sources)
+        with self._lock:
+            return list(self._content.sources)
 
     def labels(self, name: str) -> str | None:
         """Return the label set that was selected for a source; None for what its settings say."""
@@ -86,28 +88,32 @@ class Memory:
 
     def pause(self, name: str, *, paused: bool) -> None:
         """Remember whether a source is not to be heard."""
-        self._source(name).paused = paused
-        self._save()
+        with self._lock:
+            self._source(name).paused = paused
+            self._save()
 
     def select(self, name: str, labels: str | None) -> None:
         """Remember the label set of a source."""
-        self._source(name).labels = labels
-        self._save()
+        with self._lock:
+            self._source(name).labels = labels
+            self._save()
 
     def give_up(self, name: str, labels: str) -> None:
         """Forget that a label set was selected, unless another one has been since."""
-        if self.labels(name) == labels:
-            self.select(name, None)
+        with self._lock:
+            if self.labels(name) == labels:
+                self.select(name, None)
 
     def keep(self, names: Collection[str]) -> list[str]:
         """Remember these sources, forget the others, and return those."""
-        gone = [name for name in self.known if name not in names]
-        if gone or any(name not in self._content.sources for name in names):
-            for name in gone:
-                del self._content.sources[name]
-            for name in names:
-                self._source(name)
-            self._save()
+        with self._lock:
+            gone = [name for name in self.known if name not in names]
+            if gone or any(name not in self._content.sources for name in names):
+                for name in gone:
+                    del self._content.sources[name]
+                for name in names:
+                    self._source(name)
+                self._save()
         return gone
 
     def _source(self, name: str) -> _Source:
@@ -123,5 +129,5 @@ class Memory:
 
     def _write(self) -> None:
         """Write the file."""
-        with self._lock, atomic_write(self._path) as path:
+        with atomic_write(self._path) as path:
             path.write_bytes(msgspec.json.format(msgspec.json.encode(self._content)) + b"\n")

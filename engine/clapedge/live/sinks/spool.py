@@ -102,7 +102,7 @@ class Spool:
         self._waiting: deque[Message] = deque()
         self._open: set[str] = set()
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = self._locked()
             for unfinished in self._directory.glob("*.tmp"):
                 unfinished.unlink()
