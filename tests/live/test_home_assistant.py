@@ -193,6 +193,21 @@ def test_all_is_told_again_to_a_broker_that_forgot_and_to_a_house_that_starts(
         house.close()
 
 
+def test_a_last_will_that_comes_late_is_contradicted(house: House, forgetful_broker: Broker, tmp_path: Path) -> None:
+    post = FakePost({"yard": status()})
+    with link_to(forgetful_broker.port, post, tmp_path / "ha.json") as link:
+        topic = f"clapedge/{link.memory.id}/status"
+        eventually(lambda: house.topics.get(topic) == b"online")
+        house.say(topic, "offline", retain=True)  # as of a process whose machine lost its power a minute ago
+        eventually(lambda: house.counts[topic] >= 3 and house.topics[topic] == b"online")
+    eventually(lambda: house.topics[topic] == b"offline")
+    count = house.counts[topic]
+    with link_to(forgetful_broker.port, post, tmp_path / "ha.json"):
+        pass  # ends while it connects
+    eventually(lambda: house.topics[topic] == b"offline")
+    assert house.counts[topic] >= count
+
+
 def test_labels_and_sources_that_are_gone_are_taken_away(
     house: House, forgetful_broker: Broker, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ class MqttConnection:
         self._acknowledged: OrderedDict[int, Any] = OrderedDict()
         self._changed = threading.Condition()
         self._online, self._too_new, self._log_line = threading.Event(), False, ""
+        self._closing = False
         self._client = self._start(MQTTProtocolVersion.MQTTv5)
 
     @property
@@ -151,12 +152,16 @@ class MqttConnection:
 
     def close(self) -> None:
         """Say goodbye, and disconnect."""
+        self._closing = True
         if self._online.is_set():
             sent = self._client.publish(self._status_topic, "offline", qos=1, retain=True)
             with suppress(ValueError, RuntimeError):  # paho's, of a connection lost just now: then the last will does
                 sent.wait_for_publish(1.0)
         self._client.disconnect()
         self._client.loop_stop()
+        left = self._client.socket()
+        if left is not None:  # of a connection made just now: the last will says goodbye
+            left.close()
 
     def _start(self, protocol: "MQTTProtocolVersion") -> "Client":
         """Return a client that connects in the background, again and again."""
@@ -196,9 +201,10 @@ class MqttConnection:
             self._too_new = str(reason) == OTHER_VERSION
             self.reason = f"the broker refuses the connection ({reason}); check user, password and rights"
             return
+        if self._closing:
+            return
         client.publish(self._status_topic, "online", qos=1, retain=True)
-        if self._subscriptions:
-            client.subscribe([(topic, 1) for topic in self._subscriptions])
+        client.subscribe([(topic, 1) for topic in (*self._subscriptions, self._status_topic)])
         self.reason = ""
         self._online.set()
         if self._on_online:
@@ -240,6 +246,10 @@ class MqttConnection:
             self.reason = f"the broker does not let this user subscribe to {', '.join(refused)}"
 
     def _received(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:  # noqa: ANN401, ARG002 - paho's
-        """Pass a message on."""
+        """Pass a message on; contradict the last will of an earlier connection, which a broker may send late."""
+        if message.topic == self._status_topic:
+            if message.payload == b"offline" and not message.retain and not self._closing:
+                client.publish(self._status_topic, "online", qos=1, retain=True)
+            return
         if self._on_message and not message.retain and len(message.payload) <= LONGEST_COMMAND:
             self._on_message(message.topic, bytes(message.payload))
