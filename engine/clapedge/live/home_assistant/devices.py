@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from clapedge import __version__
@@ -25,6 +26,7 @@ ORIGIN = {"name": "clapedge", "sw_version": __version__}
 Payload = dict[str, Any]
 
 
+@lru_cache(1000)
 def slug(name: str) -> str:
     """Return a name as ids and topics may hold it (letters of ASCII, digits, _); different ones stay different."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -210,9 +211,6 @@ class HomeAssistantLink:
     def _of_source(self, topics: SourceTopics, ear: SourceState) -> dict[str, bytes]:
         """Return all that is to be known of a source."""
         now, status, level = time.monotonic(), ear.status, ear.level
-        device = source_device(
-            topics, ear.labels, ear.former, self.choices, calibrated=None if level is None else level.calibrated
-        )
         state = {
             "listening": "OFF" if topics.name in self.memory.paused else "ON",
             "labels": self.chosen(topics.name) or AS_CONFIGURED,
@@ -223,7 +221,9 @@ class HomeAssistantLink:
             "overload": "ON" if ear.overloaded(now) else "OFF",
         }
         found = {
-            self._config(topics.device): _json(device),
+            self._config(topics.device): _described(
+                topics, ear.labels, frozenset(ear.former), self.choices, None if level is None else level.calibrated
+            ),
             topics.availability: b"online" if ear.available(now) else b"offline",
             topics.state: _json(state),
             **{topics.label(label): b"ON" if ear.hears(label) else b"OFF" for label in ear.labels},
@@ -256,6 +256,18 @@ class HomeAssistantLink:
         self._noted[reason] = self._noted.get(reason, 0) + 1
         if is_power_of_two(self._noted[reason]):
             logger.warning("%s: %s", self._address.name, reason)
+
+
+@lru_cache(100)
+def _described(
+    topics: SourceTopics,
+    labels: tuple[str, ...],
+    former: frozenset[str],
+    choices: tuple[str, ...],
+    calibrated: bool | None,  # noqa: FBT001 - as a key
+) -> bytes:
+    """Return the device of a source as JSON, which seldom changes."""
+    return _json(source_device(topics, labels, former, choices, calibrated=calibrated))
 
 
 def _json(content: object) -> bytes:
