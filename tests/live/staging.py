@@ -18,6 +18,7 @@ from clapedge.live.records import EventRecord, LevelRecord, Record
 from clapedge.live.sinks.command import CommandSink
 from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sinks.spool import Spool
+from clapedge.live.status import Status
 
 RATE = 48_000
 FEED_RATE = 16_000
@@ -158,6 +159,45 @@ def record_of(number: int, kind: Kind = "end", sequence: int = 0) -> EventRecord
         reason="quiet" if kind == "end" else None, clip=None, source="test", model="m", weights="demo", variant="int8",
         provider="cpu",
     )  # fmt: skip
+
+
+LEVEL = LevelRecord(
+    id="a-levels",
+    sequence=0,
+    at="2026-01-01T00:00:00.000Z",
+    seconds=60.0,
+    laeq=41.2,
+    lafmax=63.9,
+    calibrated=True,
+    source="yard",
+)
+YARD = Status(
+    state="listening",
+    source="yard",
+    run="a",
+    uptime_s=90.0,
+    cpu_s=1.0,
+    sound_s=80.5,
+    samples_read=1000,
+    samples_heard=800,
+    samples_dropped=100,
+    samples_waiting=100,
+    drops=1,
+    gaps=2,
+    stalls=1,
+    reconnects=3,
+    windows=70,
+    gated=5,
+    asleep=4,
+    notes=(),
+    events={'a "quoted" \\ siren\n': 2},
+    messages_waiting={"mqtt://broker": 7},
+    level=LEVEL,
+    window_ms=(20.0, 30.0, 40.0),
+    latency_ms=(100.0, 150.0, 200.0),
+    delay_ms=None,
+)
+"""A status in which figures differ, so that none is taken for another."""
 
 
 def give(sink: SpooledSink | CommandSink, number: int) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.live.brokers import Broker
 from tests.live.certificates import authority
 from tests.live.house import House
-from tests.live.staging import eventually, record_of
+from tests.live.staging import YARD, eventually, record_of
 
 from clapedge.cli import cli
 from clapedge.errors import ClapEdgeError, UsageError
@@ -52,17 +52,16 @@ class FakePost:
 
 
 def status(name: str = "yard", **changed: Any) -> Status:  # noqa: ANN401 - of any field
-    """Return a status."""
-    numbers = dict.fromkeys(
-        (
-            *("uptime_s", "cpu_s", "sound_s", "samples_read", "samples_heard", "samples_dropped", "samples_waiting"),
-            *("drops", "gaps", "stalls", "reconnects", "windows", "gated", "asleep"),
-        ),
-        0,
-    )
-    times = {"window_ms": None, "latency_ms": (31.4, 40.0, 50.0), "delay_ms": None}
-    given = {"state": "listening", "source": name, "run": "0a1b", "events": {}, "notes": (), "labels": ("siren", "dog")}
-    return Status(**{**numbers, **times, **given, **changed})
+    """Return a status in which nothing was dropped or lost yet."""
+    quiet = {
+        "run": "0a1b",
+        "labels": ("siren", "dog"),
+        "sound_s": 0.0,
+        "samples_dropped": 0,
+        "reconnects": 0,
+        "level": None,
+    }
+    return msgspec.structs.replace(YARD, **{**quiet, "source": name, "latency_ms": (31.4, 40.0, 50.0), **changed})
 
 
 @contextmanager
@@ -228,7 +227,12 @@ def test_labels_and_sources_that_are_gone_are_taken_away(
         eventually(lambda: house.device("cellar") and not house.device("yard"))
 
 
-def test_a_source_is_available_while_sound_comes_or_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_says_what_was_not_heard_while_it_was_paused() -> None:
+    assert "100 dropped, 7 more while it was paused" in status(samples_dropped=100, samples_unheard=7).summary()[1]
+    assert status().summary()[1].endswith("0 dropped")
+
+
+def test_a_source_is_available_while_sound_comes_or_is_not_wanted() -> None:
     source = SourceState()
     source.look(None, 0.0)
     assert not source.available(0.0)
@@ -248,7 +252,6 @@ def test_a_source_is_available_while_sound_comes_or_is_not_wanted(monkeypatch: p
     assert source.hears("siren")
     source.look(status(run="ffff"), 2000.0)  # started again: the end of that event was never written
     assert not source.hears("siren")
-    monkeypatch.setattr(source_state, "FIGURES_SECONDS", 10.0)
     rate = Rate()
     assert [rate.push(at, value) for at, value in ((5.0, 1.0), (14.0, 9.0), (15.0, 3.0), (16.0, 0.0))] == [
         *(None, None, 0.2, 0.2)
@@ -281,9 +284,8 @@ def test_a_file_of_something_else_is_an_error(tmp_path: Path, content: str, foun
 
 
 def test_records_without_a_spool_are_sent_at_most_once_and_lost_ones_are_counted(
-    forgetful_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    forgetful_broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    del tmp_path
     house = House(forgetful_broker.port)
     broker_address = f"mqtt://127.0.0.1:{forgetful_broker.port}"
     sink = UnspooledMqttSink(broker_address)

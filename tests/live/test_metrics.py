@@ -15,51 +15,13 @@ import msgspec
 import pytest
 import soundfile
 from prometheus_client.parser import text_string_to_metric_families
-from tests.live.staging import RATE, eventually
+from tests.live.staging import RATE, YARD, eventually
 
 from clapedge.arrays import Float32Array
 from clapedge.errors import UsageError
 from clapedge.live.metrics import COUNTERS, TIMES, MetricsServer
-from clapedge.live.records import LevelRecord
-from clapedge.live.status import Status
 from clapedge.live.watchdog import Watchdog
 
-LEVEL = LevelRecord(
-    id="a-levels",
-    sequence=0,
-    at="2026-01-01T00:00:00.000Z",
-    seconds=60.0,
-    laeq=41.2,
-    lafmax=63.9,
-    calibrated=True,
-    source="yard",
-)
-YARD = Status(
-    state="listening",
-    source="yard",
-    run="a",
-    uptime_s=90.0,
-    cpu_s=1.0,
-    sound_s=80.5,
-    samples_read=1000,
-    samples_heard=800,
-    samples_dropped=100,
-    samples_waiting=100,
-    drops=1,
-    gaps=2,
-    stalls=1,
-    reconnects=3,
-    windows=70,
-    gated=5,
-    asleep=4,
-    notes=(),
-    events={'a "quoted" \\ siren\n': 2},
-    messages_waiting={"mqtt://broker": 7},
-    level=LEVEL,
-    window_ms=(20.0, 30.0, 40.0),
-    latency_ms=(100.0, 150.0, 200.0),
-    delay_ms=None,
-)
 HALL = msgspec.structs.replace(YARD, source="hall", state="ended", events={}, level=None, messages_waiting={})
 
 

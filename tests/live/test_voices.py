@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from tests.live.staging import PLANTED, RATE, record_of
+from tests.live.staging import PLANTED, RATE, record_of, spool_of
 from tests.live.test_command_line import listen, records_of
 
 from clapedge.arrays import Float32Array
@@ -107,6 +107,8 @@ def test_other_users_cannot_read_clips(tmp_path: Path) -> None:
     assert made.name is not None
     assert (tmp_path / "clips").stat().st_mode & 0o077 == 0
     assert (tmp_path / "clips" / made.name).stat().st_mode & 0o077 == 0
+    spool_of(tmp_path / "spool").close()
+    assert (tmp_path / "spool").stat().st_mode & 0o077 == 0
 
 
 def test_a_long_event_is_looked_at_once_and_all_its_later_records_say_so(tmp_path: Path) -> None:

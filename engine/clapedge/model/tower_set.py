@@ -79,7 +79,13 @@ class TowerSet:
         return self._bundle.manifest.space(self._variant, strips)
 
     def digest(self, strips: Strips | None = None) -> str:
-        """Return the SHA-256 that tells a tower from others, see `Manifest.tower_digest`."""
+        """Return the SHA-256 that tells a tower from others, see `Manifest.tower_digest`.
+
+        Raises:
+            BundleError: the bundle has no such tower.
+        """
+        if strips is not None:
+            self.file(strips)
         return self._bundle.manifest.tower_digest(self._variant, strips)
 
     def strips(self, choice: TowerChoice, seconds: float, *, fusion: Fusion, by_clips: bool) -> Strips | None:
