@@ -332,6 +332,8 @@ def test_a_bundle_without_short_towers_uses_the_whole_one(
     bare = make_engine(bundle=directory, precision="fp32")
     assert bare.timeline((samples, RATE), LABELS, window=2.5).provenance.tower == "whole"
     with pytest.raises(BundleError, match=r"holds no short audio tower in fp32"):
+        embedding_config(bare, {"window": "slide", "length": 2.5, "strips": 1})
+    with pytest.raises(BundleError, match=r"holds no short audio tower in fp32"):
         bare.timeline((samples, RATE), LABELS, window=2.5, tower="short")
 
 
