@@ -52,6 +52,8 @@ class OldBroker(socketserver.ThreadingTCPServer):
     Attributes:
         versions: protocol levels of the clients that connected.
         published: topic and payload of each message.
+        subscribed: what was published before each subscription.
+        answering: while it is not set, subscriptions wait for their answer.
     """
 
     daemon_threads = allow_reuse_address = True
@@ -61,6 +63,9 @@ class OldBroker(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _OldConnection)
         self.versions: list[int] = []
         self.published: list[tuple[str, bytes]] = []
+        self.subscribed: list[list[tuple[str, bytes]]] = []
+        self.answering = threading.Event()
+        self.answering.set()
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -85,7 +90,19 @@ class _OldConnection(socketserver.StreamRequestHandler):
                 self.wfile.write(bytes([0x20, 2, 0, body[6] != 4]))
                 if body[6] != 4:
                     return
+            if first[0] >> 4 == 8:  # SUBSCRIBE
+                self.server.subscribed.append(list(self.server.published))
+                self.server.answering.wait()
+                self.wfile.write(b"\x90" + bytes([2 + _filters(body)]) + body[:2] + b"\x01" * _filters(body))
             if first[0] >> 4 == 3:  # PUBLISH
                 end = 2 + int.from_bytes(body[:2], "big")
                 self.server.published.append((body[2:end].decode(), body[end + 2 :]))
                 self.wfile.write(b"\x40\x02" + body[end : end + 2])
+
+
+def _filters(body: bytes) -> int:
+    """Return how many topics a packet SUBSCRIBE of MQTT 3.1.1 names."""
+    count, at = 0, 2
+    while at < len(body):
+        count, at = count + 1, at + 3 + int.from_bytes(body[at : at + 2], "big")
+    return count

@@ -149,6 +149,20 @@ def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_its_version(tmp_path: Path) -> N
     assert [topic for topic, _ in old.published] == ["yard/sounds/status", "yard/sounds", "yard/sounds/status"]
 
 
+def test_nobody_is_told_of_a_listener_that_would_still_miss_commands() -> None:
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed; pip install 'clapedge[mqtt]'")
+    with OldBroker() as slow:
+        slow.answering.clear()
+        transport = MqttTransport(f"mqtt://127.0.0.1:{slow.port}/yard/sounds")
+        eventually(lambda: transport.connection.online or slow.subscribed)  # asked, it goes on in the older version
+        assert (slow.subscribed, slow.published, transport.connection.online) == ([[]], [], False)
+        slow.answering.set()
+        eventually(lambda: transport.connection.online and slow.published)
+        assert slow.published[0] == ("yard/sounds/status", b"online")
+        transport.close()
+        slow.shutdown()
+
+
 def test_a_refused_connection_is_what_the_log_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     port = Broker(tmp_path).port
     reasons(MqttTransport(f"mqtt://127.0.0.1:{port}/"), tmp_path, caplog, "no connection: Connection refused")

@@ -197,19 +197,14 @@ class MqttConnection:
         self._client = self._start(MQTTProtocolVersion.MQTTv311)
 
     def _connected(self, client: "Client", userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ANN401, ARG002 - paho's
-        """Announce that the listener is online, or note why the broker refuses."""
+        """Ask for what is to be received, or note why the broker refuses."""
         if reason.is_failure:
             self._too_new = str(reason) == OTHER_VERSION
             self.reason = f"the broker refuses the connection ({reason}); check user, password and rights"
             return
         if self._closing:
             return
-        client.publish(self._status_topic, "online", qos=1, retain=True)
         client.subscribe([(topic, 1) for topic in (*self._subscriptions, self._status_topic)])
-        self.reason = ""
-        self._online.set()
-        if self._on_online:
-            self._on_online()
 
     def _failed(self, client: "Client", userdata: Any) -> None:  # noqa: ANN401, ARG002 - paho's
         """Note why no connection was made: paho calls this while it handles the error, and does not name it."""
@@ -241,10 +236,16 @@ class MqttConnection:
             self._changed.notify_all()
 
     def _subscribed(self, client: "Client", userdata: Any, mid: int, reasons: Any, properties: Any) -> None:  # noqa: ANN401, ARG002 - paho's
-        """Note that the broker lets nothing be received."""
+        """Announce that the listener is online, now that it misses no command; note what it may not receive."""
+        with self._farewell:
+            if self._closing:
+                return
+            client.publish(self._status_topic, "online", qos=1, retain=True)
         refused = [topic for topic, reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
-        if refused:
-            self.reason = f"the broker does not let this user subscribe to {', '.join(refused)}"
+        self.reason = f"the broker does not let this user subscribe to {', '.join(refused)}" if refused else ""
+        self._online.set()
+        if self._on_online:
+            self._on_online()
 
     def _received(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:  # noqa: ANN401, ARG002 - paho's
         """Pass a message on; contradict the last will of an earlier connection, which a broker may send late."""
