@@ -16,9 +16,9 @@ from clapedge.arrays import Float32Array
 from clapedge.errors import ClapEdgeWarning
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Stamps
+from clapedge.live.context import ListenerContext
 from clapedge.live.listener import Listener
 from clapedge.live.options import ListenOptions
-from clapedge.live.publisher import ListenerContext
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from clapedge.arrays import Float32Array
 from clapedge.events.event import Kind
 from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.listener import Listener
-from clapedge.live.records import EventRecord, LevelRecord, Record
+from clapedge.live.records import AlarmRecord, EventRecord, LevelRecord, Record
 from clapedge.live.sinks.command import CommandSink
 from clapedge.live.sinks.delivery import SpooledSink
 from clapedge.live.sinks.spool import Spool
@@ -91,12 +91,15 @@ class MemorySink:
         """Begin with nothing."""
         self.records: list[EventRecord] = []
         self.levels: list[LevelRecord] = []
+        self.alarms: list[AlarmRecord] = []
 
     def write(self, record: Record, data: bytes) -> None:
         """Keep a record, as it travels."""
         assert msgspec.json.decode(data, type=type(record)) == record
         if isinstance(record, LevelRecord):
             self.levels.append(record)
+        elif isinstance(record, AlarmRecord):
+            self.alarms.append(record)
         else:
             self.records.append(record)
 

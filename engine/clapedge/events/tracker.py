@@ -44,6 +44,7 @@ class EventUpdate:
         start: where the event begins, in seconds; final in `end`, and may grow by a quarter of a window before.
         end: where it ends; before `end`, how far it is certain to last.
         peak: the window in which it is clearest, so far.
+        windows: those so far whose score reached the threshold from which an event begins.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class EventUpdate:
     start: float
     end: float
     peak: WindowScore
+    windows: int
 
 
 @dataclass
@@ -68,6 +70,7 @@ class OpenEvent:
         number: its number once it was reported, else 0.
         sequence: how often it was reported.
         reported: where the windows ended when it was last reported.
+        windows: those of its runs before the current one whose score reached the threshold.
     """
 
     start: float
@@ -78,6 +81,7 @@ class OpenEvent:
     number: int = 0
     sequence: int = 0
     reported: float = 0.0
+    windows: int = 0
 
 
 class LabelTracker:
@@ -109,6 +113,7 @@ class LabelTracker:
         self._on, self._off = rule.thresholds(own_threshold)
         self._window, self._start = window, start
         self._run: float | None = None
+        self._run_windows = 0
         self._open: OpenEvent | None = None
         self._recent: deque[WindowScore] = deque()
 
@@ -117,13 +122,13 @@ class LabelTracker:
         score = window.similarity if self._rule.multi else window.probability
         if self._run is None:
             if score >= self._on:
-                self._run = window.low
+                self._run, self._run_windows = window.low, 0
         elif score < self._off:
             yield from self._end_run(Span(self._run, window.low), FOREVER)
         if self._run is not None:
-            yield from self._extend(
-                window.centre
-            )  # the run goes on beyond it, but only the next window decides how far
+            self._run_windows += score >= self._on
+            # the run goes on beyond it, but only the next window decides how far
+            yield from self._extend(window.centre)
         elif self._open and window.low - self._open.end > self._rule.merge_gap:
             yield from self._finish()
         if self._open or self._run is not None:
@@ -139,6 +144,11 @@ class LabelTracker:
         if self._open:
             return self._open.start
         return FOREVER if self._run is None else self._run
+
+    def ongoing(self) -> EventUpdate | None:
+        """Return the event in progress as it is known now, once its beginning was reported."""
+        event = self._open
+        return self._shown("update", event) if event and event.number else None
 
     def close(self, end: float) -> Iterator[EventUpdate]:
         """End the event in progress, where the segment ends."""
@@ -175,7 +185,8 @@ class LabelTracker:
         if not self._open.settled:
             self._open.start, self._open.settled = span.start, True
         self._open.end, self._open.ongoing = span.end, False
-        self._run = None
+        self._open.windows += self._run_windows
+        self._run, self._run_windows = None, 0
 
     def _trim_ends(self, run: Span, whole_end: float) -> Span:
         """Return the span of a run as a timeline places it."""
@@ -226,9 +237,13 @@ class LabelTracker:
         """Return an update of an event."""
         event.number = event.number or next(self._numbers)
         event.sequence += 1
-        return EventUpdate(
-            kind, event.number, event.sequence - 1, self._label, event.start, event.end, self._peak(event)
-        )
+        return self._shown(kind, event)
+
+    def _shown(self, kind: Kind, event: OpenEvent) -> EventUpdate:
+        """Return what is known of an event."""
+        windows = event.windows + (self._run_windows if event.ongoing else 0)
+        about = (event.number, event.sequence - 1, self._label, event.start, event.end, self._peak(event), windows)
+        return EventUpdate(kind, *about)
 
 
 def _clearer(best: WindowScore | None, window: WindowScore) -> WindowScore:
@@ -269,6 +284,12 @@ class Tracker:
         """End the events in progress, where the segment ends."""
         for label in self._labels:
             yield from label.close(end)
+
+    def ongoing(self) -> Iterator[EventUpdate]:
+        """Yield the events in progress as they are known now, those whose beginning was reported."""
+        for label in self._labels:
+            if update := label.ongoing():
+                yield update
 
     @property
     def open_since(self) -> float:

@@ -31,6 +31,11 @@ class Hours:
         """
         return cls(tuple(_span(part, text) for part in text.split(",")))
 
+    def __str__(self) -> str:
+        """Return the spans as they are read."""
+        times = ((f"{minute // 60:02}:{minute % 60:02}" for minute in span) for span in self.spans)
+        return ",".join("-".join(span) for span in times)
+
     def contain(self, seconds: float) -> bool:
         """Return whether a time (seconds since 1970) lies within them, in this machine's time zone."""
         local = datetime.fromtimestamp(seconds)  # noqa: DTZ006 - the zone of this machine is meant

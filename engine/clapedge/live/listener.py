@@ -14,16 +14,19 @@ from clapedge.audio import SAMPLE_RATE, Stream
 from clapedge.engine import Engine
 from clapedge.errors import AudioFormatError, UsageError
 from clapedge.events.rules import Span
-from clapedge.events.tracker import EventUpdate, Tracker
+from clapedge.events.tracker import Tracker
 from clapedge.features.clips import ClipOptions, Clips
 from clapedge.labels.encoder import Labels
+from clapedge.live.alarms.watch import ASLEEP, GATED, SCORED, AlarmWatch
 from clapedge.live.buffer import AudioBuffer, Chunk
 from clapedge.live.clip_recorder import LONGEST_SECONDS, ClipRecorder
+from clapedge.live.context import ListenerContext
 from clapedge.live.levels import LevelHistory
 from clapedge.live.options import LONGEST_HOP, SHORTEST_HOP, ListenOptions
-from clapedge.live.publisher import MILLISECONDS, EventPublisher, ListenerContext
+from clapedge.live.publisher import MILLISECONDS, EventPublisher
 from clapedge.live.records import Reason
 from clapedge.live.segment import ContinuousSegment
+from clapedge.live.segment_events import SegmentEvents
 from clapedge.live.segment_levels import SegmentLevels
 from clapedge.live.sound_levels import Minutes
 from clapedge.live.status import Counts
@@ -66,6 +69,7 @@ class Listener:
         calibrated = options.level_offset is not None
         about = (self._scorer.names, engine.made_with(strips), self.counts)
         self._publisher = EventPublisher(context, *about, calibrated=calibrated, cooldown=options.cooldown)
+        self._watch = AlarmWatch(context, options, self.labels, self._scorer.thresholds)
         self._minutes = Minutes(offset=options.level_offset)
         self._numbers = itertools.count(1)
         self._dropped = self._cpu_began = 0.0
@@ -86,6 +90,7 @@ class Listener:
         """Process segment after segment."""
         context = self._context
         chunk = self._wait_for_sound(buffer, stalled=False)
+        self._watch.begin()
         while chunk is not None:
             segment = ContinuousSegment(
                 chunk, buffer, clock=context.clock, stamps=context.stamps, timeout=self._options.stall
@@ -117,20 +122,15 @@ class Listener:
         )
         done, waited = clock.monotonic(), 0.0
         sound_levels = self._sound_levels(segment.start)
-
-        def publish(update: EventUpdate, reached: float, arrival: float, reason: Reason) -> None:
-            level = sound_levels.between(update.start, update.end) if sound_levels else None
-            self._publisher.publish(
-                update, reached=reached, arrival=arrival, reason=reason, recorder=recorder, level=level
-            )
-
+        events = SegmentEvents(self._publisher, self._watch, recorder, sound_levels)
         samples = self._metered(stream, levels, [each for each in (recorder, sound_levels) if each])
         for clips in self._engine.clip_maker.stream(samples, self._clip_options, batch=1):
             span = Span(*(segment.start + place for place in clips.spans[0]))
             updates = tracker.push(span, *self._scores(clips, levels, span.end))
             arrival = segment.arrival_of(span.end)
-            for update in updates:
-                publish(update, span.end, arrival, "quiet")
+            events.publish(updates, reached=span.end, arrival=arrival, reason="quiet")
+            if self._watch.for_alarms:
+                events.look(tracker.ongoing(), reached=span.end, arrival=arrival)
             if recorder:
                 recorder.cut_long(span.end)
             now = clock.monotonic()
@@ -143,8 +143,9 @@ class Listener:
         arrival = segment.arrival_of(end)
         if sound_levels:
             sound_levels.finish()
-        for update in tracker.close(end):
-            publish(update, end, arrival, REASONS.get(segment.ended_by, "gap"))
+        reason = REASONS.get(segment.ended_by, "gap")
+        events.publish(tracker.close(end), reached=end, arrival=arrival, reason=reason)
+        self._watch.gap(end, "stalled" if segment.ended_by == "stalled" else reason)
         for sentence in stream.warnings:
             logger.warning("%s", sentence)
 
@@ -175,21 +176,28 @@ class Listener:
             levels: how loud its sound is.
             end: where it ends, in seconds of sound.
         """
+        outcome, probability, similarity = self._scored(clips, levels, end)
+        centre = end - self._options.window / 2
+        self._watch.window(centre, outcome, similarity if self._options.rule.multi else probability)
+        return probability, similarity
+
+    def _scored(self, clips: Clips, levels: LevelHistory, end: float) -> tuple[str, list[float], list[float]]:
+        """Return what became of a window, and its scores; see `_scores`."""
         first, stop = (round(place * SAMPLE_RATE) for place in clips.spans[0])
         gate, hours, count = self._options.gate, self._options.hours, len(self._scorer.names)
         if hours is not None and not hours.contain(self._context.stamps.seconds(end)):
             self.counts.asleep += 1
-            return [0.0] * count, [-1.0] * count
+            return ASLEEP, [0.0] * count, [-1.0] * count
         if gate is not None and levels.loudest(first, stop) < gate:
             self.counts.gated += 1
-            return [0.0] * count, [-1.0] * count
+            return GATED, [0.0] * count, [-1.0] * count
         self.counts.windows += 1
         with self._context.turns:
             embedding = self._tower.embed(clips.features, clips.is_longer)
         if self._context.background is not None:
             self._context.background.add(embedding)
         probability, similarity = self._scorer.visible_scores(embedding)
-        return probability[0].tolist(), similarity[0].tolist()
+        return SCORED, probability[0].tolist(), similarity[0].tolist()
 
     def _recorder(self, start: float) -> ClipRecorder | None:
         """Return what cuts clips out of a segment that begins at `start`, if they are kept."""

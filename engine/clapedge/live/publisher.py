@@ -1,47 +1,21 @@
 """What the tracker finds, as records to every sink."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
 import msgspec
 
 from clapedge.events.tracker import EventUpdate
-from clapedge.live.background_keeper import BackgroundKeeper
-from clapedge.live.clip_recorder import ClipRecorder, ClipStore
-from clapedge.live.clock import Clock, Stamps, iso_time
-from clapedge.live.records import EventRecord, EventSink, LevelRecord, Reason, Record
+from clapedge.live.alarms.judge import Verdict
+from clapedge.live.clip_recorder import ClipRecorder
+from clapedge.live.clock import iso_time
+from clapedge.live.context import ListenerContext
+from clapedge.live.records import AlarmRecord, EventRecord, LevelRecord, Reason, Record
 from clapedge.live.sound_levels import Level
 from clapedge.live.status import Counts
 from clapedge.scoring.result import Provenance
 
 MILLISECONDS = 3
 """Decimals of seconds in a record."""
-
-
-@dataclass(frozen=True)
-class ListenerContext:
-    """What a listener is connected to.
-
-    Attributes:
-        source: name of the source.
-        run_id: what ids of events begin with; unique among all runs.
-        clock: measures time.
-        stamps: turn positions in the sound into times.
-        sinks: where records go.
-        clip_store: keeps clips of events, or None.
-        background: keeps the embeddings of windows, or None.
-        turns: are taken at the tower, which several sources may share.
-    """
-
-    source: str
-    run_id: str
-    clock: Clock
-    stamps: Stamps
-    sinks: Sequence[EventSink]
-    clip_store: ClipStore | None = None
-    background: BackgroundKeeper | None = None
-    turns: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 class EventPublisher:
@@ -67,9 +41,9 @@ class EventPublisher:
             calibrated: whether levels are sound pressure levels.
             cooldown: seconds after an event's end in which no other one of its label is published.
         """
-        self._cooldown, self._held = cooldown, set[int]()
+        self._cooldown, self._held = cooldown, dict[int, str]()
         self._ended: dict[int, float] = {}
-        self._calibrated, self._minutes = calibrated, 0
+        self._calibrated, self._minutes, self._alarms = calibrated, 0, 0
         self._context, self._names, self._provenance, self._counts = context, names, provenance, counts
 
     def publish(
@@ -81,8 +55,8 @@ class EventPublisher:
         reason: Reason,
         recorder: ClipRecorder | None,
         level: Level | None = None,
-    ) -> None:
-        """Publish an update.
+    ) -> str | None:
+        """Publish an update, and return why its event is held back, if it is.
 
         Args:
             update: the update.
@@ -92,8 +66,8 @@ class EventPublisher:
             recorder: cuts its clip, or None.
             level: of the event so far, or None.
         """
-        if self._holds(update):
-            return
+        if held := self._holds(update):
+            return held
         latency = self._context.clock.monotonic() - arrival
         record = self._record(update, latency, reached=reached, reason=reason)
         if level is not None:
@@ -108,20 +82,24 @@ class EventPublisher:
         elif record.kind == "end":
             self._counts.events[record.label] = self._counts.events.get(record.label, 0) + 1
         self._write(record)
+        return None
 
-    def _holds(self, update: EventUpdate) -> bool:
-        """Return whether an event comes too soon after the last one of its label that was published, and count it."""
+    def holds(self, update: EventUpdate) -> bool:
+        """Return whether an event that goes on is held back."""
+        return update.number in self._held
+
+    def _holds(self, update: EventUpdate) -> str | None:
+        """Return why an event comes too soon after the last one of its label that was published, and count it."""
         label, ended = self._names[update.label], self._ended.get(update.label)
         if update.kind == "begin" and ended is not None and update.start - ended < self._cooldown:
-            self._held.add(update.number)
+            text = f"{update.start - ended:.0f} s after the last one (cooldown {self._cooldown:g} s)"
+            self._held[update.number] = text
             self._counts.held[label] = self._counts.held.get(label, 0) + 1
         if update.number in self._held:
-            if update.kind == "end":
-                self._held.discard(update.number)
-            return True
+            return self._held.pop(update.number) if update.kind == "end" else self._held[update.number]
         if update.kind == "end":
             self._ended[update.label] = update.end
-        return False
+        return None
 
     def _record(self, update: EventUpdate, latency: float, *, reached: float, reason: Reason) -> EventRecord:
         """Return the record of an update, without a clip and levels; see `publish`."""
@@ -145,6 +123,38 @@ class EventPublisher:
             source=context.source,
             **made_with,  # type: ignore[arg-type] # all of it is text
         )
+
+    def publish_alarm(
+        self, verdict: Verdict, update: EventUpdate, *, reached: float, arrival: float, level: Level | None
+    ) -> AlarmRecord:
+        """Publish an alarm, and return its record; see `publish`."""
+        context, provenance = self._context, self._provenance
+        record = AlarmRecord(
+            id=f"{context.run_id}-alarms",
+            sequence=self._alarms,
+            rule=verdict.rule,
+            stage=verdict.stage or 0,
+            why=verdict.why,
+            label=self._names[update.label],
+            event=f"{context.run_id}-{update.number}",
+            at=context.stamps.at(reached),
+            since=context.stamps.at(update.start),
+            seconds=round(update.end - update.start, MILLISECONDS),
+            windows=update.windows,
+            probability=update.peak.probability,
+            similarity=update.peak.similarity,
+            latency_ms=round(1e3 * (context.clock.monotonic() - arrival), MILLISECONDS),
+            source=context.source,
+            model=provenance.model,
+            weights=provenance.weights,
+        )
+        if level is not None:
+            calibrated = self._calibrated
+            record = msgspec.structs.replace(record, laeq=level.laeq, lafmax=level.lafmax, calibrated=calibrated)
+        self._alarms += 1
+        self._counts.alarms[verdict.rule] = self._counts.alarms.get(verdict.rule, 0) + 1
+        self._write(record)
+        return record
 
     def publish_minute(self, began: float, level: Level) -> None:
         """Publish the levels of a minute that began at a time, in seconds since 1970."""

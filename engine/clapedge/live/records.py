@@ -1,6 +1,6 @@
 """The record of an event, the same for every sink, and the protocol of sinks. The fields of a record are stable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -115,7 +115,82 @@ class LevelRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}-{self.sequence}"
 
 
-Record: TypeAlias = EventRecord | LevelRecord
+class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is worth an alarm, as a rule says, or the repetition of such an alarm.
+
+    Attributes:
+        kind: `alarm`.
+        id: the same in all of a run, and unique among all runs.
+        sequence: number of the record in its run, from 0 on.
+        rule: name of the rule.
+        stage: 0, or which of the repetitions it is while the event goes on.
+        why: the conditions that hold, in words.
+        label: that of the event.
+        event: id of the event.
+        at: the time of what was heard last: ISO 8601, UTC.
+        since: the time at which the event began.
+        seconds: for how long it has certainly lasted.
+        windows: in how many windows its score reached the threshold of an event.
+        probability: the label's, in the clearest window.
+        similarity: the label's there.
+        latency_ms: from the arrival of the sound that decided to this record.
+        source: name of the source.
+        model: model id of the bundle.
+        weights: `pretrained`, `random` or `demo`.
+        age_s: seconds for which the record waited in a spool before it was sent.
+        laeq: equivalent continuous level of the event so far, A-weighted, in dB; where levels are measured.
+        lafmax: highest level of it so far, A-weighted, time weighting F, in dB; likewise.
+        calibrated: whether these are sound pressure levels; else they are dBFS.
+    """
+
+    id: str
+    sequence: int
+    rule: str
+    stage: int
+    why: str
+    label: str
+    event: str
+    at: str
+    since: str
+    seconds: float
+    windows: int
+    probability: float
+    similarity: float
+    latency_ms: float
+    source: str
+    model: str
+    weights: str
+    kind: Literal["alarm"] = "alarm"
+    age_s: float = 0.0
+    laeq: float | msgspec.UnsetType = msgspec.UNSET
+    lafmax: float | msgspec.UnsetType = msgspec.UNSET
+    calibrated: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def key(self) -> str:
+        """Unique key of this record."""
+        return f"{self.id}-{self.sequence}"
+
+
+Record: TypeAlias = EventRecord | LevelRecord | AlarmRecord
+
+Accepts: TypeAlias = Callable[[Record], bool]
+"""Which records a sink takes."""
+
+
+def every_record(record: Record) -> bool:  # noqa: ARG001 - as `Accepts`
+    """Return true."""
+    return True
+
+
+def is_event(record: Record) -> bool:
+    """Return whether a record is of an event."""
+    return isinstance(record, EventRecord)
+
+
+def is_alarm(record: Record) -> bool:
+    """Return whether a record is of an alarm."""
+    return isinstance(record, AlarmRecord)
 
 
 class EventSink(Protocol):

@@ -14,12 +14,14 @@ from pathlib import Path
 from clapedge.engine import Engine
 from clapedge.errors import AudioError, StorageError, UsageError
 from clapedge.labels.encoder import Labels
+from clapedge.live.alarms.journal import Journal
+from clapedge.live.alarms.judge import AlarmJudge
 from clapedge.live.background_keeper import BackgroundKeeper
 from clapedge.live.clip_recorder import ClipStore
 from clapedge.live.clock import Clock, Stamps, SystemClock
+from clapedge.live.context import ListenerContext
 from clapedge.live.listener import Listener
 from clapedge.live.options import ListenOptions
-from clapedge.live.publisher import ListenerContext
 from clapedge.live.reader import Reader, ReaderOptions
 from clapedge.live.records import EventSink
 from clapedge.live.sinks.delivery import SpooledSink
@@ -49,6 +51,8 @@ class Outputs:
         clip_store: keeps the sound of events, or None.
         status_file: file to which the status is written, or None.
         background: keeps the embeddings of windows, or None.
+        alarms: decides which events are worth an alarm, or None.
+        journal: a journal of what was heard, or None.
         run_id: what ids of events begin with, hexadecimal; unique among all runs.
     """
 
@@ -56,6 +60,8 @@ class Outputs:
     clip_store: ClipStore | None = None
     status_file: Path | None = None
     background: BackgroundKeeper | None = None
+    alarms: AlarmJudge | None = None
+    journal: Journal | None = None
     run_id: str = field(default_factory=_new_run_id)
 
     def __post_init__(self) -> None:
@@ -115,7 +121,11 @@ class Session:
             began = datetime.fromtimestamp(clock.wall(), tz=timezone.utc)
         kept = outputs.clip_store, outputs.background, member.turns if member else nullcontext()
         self._name = member.name if member else source.name
-        context = ListenerContext(self._name, outputs.run_id, clock, Stamps(began), outputs.sinks, *kept)
+        context = ListenerContext(
+            *(self._name, outputs.run_id, clock, Stamps(began), outputs.sinks, *kept),
+            alarms=outputs.alarms,
+            journal=outputs.journal,
+        )
         self._listener = Listener(engine, labels, options, context)
         self._buffer = reader_options.buffer_for(source)
         self._stopped, self._ended = threading.Event(), threading.Event()
@@ -166,6 +176,7 @@ class Session:
         """Return what the run has done so far."""
         counts, buffer = self._listener.counts, self._buffer
         notes = [*self._source.notes(), *(note for sink in self._outputs.sinks for note in sink.notes())]
+        notes += self._outputs.journal.notes() if self._outputs.journal else []
         return Status(
             state="ended" if self._ended.is_set() else "paused" if buffer.paused else "listening",
             source=self._name,
@@ -198,6 +209,7 @@ class Session:
             own_cpu_s=round(counts.own_cpu_s, 3),
             samples_unheard=buffer.unheard,
             dropped_s=round(buffer.dropped_seconds, 3),
+            alarms=dict(counts.alarms),
         )
 
     def _report_regularly(self) -> None:

@@ -27,6 +27,7 @@ class Counts:
         asleep: windows outside of the hours.
         events: events that ended, by label.
         held: events that were not reported, being so soon after another one of their label; by label.
+        alarms: alarms that were given, repetitions included, by rule.
         stalls: how often sound stopped coming.
         gaps: how often sound was interrupted, stalls included.
         window_ms: how long the latest windows took, from samples to scores.
@@ -41,6 +42,7 @@ class Counts:
     asleep: int = 0
     events: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
+    alarms: dict[str, int] = field(default_factory=dict)
     stalls: int = 0
     gaps: int = 0
     window_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -83,6 +85,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         own_cpu_s: seconds of processor time that scoring this source took, of one thread.
         samples_unheard: samples of a channel that came while it was paused, which are not kept.
         dropped_s: seconds of sound that were dropped.
+        alarms: alarms that were given, repetitions included, by rule.
     """
 
     state: str
@@ -114,6 +117,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     own_cpu_s: float = 0.0
     samples_unheard: int = 0
     dropped_s: float = 0.0
+    alarms: dict[str, int] = {}
 
     def summary(self) -> list[str]:
         """Return the status as lines for a reader."""
@@ -128,6 +132,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             f"windows: {self.windows} heard, {skipped}; gaps {self.gaps}, stalls {self.stalls}",
             f"events: {events}{held}",
         ]
+        if self.alarms:
+            lines.append(f"alarms: {', '.join(f'{rule} {count}' for rule, count in sorted(self.alarms.items()))}")
         measured = {"window": self.window_ms, "latency": self.latency_ms, "delay of events": self.delay_ms}
         for name, times in measured.items():
             if times:

@@ -20,7 +20,7 @@ from clapedge.live.home_assistant.devices import AS_CONFIGURED, PostTopics, Sour
 from clapedge.live.home_assistant.memory import Memory
 from clapedge.live.home_assistant.source_state import Rate, SourceState
 from clapedge.live.mqtt_connection import NOT_YET, BrokerAddress, MqttConnection
-from clapedge.live.records import LevelRecord, Record
+from clapedge.live.records import EventRecord, LevelRecord, Record
 from clapedge.live.status import Status
 
 logger = logging.getLogger("clapedge.live")
@@ -84,7 +84,7 @@ class HomeAssistantLink:
             ear = self._ears.setdefault(record.source, SourceState())
             if isinstance(record, LevelRecord):
                 ear.level = record
-            else:
+            elif isinstance(record, EventRecord):
                 ear.event = data
                 ear.count(record)
         self._wake.set()

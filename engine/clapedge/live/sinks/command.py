@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from clapedge.errors import UsageError
-from clapedge.live.records import LevelRecord, Record
+from clapedge.live.records import Accepts, Record, is_event
 
 logger = logging.getLogger("clapedge.live")
 
@@ -28,13 +28,14 @@ VARIABLE = "CLAPEDGE_EVENT"
 class CommandSink:
     """Runs a command for each record, with its JSON on standard input and in the environment."""
 
-    def __init__(self, command: str, *, jobs: int = 2, timeout: float = 30.0) -> None:
+    def __init__(self, command: str, *, jobs: int = 2, timeout: float = 30.0, accepts: Accepts = is_event) -> None:
         """Start the threads that run it.
 
         Args:
             command: program and arguments, split as a shell would split them, and run without one.
             jobs: how many may run at once.
             timeout: seconds after which one is killed.
+            accepts: which records it is run for.
 
         Raises:
             UsageError: there is no such program.
@@ -45,7 +46,7 @@ class CommandSink:
             raise UsageError(f"the command {command!r} cannot be split ({error}); quote it as for a shell") from error
         if not self._words or shutil.which(self._words[0]) is None:
             raise UsageError(f"the command {command!r} names no program that can be run; give its path")
-        self._timeout = timeout
+        self._timeout, self._accepts = timeout, accepts
         self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -55,8 +56,8 @@ class CommandSink:
             thread.start()
 
     def write(self, record: Record, data: bytes) -> None:
-        """Queue the record of an event for its command; levels are not events."""
-        if isinstance(record, LevelRecord):
+        """Queue a record for its command, if it is run for such ones."""
+        if not self._accepts(record):
             return
         with self._changed:
             self._waiting.append(data)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clapedge.live.backoff import backoff, is_power_of_two
-from clapedge.live.records import LevelRecord, Record
+from clapedge.live.records import Accepts, EventRecord, Record, every_record
 from clapedge.live.sinks.messages import with_age
 from clapedge.live.sinks.spool import Spool
 
@@ -62,15 +62,23 @@ class Transport(Protocol):
 class SpooledSink:
     """Writes records into a spool, from which a thread sends them."""
 
-    def __init__(self, spool: Spool, transport: Transport, *, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        transport: Transport,
+        *,
+        stop: threading.Event | None = None,
+        accepts: Accepts = every_record,
+    ) -> None:
         """Start, with what waits from earlier runs.
 
         Args:
             spool: keeps messages.
             transport: sends them.
             stop: set to end pauses between tries; None makes an event.
+            accepts: which records are sent.
         """
-        self._spool, self._transport = spool, transport
+        self._spool, self._transport, self._accepts = spool, transport, accepts
         self._refused = self._failures = self._damaged = 0
         self._logged: set[str] = set()
         self._stop = stop or threading.Event()
@@ -90,8 +98,9 @@ class SpooledSink:
         return len(self._spool)
 
     def write(self, record: Record, data: bytes) -> None:
-        """Put a record into the spool."""
-        self._spool.put(record.key, data, kind=None if isinstance(record, LevelRecord) else record.kind)
+        """Put a record into the spool, if such ones are sent."""
+        if self._accepts(record):
+            self._spool.put(record.key, data, kind=record.kind if isinstance(record, EventRecord) else None)
 
     def close(self) -> None:
         """Send what can be sent soon, and leave the rest in the spool."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from clapedge.live.backoff import is_power_of_two
 from clapedge.live.mqtt_connection import BrokerAddress, MqttConnection
-from clapedge.live.records import Record
+from clapedge.live.records import Accepts, Record, every_record
 from clapedge.live.sinks.delivery import RefusedError, UndeliveredError
 from clapedge.live.tls import TlsFiles
 
@@ -77,18 +77,20 @@ class MqttTransport:
 class UnspooledMqttSink:
     """Publishes each record at most once (QoS 0): what comes while there is no connection is lost, and counted."""
 
-    def __init__(self, address: str, *, tls: TlsFiles | None = None) -> None:
-        """Connect in the background, see `MqttTransport`.
+    def __init__(self, address: str, *, tls: TlsFiles | None = None, accepts: Accepts = every_record) -> None:
+        """Connect in the background, see `MqttTransport`; records that are not accepted are not sent.
 
         Raises:
             MissingExtraError: paho-mqtt is not installed.
             UsageError: the address, or a certificate, cannot be used.
         """
-        self._transport = MqttTransport(address, tls=tls)
+        self._transport, self._accepts = MqttTransport(address, tls=tls), accepts
         self._lost = 0
 
-    def write(self, record: Record, data: bytes) -> None:  # noqa: ARG002 - as all sinks
+    def write(self, record: Record, data: bytes) -> None:
         """Publish a record, if there is a connection."""
+        if not self._accepts(record):
+            return
         connection = self._transport.connection
         if connection.online and connection.publish(self._transport.topic, data, qos=0) is not None:
             return

@@ -31,7 +31,10 @@ logger = logging.getLogger("clapedge.live")
 BLOCK_BYTES = 4096
 """What a small file takes on disk."""
 
-NAMES = re.compile(r"(\d{12})\.([0-9a-f]+-\d+-\d+)\.json")
+NAMES = re.compile(r"(\d{12})\.([0-9a-f]+-(?:\d+|levels|alarms)-\d+)\.json")
+
+BEGINNINGS = re.compile(r"[0-9a-f]+-\d+-0")
+"""Keys of the first records of events; levels and alarms have no end."""
 
 OPEN_NAMES = re.compile(r"open\.([0-9a-f]+-\d+)\.json")
 """Files of events that have not ended."""
@@ -241,7 +244,7 @@ class Spool:
         """End the events that were open when the process before ended."""
         opened = {found[1] for path in self._directory.iterdir() if (found := OPEN_NAMES.fullmatch(path.name))}
         last = {event_of(message.key): message for message in self._waiting}
-        begun = {event_of(message.key) for message in self._waiting if message.key.endswith("-0")}
+        begun = {event_of(message.key) for message in self._waiting if BEGINNINGS.fullmatch(message.key)}
         ended = 0
         for event in sorted(opened | begun):
             try:
@@ -316,7 +319,7 @@ class Spool:
     def _give_up_expired(self) -> None:
         """Give up the oldest message, and with the beginning of an event all of it, the end first."""
         first = self._waiting[0]
-        event = event_of(first.key) if first.key.endswith("-0") else None
+        event = event_of(first.key) if BEGINNINGS.fullmatch(first.key) else None
         lost = [first] if event is None else [each for each in self._waiting if event_of(each.key) == event]
         for message in reversed(lost):
             self._waiting.remove(message)
@@ -328,7 +331,7 @@ class Spool:
 
     def _give_up_oldest(self) -> None:
         """Delete the oldest message, which was not sent; an event that never began does not end by itself."""
-        if self._waiting[0].key.endswith("-0"):
+        if BEGINNINGS.fullmatch(self._waiting[0].key):
             self._forget(event_of(self._waiting[0].key))
         self._delete_oldest()
 
