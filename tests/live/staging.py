@@ -164,6 +164,15 @@ def record_of(number: int, kind: Kind = "end", sequence: int = 0) -> EventRecord
     )  # fmt: skip
 
 
+def alarm_of(number: int) -> AlarmRecord:
+    """Return an alarm."""
+    return AlarmRecord(
+        id="0a1b-alarms", sequence=number, rule="night", stage=0, why="it lasts 5.0 s", label="siren", event="0a1b-1",
+        at="2026-01-01T00:00:05.000Z", since="2026-01-01T00:00:00.000Z", seconds=5.0, windows=4, probability=0.9,
+        similarity=0.5, latency_ms=1.0, source="test", model="m", weights="demo",
+    )  # fmt: skip
+
+
 LEVEL = LevelRecord(
     id="a-levels",
     sequence=0,

@@ -1,5 +1,6 @@
 """Home Assistant as its broker sees the link: devices, states, commands, and what is told again after a restart."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from tests.live.brokers import Broker
 from tests.live.certificates import authority
 from tests.live.house import House
-from tests.live.staging import YARD, eventually, record_of
+from tests.live.staging import YARD, alarm_of, eventually, record_of
 
 from clapedge.cli import cli
 from clapedge.errors import ClapEdgeError, UsageError
@@ -135,6 +136,30 @@ def test_what_goes_on_is_retained_and_told_at_once(house: House, forgetful_broke
         eventually(lambda: any(topic.endswith("/yard/level") for topic in house.topics))
         assert house.has("/status", "online")
     eventually(lambda: house.has("/status", "offline"))
+
+
+def test_an_alarm_is_told_once_to_whoever_listens_and_its_rules_are_known(
+    house: House, forgetful_broker: Broker, tmp_path: Path
+) -> None:
+    post = FakePost({"yard": status(alarms={"night": 0, "glass": 2})})
+    with link_to(forgetful_broker.port, post, tmp_path / "ha.json") as link:
+        eventually(lambda: house.device("yard"))
+        part = house.device("yard")["components"]["alarm"]
+        assert (part["platform"], part["event_types"]) == ("event", ["night", "glass"])
+        give(link, msgspec.structs.replace(alarm_of(3), source="yard"))
+        eventually(lambda: part["state_topic"] in house.topics)
+        told = json.loads(house.topics[part["state_topic"]])
+        assert (told["event_type"], told["rule"], told["event"]) == ("night", "night", "0a1b-1")
+        late = House(forgetful_broker.port)
+        eventually(lambda: late.device("yard"))
+        link.write(record_of(1), msgspec.json.encode(msgspec.structs.replace(record_of(1), source="yard")))
+        house.say("homeassistant/status", "online")
+        eventually(lambda: house.counts[next(t for t in house.topics if t.endswith("/yard/availability"))] > 1)
+        assert part["state_topic"] not in late.topics
+        assert house.counts[part["state_topic"]] == 1
+        late.close()
+        post.statuses_ = {"yard": status()}  # has no rules any more
+        eventually(lambda: house.device("yard")["components"]["alarm"] == {"platform": "event"})
 
 
 def test_commands_are_obeyed_and_remembered_and_others_are_named(

@@ -81,7 +81,7 @@ class HomeAssistant:
 
     def states(self) -> dict[str, str]:
         """Return the states of all entities of the post."""
-        ours = ("yard", "hall", "clapedge")
+        ours = ("yard", "hall", "bell", "clapedge")
         return {
             each["entity_id"]: each["state"]
             for each in self.call("states")
@@ -167,3 +167,8 @@ def test_home_assistant_shows_a_post_that_it_was_told_nothing_of(
         eventually(lambda: house.states()["switch.yard_listening"] == "unavailable")
         post()
         eventually(all_there)
+        (tmp_path / "alarms.toml").write_text("[loud]\nmin_windows = 2\n")
+        bell = f"{source}speed = 4\nalarms = {json.dumps(str(tmp_path / 'alarms.toml'))}\n"
+        with (tmp_path / "post.toml").open("a") as file:
+            file.write(f"[sources.bell]\n{bell}")
+        eventually(lambda: house.states().get("event.bell_alarm", "unknown") not in {"unknown", "unavailable"})

@@ -39,7 +39,7 @@ TLS_KEYS = ("ca", "cert")
 OWN_KEYS = frozenset({"source", "learn"})
 """Parameters that each source has for itself."""
 
-FOLDER_KEYS = ("keep", "spool")
+FOLDER_KEYS = ("keep", "spool", "journal")
 """Parameters that name a directory; given for all sources, each has a folder of its name in it."""
 
 LABEL_KEYS = ("words", "label_file", "template")

@@ -16,6 +16,9 @@ from clapedge.terminal import printable
 if TYPE_CHECKING:
     from clapedge.engine import Engine
     from clapedge.labels import EmbeddedLabels
+    from clapedge.live.alarms.journal import Journal
+    from clapedge.live.alarms.judge import AlarmJudge
+    from clapedge.live.alarms.rules import AlarmRule
     from clapedge.live.background_keeper import BackgroundKeeper
     from clapedge.live.clip_recorder import ClipStore
     from clapedge.live.options import ListenOptions
@@ -38,6 +41,7 @@ class Prepared:
         source: where its sound comes from.
         listening: how it is scored.
         reading: how it is read.
+        alarms: rules that say which events are worth an alarm.
     """
 
     options: Mapping[str, Any]
@@ -45,6 +49,7 @@ class Prepared:
     source: "Source"
     listening: "ListenOptions"
     reading: "ReaderOptions"
+    alarms: "tuple[AlarmRule, ...]" = ()
 
     def open(
         self,
@@ -72,17 +77,29 @@ class Prepared:
         with ExitStack() as closing:
             kept = _open_clip_store(options), status_file, _open_background(options, engine)
             sinks = [*outputs, *_open_sinks(options, closing)]
+            judge, journal = self._open_alarms()
             session = Session(
                 engine,
                 self.labels,
                 self.source,
                 self.listening,
-                outputs=Outputs(sinks, *kept),
+                outputs=Outputs(sinks, *kept, judge, journal),
                 reader_options=self.reading,
                 member=member,
             )
             closing.pop_all()  # from here on the session closes them
         return session
+
+    def _open_alarms(self) -> "tuple[AlarmJudge | None, Journal | None]":
+        """Return what decides on alarms, and the journal, which knows when the last ones were."""
+        from clapedge.live.alarms.journal import Journal
+        from clapedge.live.alarms.judge import AlarmJudge
+
+        path, most = self.options["journal"], self.options["journal_bytes"]
+        journal = Journal(path, max_bytes=most) if path else None
+        if not self.alarms:
+            return None, journal
+        return AlarmJudge(self.alarms, last=journal.last_alarms() if journal else None), journal
 
 
 @dataclass(frozen=True)
@@ -91,13 +108,13 @@ class SourceSettings:
 
     Attributes:
         options: by the names of click's parameters of `clapedge listen`.
-        written: when the file of its labels was last written, in nanoseconds; None if it names none.
+        written: when the files of its labels and its alarms were last written, in nanoseconds; None without one.
         engine_of: loads the engine, once.
         outputs: take the records of all sources.
     """
 
     options: Mapping[str, Any]
-    written: int | None
+    written: "tuple[int | None, ...]"
     engine_of: "Callable[[], Engine]" = field(compare=False)
     outputs: "Sequence[EventSink]" = field(compare=False)
     prepared: Prepared = field(compare=False)
@@ -125,8 +142,8 @@ def sources_of(
     """
     found = {}
     for name, options in sources.items():
-        labels = Path(options["label_file"] or "")
-        written = labels.stat().st_mtime_ns if labels.is_file() else None
+        files = [Path(options[key] or "") for key in ("label_file", "alarms")]
+        written = tuple(file.stat().st_mtime_ns if file.is_file() else None for file in files)
         try:
             prepared = prepare(options, engine_of)
         except ClapEdgeError as error:
@@ -154,9 +171,29 @@ def prepare(options: Mapping[str, Any], engine_of: "Callable[[], Engine]") -> Pr
     began = _parse_time(options["began"])
     reading = ReaderOptions(options["buffer"], options["retries"], began, options["overload"])
     source = _open_source(options["source"], options)
+    alarms = _read_alarms(options)
     labels = read_labels(engine_of, options["words"], options["label_file"], options["template"])
     note_missing_background(labels, multi=options["multi"])
-    return Prepared(options, labels, source, listening, reading)
+    return Prepared(options, labels, source, listening, reading, alarms)
+
+
+def _read_alarms(options: Mapping[str, Any]) -> "tuple[AlarmRule, ...]":
+    """Return the rules of alarms; raise if what is asked for cannot be."""
+    from clapedge.live.alarms.rules import read_alarms
+
+    if not options["alarms"]:
+        for name in ("on_alarm", "only_alarms"):
+            if options[name]:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} needs rules that say what an alarm is; give --alarms FILE"
+                )
+        return ()
+    if options["only_alarms"] and not (options["mqtt"] or options["webhook"]):
+        raise UsageError("--only-alarms is for --mqtt and --webhook, of which none is given")
+    rules = read_alarms(options["alarms"])
+    if loud := next((rule for rule in rules if rule.needs_levels and not options["levels"]), None):
+        raise UsageError(f"{options['alarms']}: the rule {printable(loud.name)} asks for a level; give --levels too")
+    return rules
 
 
 def listen_options(options: Mapping[str, Any]) -> "ListenOptions":
@@ -212,6 +249,7 @@ def _parse_time(text: str | None) -> datetime | None:
 
 def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSink]":
     """Return where records go beside standard output; `closing` closes what was opened if a later one fails."""
+    from clapedge.live.records import every_record, is_alarm, is_event
     from clapedge.live.sinks.command import CommandSink
     from clapedge.live.sinks.delivery import SpooledSink
     from clapedge.live.sinks.mqtt import MqttTransport, UnspooledMqttSink
@@ -219,16 +257,17 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
     from clapedge.live.sinks.webhook import WebhookTransport
 
     sinks: list[EventSink] = []
-    if options["on_event"]:
-        jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
-        sinks.append(CommandSink(options["on_event"], jobs=jobs, timeout=timeout))
-        closing.callback(sinks[-1].close)
-    tls = tls_files(options)
+    jobs, timeout = options["on_event_jobs"], options["on_event_timeout"]
+    for name, accepts in (("on_event", is_event), ("on_alarm", is_alarm)):
+        if options[name]:
+            sinks.append(CommandSink(options[name], jobs=jobs, timeout=timeout, accepts=accepts))
+            closing.callback(sinks[-1].close)
+    tls, accepts = tls_files(options), is_alarm if options["only_alarms"] else every_record
     for name, transport_type in (("mqtt", MqttTransport), ("webhook", WebhookTransport)):
         if not options[name]:
             continue
         if not options["spool"] and name == "mqtt":
-            sinks.append(UnspooledMqttSink(options[name], tls=tls))
+            sinks.append(UnspooledMqttSink(options[name], tls=tls, accepts=accepts))
             closing.callback(sinks[-1].close)
             continue
         if not options["spool"]:
@@ -236,7 +275,7 @@ def _open_sinks(options: Mapping[str, Any], closing: ExitStack) -> "list[EventSi
         bounds = {"max_bytes": options["spool_bytes"], "max_age": options["spool_age"], "sync": options["spool_sync"]}
         spool = Spool(Path(options["spool"]) / name, **bounds)
         closing.callback(spool.close)
-        sinks.append(SpooledSink(spool, transport_type(options[name], tls=tls)))
+        sinks.append(SpooledSink(spool, transport_type(options[name], tls=tls), accepts=accepts))
         closing.callback(sinks[-1].close)
     return sinks
 

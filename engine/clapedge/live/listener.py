@@ -69,6 +69,7 @@ class Listener:
         calibrated = options.level_offset is not None
         about = (self._scorer.names, engine.made_with(strips), self.counts)
         self._publisher = EventPublisher(context, *about, calibrated=calibrated, cooldown=options.cooldown)
+        self.counts.alarms = {rule.name: 0 for rule in context.alarms.rules} if context.alarms else {}
         self._watch = AlarmWatch(context, options, self.labels, self._scorer.thresholds)
         self._minutes = Minutes(offset=options.level_offset)
         self._numbers = itertools.count(1)

@@ -134,6 +134,7 @@ def _counters(statuses: Mapping[str, Status]) -> dict[str, Figures]:
     found["windows"] = Figures("Windows, by outcome.", ("outcome",), grows=True)
     found["events"] = Figures("Events that ended.", ("label",), grows=True)
     found["events_held"] = Figures("Events within the cooldown of another one.", ("label",), grows=True)
+    found["alarms"] = Figures("Alarms, their repetitions included.", ("rule",), grows=True)
     for source, status in statuses.items():
         for name, (field_name, _) in COUNTERS.items():
             found[name].samples.append(([source], getattr(status, field_name)))
@@ -141,6 +142,7 @@ def _counters(statuses: Mapping[str, Status]) -> dict[str, Figures]:
             found["windows"].samples.append(([source, outcome], getattr(status, field_name)))
         found["events"].samples.extend(([source, label], count) for label, count in status.events.items())
         found["events_held"].samples.extend(([source, label], count) for label, count in status.held.items())
+        found["alarms"].samples.extend(([source, rule], count) for rule, count in status.alarms.items())
     return found
 
 

@@ -146,7 +146,7 @@ class AlarmJudge:
 def _of_event(rule: AlarmRule, sighting: Sighting) -> list[Condition]:
     """Return the conditions on an event; its duration is one if no rule asks for it too: there are always words."""
     level = sighting.level
-    found = [_at_least("it lasts", sighting.seconds, rule.min_duration, "s")]
+    found = [_at_least("it lasts", sighting.seconds, rule.min_duration or None, "s")]
     if rule.min_windows > 1:
         met = sighting.windows >= rule.min_windows
         found.append(Condition(met, f"in {sighting.windows} windows (at least {rule.min_windows})"))
@@ -183,8 +183,8 @@ def _date(seconds: float) -> date:
     return datetime.fromtimestamp(seconds).date()  # noqa: DTZ006 - the zone of this machine is meant
 
 
-def _at_least(name: str, found: float | None, least: float, unit: str) -> Condition:
-    """Return the condition that something is at least so much; what is not known is not."""
-    asked = f" (at least {least:g})" if least else ""
+def _at_least(name: str, found: float | None, least: float | None, unit: str) -> Condition:
+    """Return the condition that something is at least so much; None asks for nothing. What is not known is not."""
+    asked = "" if least is None else f" (at least {least:g})"
     shown = "unknown" if found is None else f"{found:.2f}" if not unit else f"{found:.1f} {unit}"
-    return Condition(found is not None and found >= least, f"{name} {shown}{asked}")
+    return Condition(least is None or (found is not None and found >= least), f"{name} {shown}{asked}")

@@ -108,6 +108,11 @@ class SourceTopics:
         return f"{self.base}/event"
 
     @property
+    def alarm(self) -> str:
+        """Gets each alarm, once: it is no state, and not retained."""
+        return f"{self.base}/alarm"
+
+    @property
     def level(self) -> str:
         """Holds the record of the latest minute."""
         return f"{self.base}/level"
@@ -158,6 +163,7 @@ def source_device(
     choices: Sequence[str],
     *,
     calibrated: bool | None,
+    rules: Sequence[str] | None = None,
 ) -> Payload:
     """Return the device of a source.
 
@@ -167,9 +173,11 @@ def source_device(
         former: those of labels that it was listened to for, whose sensors are to go.
         choices: names of the label sets that can be selected.
         calibrated: whether its sound levels are calibrated; None if they are not measured.
+        rules: names of the rules of its alarms; empty where it had some, None where it never had.
     """
     parts = {
         **_events(topics, labels),
+        **(_alarms(topics, rules) if rules else {}),
         **_switches(topics, choices),
         **_figures(topics),
         **({} if calibrated is None else _levels(topics, calibrated=calibrated)),
@@ -177,6 +185,7 @@ def source_device(
     for key, part in parts.items():
         part["unique_id"] = f"{topics.device}_{key}"
     parts |= {f"label_{slug(label)}": {"platform": "binary_sensor"} for label in sorted(former)}  # which removes them
+    parts |= {"alarm": {"platform": "event"}} if rules is not None and not rules else {}
     return {
         "device": {
             "identifiers": [topics.device],
@@ -222,6 +231,18 @@ def _events(topics: SourceTopics, labels: Sequence[str]) -> dict[str, Payload]:
         for label in labels
     }
     return {"last_event": last, **heard}
+
+
+def _alarms(topics: SourceTopics, rules: Sequence[str]) -> dict[str, Payload]:
+    """Return what automations begin with: an event, of the rule that gave the alarm."""
+    alarm = {
+        "platform": "event",
+        "name": "Alarm",
+        "event_types": list(rules),
+        "state_topic": topics.alarm,
+        "icon": "mdi:bell-ring",
+    }
+    return {"alarm": alarm}
 
 
 def _switches(topics: SourceTopics, choices: Sequence[str]) -> dict[str, Payload]:

@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,7 +21,7 @@ from clapedge.live.home_assistant.devices import AS_CONFIGURED, PostTopics, Sour
 from clapedge.live.home_assistant.memory import Memory
 from clapedge.live.home_assistant.source_state import Rate, SourceState
 from clapedge.live.mqtt_connection import NOT_YET, BrokerAddress, MqttConnection
-from clapedge.live.records import EventRecord, LevelRecord, Record
+from clapedge.live.records import AlarmRecord, EventRecord, LevelRecord, Record
 from clapedge.live.status import Status
 
 logger = logging.getLogger("clapedge.live")
@@ -33,6 +34,10 @@ TICK_SECONDS = 1.0
 
 MOST_QUEUED = 10_000
 """Messages that may wait for the broker: all there is to tell of many sources, many times."""
+
+
+MOST_ALARMS = 1000
+"""Alarms that may wait while there is no connection; the oldest go."""
 
 
 class Controlled(Protocol):
@@ -71,6 +76,7 @@ class HomeAssistantLink:
         self._address, self._prefix = address, address.path or PREFIX
         self._topics, self._host = PostTopics(memory.id), socket.gethostname()
         self._ears: dict[str, SourceState] = {}
+        self._alarms: deque[AlarmRecord] = deque(maxlen=MOST_ALARMS)
         self._cpu = Rate()
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._anew, self._ended = threading.Event(), threading.Event()
@@ -87,6 +93,8 @@ class HomeAssistantLink:
             elif isinstance(record, EventRecord):
                 ear.event = data
                 ear.count(record)
+            else:
+                self._alarms.append(record)
         self._wake.set()
 
     def close(self) -> None:
@@ -196,7 +204,16 @@ class HomeAssistantLink:
                 self._note("the broker acknowledges nothing")
                 return
             self._told[topic], self._sent[number] = data, topic
+        while self._alarms:  # after the devices, which say what alarms there may be
+            self._tell_alarm(connection, self._alarms.popleft())
         self._note_refusals(connection)
+
+    def _tell_alarm(self, connection: MqttConnection, record: AlarmRecord) -> None:
+        """Publish an alarm, which is no state: whoever is not there does not learn of it from here."""
+        topic = self._topics.source(record.source).alarm
+        number = connection.publish(topic, _json({"event_type": record.rule, **msgspec.to_builtins(record)}))
+        if number is not None:
+            self._sent[number] = topic
 
     def _messages(self, names: Sequence[str]) -> dict[str, bytes]:
         """Return all that is to be known, by topic; devices stand first."""
@@ -222,7 +239,12 @@ class HomeAssistantLink:
         }
         found = {
             self._config(topics.device): _described(
-                topics, ear.labels, frozenset(ear.former), self.choices, None if level is None else level.calibrated
+                topics,
+                ear.labels,
+                frozenset(ear.former),
+                self.choices,
+                None if level is None else level.calibrated,
+                ear.rules,
             ),
             topics.availability: b"online" if ear.available(now) else b"offline",
             topics.state: _json(state),
@@ -265,9 +287,10 @@ def _described(
     former: frozenset[str],
     choices: tuple[str, ...],
     calibrated: bool | None,  # noqa: FBT001 - as a key
+    rules: tuple[str, ...] | None,
 ) -> bytes:
     """Return the device of a source as JSON, which seldom changes."""
-    return _json(source_device(topics, labels, former, choices, calibrated=calibrated))
+    return _json(source_device(topics, labels, former, choices, calibrated=calibrated, rules=rules))
 
 
 def _json(content: object) -> bytes:

@@ -47,6 +47,7 @@ class SourceState:
         sound: seconds of sound that were read, and when that changed.
         dropped: samples that were dropped, and when that changed.
         status: the latest one.
+        rules: names of the rules of its alarms, when it was last open; None if it never had some.
     """
 
     labels: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class SourceState:
     sound: tuple[float, float] = (-1.0, 0.0)
     dropped: tuple[int, float] = (0, float("-inf"))
     status: Status | None = None
+    rules: tuple[str, ...] | None = None
 
     def look(self, status: Status | None, now: float) -> None:
         """Take the latest status; None of a source that is not open."""
@@ -66,6 +68,8 @@ class SourceState:
             return
         self.former = (self.former | {*self.labels}) - {*status.labels}
         self.labels = status.labels
+        if status.alarms or self.rules is not None:
+            self.rules = tuple(status.alarms)
         self.cpu.push(now, status.own_cpu_s)
         if status.sound_s != self.sound[0]:
             self.sound = status.sound_s, now
