@@ -205,6 +205,7 @@ YARD = Status(
     events={'a "quoted" \\ siren\n': 2},
     messages_waiting={"mqtt://broker": 7},
     level=LEVEL,
+    alarms={"night": 3},
     window_ms=(20.0, 30.0, 40.0),
     latency_ms=(100.0, 150.0, 200.0),
     delay_ms=None,

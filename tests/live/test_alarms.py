@@ -171,6 +171,15 @@ def test_a_file_has_a_key_for_each_field(tmp_path: Path) -> None:
     assert all(f"{key} =" in text for key in KEYS)
 
 
+def test_the_page_of_alarms_has_a_file_that_is_one_and_names_every_key(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alarms.md").read_text(encoding="utf-8")
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    assert [rule.name for rule in read_alarms(write(tmp_path, text))] == ["glass", "smoke alarm", "first owl"]
+    assert all(f"`{key}`" in page for key in KEYS)
+    record = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert record.keys() == msgspec.to_builtins(alarm_of(0)).keys() | {"laeq", "lafmax", "calibrated"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -172,3 +172,11 @@ def test_home_assistant_shows_a_post_that_it_was_told_nothing_of(
         with (tmp_path / "post.toml").open("a") as file:
             file.write(f"[sources.bell]\n{bell}")
         eventually(lambda: house.states().get("event.bell_alarm", "unknown") not in {"unknown", "unavailable"})
+
+
+def _add_alarms(directory: Path, source: str) -> None:
+    """Give the post another source, with a rule for alarms."""
+    (directory / "alarms.toml").write_text("[loud]\nmin_windows = 2\n")
+    bell = f"{source}speed = 4\nalarms = {json.dumps(str(directory / 'alarms.toml'))}\n"
+    with (directory / "post.toml").open("a") as file:
+        file.write(f"[sources.bell]\n{bell}")

@@ -117,7 +117,7 @@ def test_a_long_event_is_looked_at_once_and_all_its_later_records_say_so(tmp_pat
     recorder.push(np.concatenate([sound, hiss(33.0 - len(sound) / RATE)]))
     begin = msgspec.structs.replace(record_of(1, "begin"), start=1.0)
     assert recorder.clip_of(begin).voice is None
-    recorder.cut_long(33.0)
+    recorder.cut_long(33.0, 0.0)
     update = msgspec.structs.replace(begin, kind="update", sequence=1)
     end = msgspec.structs.replace(begin, kind="end", sequence=2, end=39.0)
     assert [recorder.clip_of(each).voice for each in (update, end)] == [True, True]

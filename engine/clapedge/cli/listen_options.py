@@ -140,6 +140,12 @@ sink_options = _with_options(
     click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the sound of events as FLAC."),
     click.option("--keep-bytes", type=_size, default=2**30, show_default=True, help="Its size; the oldest clips go."),
     click.option(
+        "--keep-days",
+        multiple=True,
+        metavar="[LABEL=]DAYS",
+        help="Delete clips that are older, or those of a label (several times). [default: never]",
+    ),
+    click.option(
         "--voices",
         type=click.Choice(["drop", "mute", "keep"]),
         default="drop",

@@ -294,14 +294,18 @@ def tls_files(options: Mapping[str, Any]) -> "TlsFiles":
 
 def _open_clip_store(options: Mapping[str, Any]) -> "ClipStore | None":
     """Return what keeps the sound of events, if it is kept."""
+    from clapedge.live.clip_files import parse_days
     from clapedge.live.clip_recorder import ClipStore
     from clapedge.live.voices import DEFAULT_VOICE_MODE
 
     if not options["keep"]:
         if options["voices"] != DEFAULT_VOICE_MODE:
             raise UsageError("--voices is for --keep, which is not given")
+        if options["keep_days"]:
+            raise UsageError("--keep-days is for --keep, which is not given")
         return None
-    return ClipStore(options["keep"], max_bytes=options["keep_bytes"], voices=options["voices"])
+    days = parse_days(options["keep_days"])
+    return ClipStore(options["keep"], max_bytes=options["keep_bytes"], voices=options["voices"], days=days)
 
 
 def _open_background(options: Mapping[str, Any], engine: "Engine") -> "BackgroundKeeper | None":

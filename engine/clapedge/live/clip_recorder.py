@@ -1,9 +1,9 @@
-"""The sound of events, kept as FLAC in a directory of limited size; beyond it the oldest clips go."""
+"""The sound of events, kept as FLAC in a directory of limited size."""
 
 import logging
 import os
 import re
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from clapedge.arrays import Float32Array
 from clapedge.atomic_file import atomic_write
 from clapedge.audio import SAMPLE_RATE
 from clapedge.errors import StorageError
+from clapedge.live.clip_files import ClipFiles, words_of
 from clapedge.live.records import EventRecord
 from clapedge.live.voices import DEFAULT_VOICE_MODE, VoiceDetector, VoiceMode
 
@@ -25,9 +26,6 @@ LONGEST_SECONDS = 30.0
 
 PAD_SECONDS = 1.0
 """Kept before and after it."""
-
-OWN_NAMES = re.compile(r"\d{8}T\d{9}Z-.*-[0-9a-f]+-\d+\.flac(\.tmp)?")
-"""Names of the files that a store may delete."""
 
 FULL_SCALE = 32767
 
@@ -71,10 +69,15 @@ class KeptClip:
 
 
 class ClipStore:
-    """A directory of clips, the oldest of which are deleted when it is full. Other users cannot read them."""
+    """A directory of clips, of which some are deleted when it is full. Other users cannot read them."""
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, max_bytes: int, voices: VoiceMode = DEFAULT_VOICE_MODE
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        max_bytes: int,
+        voices: VoiceMode = DEFAULT_VOICE_MODE,
+        days: Mapping[str | None, float] | None = None,
     ) -> None:
         """Open or make the directory; clips of earlier runs count.
 
@@ -83,23 +86,23 @@ class ClipStore:
             max_bytes: how much disk they may take.
             voices: what is done with a clip that holds a voice: it is not written (`drop`), without its voice (`mute`),
                 or as it is, and nobody looks for voices (`keep`).
+            days: for how many days they are kept, see `clip_files.parse_days`; None is for ever.
 
         Raises:
             MissingExtraError: the extra `privacy`, which finds voices, is not installed.
             StorageError: it cannot be written to.
         """
-        self._directory, self._max_bytes = Path(directory), max_bytes
+        self._directory = Path(directory)
         self._detector, self._mutes = None if voices == "keep" else VoiceDetector(), voices == "mute"
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            own = sorted(path for path in self._directory.iterdir() if OWN_NAMES.fullmatch(path.name))
-            for path in own:
-                if path.suffix == ".tmp":
-                    path.unlink()
-            self._clips = deque((path, path.stat().st_size) for path in own if path.suffix != ".tmp")
+            self._files = ClipFiles(self._directory, max_bytes=max_bytes, days=days)
         except OSError as error:
             raise StorageError(f"{directory} cannot hold clips ({error.strerror}); name another directory") from error
-        self._total = sum(size for _, size in self._clips)
+
+    def expire(self, now: float) -> None:
+        """Delete clips that are too old at a time, in seconds since 1970."""
+        self._files.expire(now)
 
     def keep(self, stamp: str, label: str, event: str, samples: Int16Array) -> KeptClip:
         """Write a clip, unless it holds a voice that is not to be kept; a disk that is full is logged.
@@ -123,29 +126,16 @@ class ClipStore:
 
     def _write(self, stamp: str, label: str, event: str, samples: Int16Array) -> str | None:
         """Write a clip and return its name; None if it cannot be written, which is logged."""
-        words = re.sub(r"[^\w]+", "-", label).strip("-")[:40]
-        path = self._directory / f"{re.sub(r'[^0-9TZ]', '', stamp)}-{words}-{event}.flac"
+        path = self._directory / f"{re.sub(r'[^0-9TZ]', '', stamp)}-{words_of(label)}-{event}.flac"
         try:
             with atomic_write(path) as unfinished:
                 unfinished.touch(mode=0o600)
                 soundfile.write(unfinished, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            self._clips.append((path, path.stat().st_size))
+            self._files.add(path)
         except (OSError, soundfile.LibsndfileError) as error:
             logger.warning("a clip is lost: %s; make room", error)
             return None
-        self._total += self._clips[-1][1]
-        while self._total > self._max_bytes and len(self._clips) > 1:
-            self._delete_oldest()
         return path.name
-
-    def _delete_oldest(self) -> None:
-        """Delete the oldest clip; listening goes on if that fails."""
-        path, size = self._clips.popleft()
-        self._total -= size
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("the clip %s cannot be deleted (%s); delete it", path.name, error.strerror)
 
 
 class ClipRecorder:
@@ -168,8 +158,14 @@ class ClipRecorder:
         """Add samples (n,) at 48 kHz."""
         self._history.push(samples)
 
-    def cut_long(self, reached: float) -> None:
-        """Write the clips of events that have lasted for `LONGEST_SECONDS`, where windows reached so many seconds."""
+    def cut_long(self, reached: float, now: float) -> None:
+        """Write the clips of events that have lasted for `LONGEST_SECONDS`, and delete those that are too old.
+
+        Args:
+            reached: where the windows end, in seconds of sound.
+            now: the time of that, in seconds since 1970.
+        """
+        self._clip_store.expire(now)
         for event, begin in self._open.items():
             if event not in self._kept and reached >= begin.start + LONGEST_SECONDS + PAD_SECONDS:
                 self._kept[event] = self._cut(begin, begin.start + LONGEST_SECONDS)

@@ -133,7 +133,7 @@ class Listener:
             if self._watch.for_alarms:
                 events.look(tracker.ongoing(), reached=span.end, arrival=arrival)
             if recorder:
-                recorder.cut_long(span.end)
+                recorder.cut_long(span.end, self._context.stamps.seconds(span.end))
             now = clock.monotonic()
             self.counts.window_ms.append(1e3 * (now - done - (segment.waited - waited)))
             self.counts.own_cpu_s = time.thread_time() - self._cpu_began
