@@ -158,7 +158,7 @@ def test_an_alarm_is_told_once_to_whoever_listens_and_its_rules_are_known(
         assert part["state_topic"] not in late.topics
         assert house.counts[part["state_topic"]] == 1
         late.close()
-        post.statuses_ = {"yard": status()}  # has no rules any more
+        post.statuses_ = {"yard": status(alarms={})}  # has no rules any more
         eventually(lambda: house.device("yard")["components"]["alarm"] == {"platform": "event"})
 
 

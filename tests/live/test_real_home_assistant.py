@@ -167,10 +167,7 @@ def test_home_assistant_shows_a_post_that_it_was_told_nothing_of(
         eventually(lambda: house.states()["switch.yard_listening"] == "unavailable")
         post()
         eventually(all_there)
-        (tmp_path / "alarms.toml").write_text("[loud]\nmin_windows = 2\n")
-        bell = f"{source}speed = 4\nalarms = {json.dumps(str(tmp_path / 'alarms.toml'))}\n"
-        with (tmp_path / "post.toml").open("a") as file:
-            file.write(f"[sources.bell]\n{bell}")
+        _add_alarms(tmp_path, source)
         eventually(lambda: house.states().get("event.bell_alarm", "unknown") not in {"unknown", "unavailable"})
 
 

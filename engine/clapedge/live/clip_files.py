@@ -37,9 +37,9 @@ def parse_days(texts: Iterable[str]) -> dict[str | None, float]:
             found[words_of(label) if named else None] = float(days)
         except ValueError as error:
             raise UsageError(f"keep_days is {text!r}; give days, such as 30, or siren=365 for a label") from error
-    for days in found.values():
-        if not 0 < days < math.inf:
-            raise UsageError(f"keep_days is {days:g}; give a number of days above 0")
+    for kept in found.values():
+        if not 0 < kept < math.inf:
+            raise UsageError(f"keep_days is {kept:g}; give a number of days above 0")
     return found
 
 
@@ -51,11 +51,13 @@ class _Clip:
         path: where it lies.
         size: its bytes.
         began: when the event began, in seconds since 1970.
+        number: its place in the order in which clips were found and written, which stamps of a clock that was set are not.
     """
 
     path: Path
     size: int
     began: float
+    number: int
 
 
 class ClipFiles:
@@ -78,7 +80,7 @@ class ClipFiles:
         """
         self._max_bytes, self._days = max_bytes, dict(days or {})
         self._clips: dict[str, deque[_Clip]] = {}
-        self._due = -math.inf
+        self._due, self._count = -math.inf, 0
         for path in sorted(directory.iterdir()):
             found = NAMES.fullmatch(path.name)
             if found and found[3]:
@@ -115,7 +117,8 @@ class ClipFiles:
             began = datetime.strptime(name[1], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=timezone.utc).timestamp()
         except ValueError:
             return
-        self._clips.setdefault(name[2], deque()).append(_Clip(path, path.stat().st_size, began))
+        self._clips.setdefault(name[2], deque()).append(_Clip(path, path.stat().st_size, began, self._count))
+        self._count += 1
         self._due = -math.inf
 
     def _bytes(self) -> int:
@@ -126,7 +129,7 @@ class ClipFiles:
         """Return the label that takes most, of those whose latest clip is not its only one; None if all have one."""
         several = [label for label, clips in self._clips.items() if len(clips) > 1]
         if not several:  # then the oldest of all, but for the latest
-            oldest = sorted((clips[0].began, label) for label, clips in self._clips.items() if clips)
+            oldest = sorted((clips[0].number, label) for label, clips in self._clips.items() if clips)
             return oldest[0][1] if len(oldest) > 1 else None
         return max(several, key=lambda label: sum(clip.size for clip in self._clips[label]))
 
