@@ -51,7 +51,7 @@ class _Clip:
         path: where it lies.
         size: its bytes.
         began: when the event began, in seconds since 1970.
-        number: its place in the order in which clips were found and written, which stamps of a clock that was set are not.
+        number: its place in the order in which clips came, which is not that of stamps where a clock was set.
     """
 
     path: Path
